@@ -1,0 +1,1 @@
+"""The command lines that package a student and check what was written."""

@@ -1,0 +1,1 @@
+"""Annotations -> segments -> pairs -> tf.data."""

@@ -1,0 +1,75 @@
+"""The vocabulary of the data: videos, labeled segments, clips and pairs."""
+
+import dataclasses
+import pathlib
+
+TRAIN, VAL, TEST = "train", "val", "test"
+PARTS = (TRAIN, VAL, TEST)
+
+
+@dataclasses.dataclass(frozen=True)
+class Video:
+    """One video: a file that PyAV reads, or a folder of numbered frames.
+
+    Attributes:
+        name: As the annotations spell it; messages and results use it.
+        path: The file or the folder.
+        part: `train`, `val` or `test`. A video belongs to one part only.
+        frame_rate: Frames per second of a folder of frames; None for a file, which
+            knows the time of each of its frames.
+    """
+
+    name: str
+    path: pathlib.Path
+    part: str
+    frame_rate: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Segment:
+    """An annotated interval [start_s, end_s) of a video.
+
+    `label` None is a segment that is known to have no label.
+    """
+
+    video: str
+    start_s: float
+    end_s: float
+    label: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class Index:
+    """What a data set holds: the videos that can be read and their segments.
+
+    Attributes:
+        classes: Class names; the position is the class index.
+        videos: By name. Unreadable videos are not among them.
+        durations_s: Seconds, by video name.
+        segments: In the order of the annotations; none of an unreadable video.
+        bad_videos: Reason by name of each video that was skipped.
+    """
+
+    classes: tuple[str, ...]
+    videos: dict[str, Video]
+    durations_s: dict[str, float]
+    segments: tuple[Segment, ...]
+    bad_videos: dict[str, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Clip:
+    """The interval [start_s, end_s) of a video; start_s < 0 is padded when read."""
+
+    video: str
+    start_s: float
+    end_s: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """An observed clip and its future clip; `label` is a class index or None."""
+
+    observed: Clip
+    future: Clip
+    label: int | None

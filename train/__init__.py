@@ -1,0 +1,1 @@
+"""The command lines that train and evaluate."""
