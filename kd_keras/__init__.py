@@ -1,0 +1,23 @@
+"""Knowledge distillation for human action anticipation.
+
+Losses and models run on every Keras backend. What needs TensorFlow is imported when
+it is first used.
+"""
+
+from kd_keras.models import I3D as I3D
+from kd_keras.models import load_i3d_weights as load_i3d_weights
+from kd_keras.models import load_student as load_student
+
+__version__ = "0.1.0"
+
+
+def __getattr__(name: str):
+    if name == "Distiller":
+        from kd_keras.distill.distiller import Distiller
+
+        return Distiller
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), "Distiller"])
