@@ -1,0 +1,228 @@
+"""The student as a SavedModel for TF Serving, checked before it gets its name."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+import uuid
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from export import preprocess, student_file
+from export.student_file import ExportSpec
+
+# Where SavedModels keep files that no server loads.
+SPEC_FILE = "assets.extra/student.json"
+
+_CHECK_PROGRAM = pathlib.Path(__file__).with_name("check.py")
+_CHECK_TIMEOUT_S = 1800
+# Graphs are rearranged when served; layers in half precision then round elsewhere.
+_TOLERANCE, _HALF_TOLERANCE = 1e-4, 3e-2
+
+
+class CheckFailedError(RuntimeError):
+    """What was written does not do what the Keras model does."""
+
+
+def export_and_check(
+    student: keras.Model,
+    output_dir: str | os.PathLike,
+    spec: ExportSpec,
+    version: int | None = None,
+    top_k: int = 5,
+) -> str:
+    """Exports like `export_student`, but names the version only after a check.
+
+    A fresh process without Keras loads it into a Session, as TF Serving does, and
+    must give the student's probabilities for two batch sizes and two frame sizes.
+
+    Raises:
+        CheckFailedError: If it does not; nothing is left in `output_dir` then.
+    """
+    check = functools.partial(_check_in_fresh_process, student, spec)
+    return export_student(student, output_dir, spec, version, top_k, check)
+
+
+def export_student(
+    student: keras.Model,
+    output_dir: str | os.PathLike,
+    spec: ExportSpec,
+    version: int | None = None,
+    top_k: int = 5,
+    check: Callable[[pathlib.Path], None] | None = None,
+) -> str:
+    """Writes `<output_dir>/<version>/` and returns that path.
+
+    The signature `serving_default` takes `frames`, uint8 (batch, time, height, width,
+    channels) of any time, height and width; `preprocess.py` says what becomes of
+    them. It gives `probabilities` (batch, classes), and `top_k_indices`,
+    `top_k_probabilities` and `top_k_classes` (batch, k). Nothing in it is compiled.
+    `assets.extra/student.json` holds the spec.
+
+    The folder is written under a hidden name and renamed at the end: a server that
+    watches `output_dir` never sees a part of it. On remote file systems, which cannot
+    rename folders, saved_model.pb is copied last.
+
+    Args:
+        student: Maps clips to logits. One that was trained under a distribution
+            strategy must be loaded anew from its file.
+        version: Number of the folder; None takes the next free one.
+        top_k: At most as many classes are ranked.
+        check: Called with the written folder before it gets its name; what it raises
+            leaves nothing behind.
+    Raises:
+        ValueError: If the student does not fit the spec, or the version exists.
+    """
+    student_file.check_fits(student, spec)
+    output = os.fspath(output_dir).rstrip("/")
+    version = next_version(output) if version is None else version
+    if tf.io.gfile.exists(f"{output}/{version}"):
+        raise ValueError(f"{output}/{version} exists and is never overwritten.")
+    with _written_aside(output, version) as aside:
+        _write(student, spec, top_k, aside)
+        if check is not None:
+            check(aside)
+    return f"{output}/{version}"
+
+
+def next_version(output_dir: str | os.PathLike) -> int:
+    """The number after the highest version in `output_dir`, 1 for the first."""
+    return max(versions(output_dir), default=0) + 1
+
+
+def versions(output_dir: str | os.PathLike) -> list[int]:
+    """The versions in `output_dir`, in order; none if it does not exist."""
+    output = os.fspath(output_dir)
+    if not tf.io.gfile.isdir(output):
+        return []
+    # Listings of remote file systems end folders in a slash.
+    names = [name.rstrip("/") for name in tf.io.gfile.listdir(output)]
+    return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def size_in_bytes(student: keras.Model) -> int:
+    """Bytes that the weights take; the graph adds about a megabyte or two."""
+    return sum(
+        int(np.prod(variable.shape)) * tf.as_dtype(variable.dtype).size
+        for variable in student.variables
+    )
+
+
+@contextlib.contextmanager
+def _written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
+    """Gives a folder to write into, which becomes <output>/<version> at the end."""
+    remote = "://" in output
+    if not remote:
+        os.makedirs(output, exist_ok=True)
+    name = f".{version}.{uuid.uuid4().hex[:8]}"
+    aside = pathlib.Path(tempfile.gettempdir() if remote else output, name)
+    try:
+        yield aside
+        if remote:
+            _copy(aside, f"{output}/{version}")
+        else:
+            # Fails if another export has taken the number meanwhile.
+            os.rename(aside, f"{output}/{version}")
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _copy(folder: pathlib.Path, target: str) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
+        copy = f"{target}/{path.relative_to(folder).as_posix()}"
+        tf.io.gfile.makedirs(os.path.dirname(copy))
+        tf.io.gfile.copy(str(path), copy)
+
+
+def _write(student, spec, top_k, folder):
+    module = tf.Module()
+    # The variables and not the Keras model: that one would store each weight twice,
+    # or fail to load into the Session of a server.
+    module.variables_ = [variable.value for variable in student.variables]
+    serve = _serving_function(student, spec, top_k).get_concrete_function()
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    (folder / SPEC_FILE).parent.mkdir()
+    (folder / SPEC_FILE).write_text(student_file.to_json(spec))
+
+
+def _serving_function(student, spec, top_k):
+    frames = tf.TensorSpec((None,) * 4 + (student.input_shape[-1],), tf.uint8, "frames")
+
+    @tf.function(input_signature=[frames], autograph=False)
+    def serving_default(frames):
+        probabilities = _probabilities(student, spec, frames)
+        best, indices = tf.math.top_k(probabilities, min(top_k, len(spec.classes)))
+        return {
+            "probabilities": probabilities,
+            "top_k_indices": indices,
+            "top_k_probabilities": best,
+            "top_k_classes": tf.gather(tf.constant(spec.classes), indices),
+        }
+
+    return serving_default
+
+
+def _probabilities(student, spec, frames):
+    logits = student(preprocess.prepare_frames(frames, spec), training=False)
+    # REST carries neither half precision nor bfloat16.
+    return tf.nn.softmax(tf.cast(logits, tf.float32))
+
+
+def _check_in_fresh_process(student, spec, folder):
+    with tempfile.TemporaryDirectory() as scratch:
+        expected = os.path.join(scratch, "expected.npz")
+        np.savez(expected, **_expected_answers(student, spec))
+        process = subprocess.run(
+            # -P: the modules beside the program are not importable by it.
+            [sys.executable, "-P", str(_CHECK_PROGRAM), str(folder), expected],
+            # This process may hold the memory of every accelerator.
+            env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
+            capture_output=True,
+            text=True,
+            timeout=_CHECK_TIMEOUT_S,
+        )
+    if process.returncode != 0:
+        raise CheckFailedError(
+            "The exported student failed its check and was removed: "
+            + (process.stderr.strip() or f"status {process.returncode}")
+        )
+
+
+def _expected_answers(student, spec):
+    side = spec.image_size
+    cases = (
+        (1, spec.num_frames, side, side),
+        (2, 2 * spec.num_frames + 1, side + side // 4, 2 * side),
+    )
+    half = any("16" in layer.compute_dtype for layer in student.layers)
+    answers = {
+        "classes": np.array(spec.classes),
+        "tolerance": _HALF_TOLERANCE if half else _TOLERANCE,
+    }
+    random = np.random.default_rng(0)
+    # On the CPU, like the check: other devices multiply less precisely.
+    with tf.device("CPU"):
+        for case, shape in enumerate(cases):
+            frames = _blocks(random, (*shape, student.input_shape[-1]))
+            answers[f"frames_{case}"] = frames
+            answers[f"probabilities_{case}"] = _probabilities(
+                student, spec, tf.constant(frames)
+            ).numpy()
+    return answers
+
+
+def _blocks(random, shape, block_px=8):
+    """Frames of random blocks, which excite a network more than noise of pixels."""
+    batch, time, height, width, channels = shape
+    coarse = (batch, time, -(-height // block_px), -(-width // block_px), channels)
+    blocks = random.integers(0, 256, coarse, dtype=np.uint8)
+    blocks = blocks.repeat(block_px, axis=2).repeat(block_px, axis=3)
+    return blocks[:, :, :height, :width]

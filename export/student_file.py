@@ -1,0 +1,176 @@
+"""The student file `student.keras` and the `student.json` that says how to feed it."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import uuid
+from collections.abc import Iterable
+
+import keras
+
+FITS = ("crop", "stretch")
+SHORT_CLIPS = ("resample", "loop", "pad_last", "error")
+
+
+@dataclasses.dataclass(frozen=True)
+class ExportSpec:
+    """What a student must be fed with, and what its outputs mean.
+
+    Attributes:
+        classes: Class names; the position is the index of the output.
+        num_frames: Frames of a clip; others are sampled from it in time.
+        image_size: Height and width of a clip in pixels.
+        fit: How frames become squares; `crop` keeps proportions and cuts the centre
+            out, `stretch` scales height and width apart.
+        margin: Frames are scaled to image_size * margin before the centre is cut out.
+        short_clip: What is done with fewer than `num_frames` frames: `resample` in
+            time, `loop`, `pad_last` (repeat the last one), or `error`.
+        observed_s: Length in seconds of the video that a clip was trained to cover;
+            None where it differs from clip to clip (J-HMDB: a fraction of the video).
+        lead_time_s: Seconds from the end of the clip to the start of the action that
+            the student anticipates; None where it differs from clip to clip.
+    Raises:
+        ValueError: If a value cannot be.
+    """
+
+    classes: tuple[str, ...]
+    num_frames: int
+    image_size: int
+    fit: str = "crop"
+    margin: float = 8 / 7
+    short_clip: str = "resample"
+    observed_s: float | None = None
+    lead_time_s: float | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "classes", tuple(self.classes))
+        names = self.classes
+        if not names or not all(isinstance(name, str) and name for name in names):
+            raise ValueError(f"classes must be names, at least one. Got {names!r}.")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"Class names must differ. Repeated: {repeated}.")
+        for name in ("num_frames", "image_size"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{name} must be a whole number > 0. Got {value!r}.")
+        for name, choices in (("fit", FITS), ("short_clip", SHORT_CLIPS)):
+            value = getattr(self, name)
+            if value not in choices:
+                raise ValueError(f"{name} must be one of {choices}. Got {value!r}.")
+        if not self.margin >= 1.0:
+            raise ValueError(f"margin must be at least 1. Got {self.margin}.")
+        if self.observed_s is not None and not self.observed_s > 0:
+            raise ValueError(f"observed_s must be > 0 or None. Got {self.observed_s}.")
+        if self.lead_time_s is not None and not self.lead_time_s >= 0:
+            raise ValueError(
+                f"lead_time_s must be >= 0 or None. Got {self.lead_time_s}."
+            )
+
+
+def save_student(model: keras.Model, path: str | os.PathLike, spec: ExportSpec) -> None:
+    """Writes `path` (.keras) and, beside it, the same name with .json.
+
+    Each file is written under another name first, so that neither is ever half there,
+    and the .json comes first, so that no student file is without it.
+
+    Raises:
+        ValueError: If `path` does not end in .keras, or `spec` does not fit the model.
+    """
+    path = pathlib.Path(path)
+    if path.suffix != ".keras":
+        raise ValueError(f"A student file ends in .keras. Got {str(path)!r}.")
+    check_fits(model, spec)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _replace(spec_path(path), lambda aside: aside.write_text(to_json(spec)))
+    _replace(path, model.save)
+
+
+def load_spec(path: str | os.PathLike) -> ExportSpec:
+    """Reads the `ExportSpec` that lies beside the student file `path`.
+
+    Raises:
+        ValueError: If it is missing or is not one.
+    """
+    sidecar = spec_path(path)
+    if not sidecar.is_file():
+        raise ValueError(
+            f"{sidecar} is missing: it names the classes of {os.fspath(path)}. Give "
+            "--classes=FILE with one name a line, in the order of the outputs."
+        )
+    try:
+        return from_json(sidecar.read_text())
+    except ValueError as error:
+        raise ValueError(f"{sidecar}: {error}") from error
+
+
+def spec_path(path: str | os.PathLike) -> pathlib.Path:
+    return pathlib.Path(path).with_suffix(".json")
+
+
+def to_json(spec: ExportSpec) -> str:
+    return json.dumps(dataclasses.asdict(spec), indent=2, ensure_ascii=False) + "\n"
+
+
+def from_json(text: str) -> ExportSpec:
+    """Returns the `ExportSpec` that `to_json` wrote; other keys are an error."""
+    values = json.loads(text)
+    fields = dataclasses.fields(ExportSpec)
+    known = {field.name for field in fields}
+    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
+    if not isinstance(values, dict) or not needed <= set(values) <= known:
+        raise ValueError(
+            f"Expected an object with {sorted(needed)} and perhaps "
+            f"{sorted(known - needed)}. Got "
+            f"{sorted(values) if isinstance(values, dict) else values!r}."
+        )
+    return ExportSpec(**values)
+
+
+def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
+    """Reads a text file with one class name a line; blank lines are skipped."""
+    lines = pathlib.Path(path).read_text().splitlines()
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def check_fits(model: keras.Model, spec: ExportSpec) -> None:
+    """Raises a ValueError unless the model maps such clips to logits of the classes."""
+    clip = (None, spec.num_frames, spec.image_size, spec.image_size)
+    inputs, outputs = _shapes(model.input_shape), _shapes(model.output_shape)
+    if len(inputs) != 1 or len(inputs[0]) != 5 or inputs[0][-1] not in (1, 2, 3):
+        raise ValueError(
+            "A student takes clips (batch, time, height, width, channels) of 1 to 3 "
+            f"channels. Got a model of {inputs}. One that starts from stored features "
+            "must be joined with the layers before them."
+        )
+    if any(
+        given not in (None, wanted)
+        for given, wanted in zip(inputs[0][1:4], clip[1:], strict=True)
+    ):
+        raise ValueError(
+            f"The model takes clips of {inputs[0]}; num_frames={spec.num_frames} and "
+            f"image_size={spec.image_size} would make {clip}."
+        )
+    if outputs != [(None, len(spec.classes))]:
+        raise ValueError(
+            f"{len(spec.classes)} class names need logits (batch, "
+            f"{len(spec.classes)}). The model gives {outputs}."
+        )
+
+
+def _shapes(shape) -> list[tuple]:
+    """One shape, or a list of them, as a list."""
+    many = isinstance(shape, (list, dict))
+    several: Iterable = shape.values() if isinstance(shape, dict) else shape
+    return [tuple(one) for one in several] if many else [tuple(shape)]
+
+
+def _replace(path: pathlib.Path, write) -> None:
+    # Keeps the suffix, by which Keras chooses the format.
+    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
+    try:
+        write(aside)
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
