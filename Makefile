@@ -1,0 +1,93 @@
+# The project's commands; `make help` lists them.
+
+PYTHON ?= python3
+JOBS ?= 2
+# Bazel's own files, outside of the checkout.
+BAZEL_ROOT ?= $(or $(TMPDIR),/tmp)/kd_keras-bazel-$(shell id -u)
+# A few of each kind; BAZEL_TESTS=//... runs every test.
+BAZEL_TESTS ?= //:project_files_test
+
+# TensorFlow says what is wrong, not what it found.
+export TF_CPP_MIN_LOG_LEVEL ?= 2
+
+.PHONY: help demo test lint format test-backends test-latest bazel-test clean
+
+help: ## list the targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: .venv/ready ## train, evaluate and export on made-up videos, in runs/demo
+	.venv/bin/python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
+
+test: lint ## lint, then every test, on the CPU
+	$(call pytest,.venv)
+
+lint: .venv/ready ## check style and formatting
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+
+format: .venv/ready ## repair style and formatting where a tool can
+	.venv/bin/ruff check --fix
+	.venv/bin/ruff format
+
+test-backends: .venv-backends/ready ## losses and models on JAX and PyTorch, no TensorFlow
+	KERAS_BACKEND=jax $(call pytest,.venv-backends) $(wildcard $(BACKEND_TESTS))
+	KERAS_BACKEND=torch $(call pytest,.venv-backends) $(wildcard $(BACKEND_TESTS))
+
+test-latest: .venv-latest/ready ## every test on the newest TensorFlow that is supported
+	$(call pytest,.venv-latest)
+
+bazel-test: .venv/ready ## build every Bazel target and run BAZEL_TESTS
+	@command -v bazel > /dev/null || { $(INSTALL_BAZEL); }
+	$(BAZEL) build //...
+	$(BAZEL) test $(BAZEL_TESTS)
+
+clean: ## remove environments, caches and the demo's run
+	rm -rf .venv .venv-backends .venv-latest runs/demo build *.egg-info
+	rm -rf .pytest_cache .ruff_cache bazel-* $(BAZEL_ROOT)
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Each environment is made anew when requirements.txt or this file changes.
+
+.venv/ready: requirements.txt
+	$(call new_venv,$(@D))
+	$(@D)/bin/pip install -r requirements.txt
+	@touch $@
+
+.venv-backends/ready: requirements.txt
+	$(call new_venv,$(@D))
+	grep -E '^(keras|pytest)' requirements.txt | \
+	  $(@D)/bin/pip install -r /dev/stdin jax==0.10.2 torch==2.13.0
+	@touch $@
+
+# What requirements.txt gives to Python 3.13, on any Python.
+.venv-latest/ready: requirements.txt
+	$(call new_venv,$(@D))
+	sed -e '/python_version < "3.13"/d' -e 's/;.*//' requirements.txt | \
+	  $(@D)/bin/pip install -r /dev/stdin
+	@touch $@
+
+define new_venv
+@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+  { echo "Python 3.11, 3.12 or 3.13 is needed and $(PYTHON) is $$($(PYTHON) --version 2>&1);" \
+    "name another one, as in: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+@$(PYTHON) -c 'import ensurepip, venv' || \
+  { echo "$(PYTHON) cannot make environments;" \
+    "on Debian and Ubuntu: apt-get install python3-venv" >&2; exit 1; }
+$(PYTHON) -m venv --clear $(1)
+endef
+
+# Two workers would fight over the memory of a GPU.
+pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS)
+
+BACKEND_TESTS = tests/losses_*_test.py tests/models_*_test.py
+
+# The environment's Python is the one that the tests find first. The server ends by
+# itself soon after the last command.
+BAZEL = PATH="$(CURDIR)/.venv/bin:$$PATH" \
+  bazel --output_user_root=$(BAZEL_ROOT) --max_idle_secs=60
+
+SUDO = $(if $(filter-out 0,$(shell id -u)),sudo)
+INSTALL_BAZEL = command -v apt-get > /dev/null || \
+  { echo "bazel is missing; install it (4.2 and 7 or newer work) and try again" >&2; \
+    exit 1; }; \
+  $(SUDO) apt-get update && $(SUDO) apt-get install -y bazel-bootstrap
