@@ -29,13 +29,15 @@ class Video:
 class Segment:
     """An annotated interval [start_s, end_s) of a video.
 
-    `label` None is a segment that is known to have no label.
+    `label` None is a segment that is known to have no label, or, with `withheld`, an
+    action whose label training may not use.
     """
 
     video: str
     start_s: float
     end_s: float
     label: str | None
+    withheld: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +50,7 @@ class Index:
         durations_s: Seconds, by video name.
         segments: In the order of the annotations; none of an unreadable video.
         bad_videos: Reason by name of each video that was skipped.
+        num_frames: By video name; what an observed fraction is counted in.
     """
 
     classes: tuple[str, ...]
@@ -55,6 +58,7 @@ class Index:
     durations_s: dict[str, float]
     segments: tuple[Segment, ...]
     bad_videos: dict[str, str]
+    num_frames: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,311 @@
+"""Reads a user's own videos: one CSV row per segment, `video,start,end,label,split`."""
+
+import csv
+import dataclasses
+import io
+import logging
+import os
+import pathlib
+import unicodedata
+from collections.abc import Iterator
+
+from kd_keras.data.probing import probe_videos
+from kd_keras.data.segments import PARTS, TRAIN, Index, Segment, Video
+
+_COLUMNS = ("video", "start", "end", "label", "split")
+_ALIASES = {"label_name": "label"}
+_NUM_SHOWN = 5
+
+
+def read_csv(
+    annotations: str | os.PathLike,
+    video_root: str | os.PathLike,
+    max_bad_videos: float = 0.01,
+    progress: bool = True,
+) -> Index:
+    """Reads the annotations, checks them, and opens every video that they name.
+
+    The file is UTF-8 with commas; its header names the columns `video` (path under
+    `video_root`), `start` and `end` (seconds), `label` (class name, or empty for a
+    segment known to have no label; the column may be called `label_name`) and `split`
+    (`train`, `val` or `test`), in any order. Other columns are ignored. Blanks around
+    a value do not count. A row that repeats another is dropped, with a warning.
+
+    A video that cannot be read is skipped with its segments and listed in
+    `Index.bad_videos`. An `end` up to one frame past the end of its video is cut.
+
+    Args:
+        annotations: The CSV file.
+        video_root: Folder that holds every video.
+        max_bad_videos: Fraction of the videos that may be skipped (one always may; 0
+            allows none).
+        progress: Print a line to stderr now and then while the videos are opened.
+    Raises:
+        ValueError: If anything in the file cannot be used; the message names the
+            file, the lines, and what to write instead. Everything that needs no video
+            is checked before the first is opened.
+    """
+    annotations, video_root = pathlib.Path(annotations), pathlib.Path(video_root)
+    rows = _read_rows(annotations, video_root)
+    _stop_at(annotations, _leaks(rows))
+    _stop_at(annotations, _classes_without_training(rows))
+    videos = {row.video: Video(row.video, row.path, row.part) for row in rows}
+    infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress)
+    _stop_at(annotations, _classes_lost(rows, bad_videos))
+    rows = [row for row in rows if row.video in infos]
+    _stop_at(annotations, _beyond_the_video(rows, infos))
+    durations_s = {name: float(info.duration_s) for name, info in infos.items()}
+    return Index(
+        classes=tuple(sorted({row.label for row in rows if row.label is not None})),
+        videos={name: videos[name] for name in infos},
+        durations_s=durations_s,
+        segments=tuple(
+            Segment(
+                row.video,
+                row.start_s,
+                min(row.end_s, durations_s[row.video]),
+                row.label,
+            )
+            for row in rows
+        ),
+        bad_videos=bad_videos,
+        num_frames={name: len(info.times_s) for name, info in infos.items()},
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class _Row:
+    line: int
+    video: str
+    path: pathlib.Path
+    start_s: float
+    end_s: float
+    label: str | None
+    part: str
+
+
+def _read_rows(annotations, video_root):
+    records = _read_records(annotations)
+    header = next(records, None)
+    if header is None:
+        raise ValueError(
+            f"{annotations} is empty; it needs a header {','.join(_COLUMNS)} and one "
+            "row per segment."
+        )
+    if not video_root.is_dir():
+        raise ValueError(f"video_root {video_root} is not a folder.")
+    columns = _find_columns(annotations, *header)
+    rows, problems, names = [], [], {}
+    for line, record in records:
+        try:
+            row = _parse(line, record, columns, len(header[1]), video_root)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+            continue
+        # "a.mp4" and "./a.mp4" are one video; it keeps the spelling that came first.
+        rows.append(
+            dataclasses.replace(row, video=names.setdefault(row.path, row.video))
+        )
+    if not rows and not problems:
+        problems.append("there is a header but no row; write one row per segment")
+    _stop_at(annotations, problems)
+    return _drop_repeats(annotations, rows)
+
+
+def _read_records(annotations) -> Iterator[tuple[int, list[str]]]:
+    """Yields (line on which it starts, values) of every record that is not blank."""
+    text = io.StringIO(_read_text(annotations), newline="")
+    reader = csv.reader(text, skipinitialspace=True, strict=True)
+    line = 1
+    try:
+        for record in reader:
+            values = [value.strip() for value in record]
+            if any(values):
+                yield line, values
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise ValueError(
+            f"{annotations}, line {line}: not a CSV record ({error}); put a value that "
+            'holds a comma or a quote in "quotes", and write a quote inside as "".'
+        ) from error
+
+
+def _read_text(annotations):
+    if not annotations.is_file():
+        raise ValueError(f"annotations {annotations} is not a file.")
+    raw = annotations.read_bytes()
+    try:
+        text = raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{annotations}, line {line}: not UTF-8 text ({error.reason}); save the "
+            'file as "CSV UTF-8".'
+        ) from error
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise ValueError(
+            f"{annotations}, line {line}: holds a zero byte, as UTF-16 and spreadsheet "
+            'files do; save the file as "CSV UTF-8".'
+        )
+    return text
+
+
+def _find_columns(annotations, line, header):
+    """Returns the position of each column, by its name."""
+    names = [_ALIASES.get(name, name) for name in header]
+    missing = [column for column in _COLUMNS if column not in names]
+    twice = [column for column in _COLUMNS if names.count(column) > 1]
+    if not missing and not twice:
+        return {column: names.index(column) for column in _COLUMNS}
+    if missing:
+        problem = f"the header lacks {', '.join(missing)}"
+    else:
+        problem = f"the header has {', '.join(twice)} more than once"
+        if "label" in twice:
+            problem += " (label_name is another name of label)"
+    problem += f". It has {header}, and must name {','.join(_COLUMNS)} once each"
+    if len(header) == 1 and (used := {";", "\t", "|"} & set(header[0])):
+        problem += f"; it is separated by {used.pop()!r}: save it with commas"
+    raise ValueError(f"{annotations}, line {line}: {problem}.")
+
+
+def _parse(line, record, columns, num_columns, video_root):
+    if len(record) != num_columns:
+        raise ValueError(
+            f"{len(record)} values where the header has {num_columns}; put a value "
+            'that holds a comma in "quotes"'
+        )
+    video, start, end, label, part = (record[columns[name]] for name in _COLUMNS)
+    if part not in PARTS:
+        raise ValueError(f"unknown split {part!r}; write one of {', '.join(PARTS)}")
+    start_s, end_s = _seconds("start", start), _seconds("end", end)
+    if start_s < 0:
+        raise ValueError(f"start {start} is negative; a video starts at 0")
+    if end_s <= start_s:
+        raise ValueError(f"end {end} is not after start {start}; swap or correct them")
+    return _Row(
+        line,
+        video,
+        _path_under(video_root, video),
+        start_s,
+        end_s,
+        # One name, one class: "é" has two encodings that look the same.
+        unicodedata.normalize("NFC", label) or None,
+        part,
+    )
+
+
+def _seconds(column, text):
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = float("nan")
+    if not abs(seconds) < float("inf"):
+        raise ValueError(f"{column} {text!r} is not a number of seconds, such as 62.5")
+    return seconds
+
+
+def _path_under(video_root, video):
+    if not video:
+        raise ValueError("the video has no name; write its path under video_root")
+    root = pathlib.Path(os.path.abspath(video_root))
+    path = pathlib.Path(os.path.abspath(root / video))
+    if root not in path.parents:
+        raise ValueError(
+            f"video {video!r} lies outside video_root {video_root}; write a path under "
+            "it, or set video_root to a folder that holds every video"
+        )
+    return path
+
+
+def _drop_repeats(annotations, rows):
+    kept = {dataclasses.replace(row, line=0): row for row in reversed(rows)}
+    rows_kept = sorted(kept.values(), key=lambda row: row.line)
+    if len(rows_kept) < len(rows):
+        logging.getLogger(__name__).warning(
+            "%s: dropped %d rows that repeat another row.",
+            annotations,
+            len(rows) - len(rows_kept),
+        )
+    return rows_kept
+
+
+def _leaks(rows):
+    first = {}
+    for row in rows:
+        first.setdefault(row.video, {}).setdefault(row.part, row)
+    for parts in first.values():
+        if len(parts) > 1:
+            row, other = list(parts.values())[:2]
+            yield (
+                f"lines {row.line} and {other.line}: video {row.video!r} is in both "
+                f"{row.part} and {other.part}; a video belongs to one split, or "
+                "training sees what evaluation asks"
+            )
+
+
+def _classes_without_training(rows):
+    trained = _trained_classes(rows)
+    if not trained:
+        yield f"no row of split {TRAIN!r} has a label; the teacher needs some"
+        return
+    first = {}
+    for row in rows:
+        if row.label is not None and row.label not in trained:
+            first.setdefault(row.label, row)
+    for label, row in first.items():
+        yield (
+            f"line {row.line}: class {label!r} is in {row.part} but has no training "
+            f"example; add one, or correct the label (trained classes: "
+            f"{', '.join(sorted(trained))})"
+        )
+
+
+def _classes_lost(rows, bad_videos):
+    left = _trained_classes([row for row in rows if row.video not in bad_videos])
+    for label in sorted(_trained_classes(rows) - left):
+        reasons = {
+            row.video: bad_videos[row.video]
+            for row in rows
+            if row.label == label and row.part == TRAIN
+        }
+        skipped = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+        yield (
+            f"class {label!r} has no training example left, because every video with "
+            f"one cannot be read ({skipped}); repair a video or remove the class"
+        )
+
+
+def _trained_classes(rows):
+    return {row.label for row in rows if row.part == TRAIN and row.label is not None}
+
+
+def _beyond_the_video(rows, infos):
+    for row in rows:
+        info = infos[row.video]
+        frame_s = info.duration_s / len(info.times_s)
+        if row.start_s >= info.duration_s:
+            beyond = f"start {row.start_s:g}"
+        elif row.end_s > info.duration_s + frame_s:
+            beyond = f"end {row.end_s:g}"
+        else:
+            continue
+        yield (
+            f"line {row.line}: {beyond} lies beyond the end of video {row.video!r}, "
+            f"which lasts {info.duration_s:.3f} s; times are seconds from its start"
+        )
+
+
+def _stop_at(annotations, problems):
+    problems = list(problems)
+    if not problems:
+        return
+    if len(problems) == 1:
+        raise ValueError(f"{annotations}: {problems[0]}.")
+    more = len(problems) - _NUM_SHOWN
+    raise ValueError(
+        f"{annotations} has {len(problems)} problems:\n  "
+        + "\n  ".join(problems[:_NUM_SHOWN])
+        + (f"\n  ... and {more} more" if more > 0 else "")
+    )

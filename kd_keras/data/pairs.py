@@ -1,0 +1,368 @@
+"""Makes pairs of an observed and a future clip from segments: arithmetic, no video.
+
+Times are float seconds from the start of a video; a clip is [start_s, end_s). An
+observed clip may reach before the video: the part before 0 is padded with the first
+frame when the clip is read, and no pair is dropped for it.
+"""
+
+import collections
+import dataclasses
+import fractions
+import math
+import random
+import statistics
+from collections.abc import Iterable, Sequence
+
+from kd_keras.data.segments import PARTS, TRAIN, Clip, Index, Pair, Segment
+
+# Times of one video that differ by less are the same: rounding, never a frame.
+_SAME_S = 1e-6
+
+
+def withhold_labels(index: Index, labeled_fraction: float, seed: int = 0) -> Index:
+    """Keeps the labels of a fraction of the training segments and hides the others.
+
+    Each class is shuffled by the seed and spread evenly over one list, whose front is
+    kept: classes keep their shares, every class keeps at least one label, and a larger
+    fraction with the same seed keeps all that a smaller one did. The order of the
+    annotations has no influence. The number kept is labeled_fraction times the labeled
+    training segments, halves rounded up, and never less than the number of classes.
+
+    Args:
+        index: Of the whole data set; validation and test segments are untouched.
+        labeled_fraction: In (0, 1].
+        seed: Any integer.
+    Returns:
+        The index with the other training segments' label None and `withheld` True.
+    """
+    if not 0 < labeled_fraction <= 1:
+        raise ValueError(
+            f"labeled_fraction must be above 0 and at most 1. Got {labeled_fraction}; "
+            "the teacher needs labels of every class."
+        )
+    labeled = [
+        position
+        for position, segment in enumerate(index.segments)
+        if segment.label is not None and index.videos[segment.video].part == TRAIN
+    ]
+    ranked = _spread_by_class(index.segments, labeled, random.Random(seed))
+    num_classes = len({index.segments[position].label for position in labeled})
+    num_kept = max(num_classes, _round_half_up(labeled_fraction, len(labeled)))
+    withheld = set(ranked[num_kept:])
+    return dataclasses.replace(
+        index,
+        segments=tuple(
+            dataclasses.replace(segment, label=None, withheld=True)
+            if position in withheld
+            else segment
+            for position, segment in enumerate(index.segments)
+        ),
+    )
+
+
+def labeled_pairs(
+    index: Index,
+    part: str,
+    lead_time_s: float | None,
+    observed_s: float | None,
+    future_s: float | None = None,
+    observed_fraction: float | None = None,
+) -> list[Pair]:
+    """Returns one pair for each labeled segment of a part, in the segments' order.
+
+    By lead time: the observed clip is
+    [start - lead_time_s - observed_s, start - lead_time_s) and the future clip the
+    segment, or its first `future_s` seconds, which may reach past the segment but not
+    past the video. A pair whose observed clip lies wholly before the video is kept:
+    the student then sees the first frame repeated (`summarise` counts these).
+
+    By fraction (J-HMDB): the observed clip is the first max(1, round(f N)) of the
+    segment's N frames, halves rounded up, and the future clip the whole segment.
+
+    Args:
+        part: `train`, `val` or `test`.
+        lead_time_s: Seconds, >= 0. Unused with `observed_fraction`, as are the next.
+        observed_s: Seconds, > 0.
+        future_s: Seconds, > 0, or None for the whole segment.
+        observed_fraction: In (0, 1], or None for pairs by lead time.
+    """
+    if part not in PARTS:
+        raise ValueError(f"part must be one of {', '.join(PARTS)}. Got {part!r}.")
+    timing = _Timing(lead_time_s, observed_s, future_s, observed_fraction)
+    labels = {name: number for number, name in enumerate(index.classes)}
+    return [
+        timing.pair_at(index, segment, labels[segment.label])
+        for segment in index.segments
+        if segment.label is not None and index.videos[segment.video].part == part
+    ]
+
+
+def unlabeled_pairs(
+    index: Index,
+    lead_time_s: float | None,
+    observed_s: float | None,
+    future_s: float | None = None,
+    observed_fraction: float | None = None,
+    *,
+    gaps: bool = True,
+    observed_in_gap: bool = False,
+    stride_s: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Pair]:
+    """Returns pairs without a label, from the footage of training videos alone.
+
+    First those at training segments that have no label (withheld, or known to have
+    none), cut as `labeled_pairs` cuts them. A segment known to have none that is longer
+    than every action is footage to search, not an action, and gives no such pair.
+
+    Then, by lead time only, windows of the gaps: the footage that no labeled training
+    segment covers. Future clips lie on a regular grid that begins at the start of each
+    gap, wholly inside it. Their observed clips never reach before the video; they may
+    show labeled footage, as the teacher is asked about the future clip alone.
+
+    Args:
+        lead_time_s: As in `labeled_pairs`.
+        observed_s: As in `labeled_pairs`.
+        future_s: As in `labeled_pairs`; in gaps None stands for the median duration of
+            the training actions, labeled or withheld.
+        observed_fraction: As in `labeled_pairs`; there are no windows of gaps then.
+        gaps: False for the segments without a label alone.
+        observed_in_gap: Keep the observed clip, too, and what lies between, inside the
+            gap (the paper's EPIC-KITCHENS pairs).
+        stride_s: Seconds between the starts of neighbouring future clips in a gap; None
+            for their duration, so that they do not overlap.
+        count: Draw so many of all candidates; None for all.
+        seed: Of the draw. A larger count with the same seed contains a smaller one.
+    """
+    timing = _Timing(lead_time_s, observed_s, future_s, observed_fraction)
+    if stride_s is not None and not 0 < stride_s < math.inf:
+        raise ValueError(f"stride_s must be above 0 seconds or None. Got {stride_s}.")
+    if count is not None and count < 0:
+        raise ValueError(f"count must be at least 0 or None. Got {count}.")
+    segments = [s for s in index.segments if index.videos[s.video].part == TRAIN]
+    actions_s = [_duration_s(s) for s in segments if s.label is not None or s.withheld]
+    longest_s = max(actions_s, default=math.inf)
+    pairs = [
+        timing.pair_at(index, segment, None)
+        for segment in segments
+        if segment.label is None and _duration_s(segment) <= longest_s + _SAME_S
+    ]
+    if gaps and observed_fraction is None:
+        if future_s is None and not actions_s:
+            raise ValueError(
+                "future_s=None takes the median duration of the training actions, and "
+                "there are none. Give future_s in seconds."
+            )
+        window_s = statistics.median(actions_s) if future_s is None else future_s
+        timing = dataclasses.replace(timing, future_s=window_s)
+        labeled = [segment for segment in segments if segment.label is not None]
+        pairs += _gap_pairs(index, labeled, timing, stride_s, observed_in_gap)
+    return pairs if count is None else _draw(pairs, count, seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class PairSummary:
+    """What a list of pairs holds, for messages and results.
+
+    Attributes:
+        num_padded: Pairs whose observed clip begins before the video.
+        num_unseen: Those of them whose observed clip also ends before it, so that it
+            shows nothing but the first frame.
+        footage_hours: Of the clips together, footage that several show counted once.
+    """
+
+    num_pairs: int
+    num_labeled: int
+    num_unlabeled: int
+    num_videos: int
+    num_padded: int
+    num_unseen: int
+    footage_hours: float
+
+    def __str__(self):
+        text = (
+            f"{self.num_pairs} pairs ({self.num_labeled} labeled, {self.num_unlabeled} "
+            f"unlabeled) from {self.footage_hours:.2f} h of {self.num_videos} videos"
+        )
+        if self.num_padded:
+            text += (
+                f"; {self.num_padded} observed clips are padded with the first frame, "
+                f"{self.num_unseen} of them entirely"
+            )
+        return text
+
+
+def summarise(pairs: Iterable[Pair]) -> PairSummary:
+    """Counts the pairs, the padding, and the hours of footage that they show."""
+    pairs = list(pairs)
+    shown = collections.defaultdict(list)
+    for pair in pairs:
+        for clip in (pair.observed, pair.future):
+            shown[clip.video].append((max(clip.start_s, 0.0), max(clip.end_s, 0.0)))
+    num_labeled = sum(pair.label is not None for pair in pairs)
+    footage_s = sum(
+        end_s - start_s for clips in shown.values() for start_s, end_s in _merge(clips)
+    )
+    return PairSummary(
+        num_pairs=len(pairs),
+        num_labeled=num_labeled,
+        num_unlabeled=len(pairs) - num_labeled,
+        num_videos=len(shown),
+        num_padded=sum(pair.observed.start_s < -_SAME_S for pair in pairs),
+        num_unseen=sum(pair.observed.end_s < _SAME_S for pair in pairs),
+        footage_hours=footage_s / 3600,
+    )
+
+
+def _spread_by_class(segments: Sequence[Segment], labeled, draws):
+    """Ranks positions so that every prefix holds the classes in their shares."""
+    members = collections.defaultdict(list)
+    # In an order of their own, so that the order of the annotations does not matter.
+    for position in sorted(labeled, key=lambda p: dataclasses.astuple(segments[p])):
+        members[segments[position].label].append((draws.random(), position))
+    ranked = []
+    for drawn in members.values():
+        for rank, (draw, position) in enumerate(sorted(drawn)):
+            # The first of each class comes before all else: none loses its last label.
+            place = (rank + 0.5) / len(drawn) if rank else 0.0
+            ranked.append((place, draw, position))
+    return [position for _, _, position in sorted(ranked)]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Timing:
+    """Where the two clips of a pair lie, by lead time or by fraction."""
+
+    lead_time_s: float | None
+    observed_s: float | None
+    future_s: float | None
+    observed_fraction: float | None
+
+    def __post_init__(self):
+        if self.observed_fraction is not None:
+            if not 0 < self.observed_fraction <= 1:
+                raise ValueError(
+                    "observed_fraction must be above 0 and at most 1. Got "
+                    f"{self.observed_fraction}."
+                )
+            return
+        if self.lead_time_s is None or not 0 <= self.lead_time_s < math.inf:
+            raise ValueError(
+                f"lead_time_s must be at least 0 seconds. Got {self.lead_time_s}; give "
+                "it, or observed_fraction."
+            )
+        if self.observed_s is None or not 0 < self.observed_s < math.inf:
+            raise ValueError(
+                f"observed_s must be above 0 seconds. Got {self.observed_s}."
+            )
+        if self.future_s is not None and not 0 < self.future_s < math.inf:
+            raise ValueError(
+                f"future_s must be above 0 seconds, or None. Got {self.future_s}."
+            )
+
+    def pair_at(self, index, segment, label):
+        whole = Clip(segment.video, segment.start_s, segment.end_s)
+        if self.observed_fraction is not None:
+            end_s = _fraction_end_s(index, segment, self.observed_fraction)
+            return Pair(dataclasses.replace(whole, end_s=end_s), whole, label)
+        return Pair(
+            self.observed_before(segment.video, segment.start_s),
+            whole if self.future_s is None else self._future(index, segment),
+            label,
+        )
+
+    def observed_before(self, video, start_s):
+        end_s = start_s - self.lead_time_s
+        return Clip(video, end_s - self.observed_s, end_s)
+
+    def _future(self, index, segment):
+        end_s = min(segment.start_s + self.future_s, index.durations_s[segment.video])
+        return Clip(segment.video, segment.start_s, end_s)
+
+
+def _fraction_end_s(index, segment, observed_fraction):
+    frame_rate = _frame_rate(index, segment.video)
+    num_frames = max(1, _round_half_up(_duration_s(segment), frame_rate))
+    num_observed = max(1, _round_half_up(observed_fraction, num_frames))
+    if num_observed >= num_frames:
+        return segment.end_s
+    return segment.start_s + num_observed / frame_rate
+
+
+def _frame_rate(index, name):
+    if index.videos[name].frame_rate is not None:
+        return index.videos[name].frame_rate
+    if name not in index.num_frames:
+        raise ValueError(
+            f"observed_fraction counts frames, and the index does not know how many "
+            f"{name!r} has. Fill Index.num_frames."
+        )
+    # A duration is a rounded quotient: 40 frames in 1.3333333 s are 30 per second.
+    return round(index.num_frames[name] / index.durations_s[name], 6)
+
+
+def _gap_pairs(index, labeled, timing, stride_s, observed_in_gap):
+    covered = collections.defaultdict(list)
+    for segment in labeled:
+        covered[segment.video].append((segment.start_s, segment.end_s))
+    before_s = timing.lead_time_s + timing.observed_s
+    stride_s = timing.future_s if stride_s is None else stride_s
+    pairs = []
+    for name, video in index.videos.items():
+        if video.part != TRAIN:
+            continue
+        for gap_start_s, gap_end_s in _gaps(covered[name], index.durations_s[name]):
+            first_s = gap_start_s + before_s if observed_in_gap else gap_start_s
+            first_s = max(first_s, before_s)
+            room_s = gap_end_s - first_s - timing.future_s
+            for step in range(math.floor((room_s + _SAME_S) / stride_s) + 1):
+                start_s = first_s + step * stride_s
+                end_s = min(start_s + timing.future_s, gap_end_s)
+                observed = timing.observed_before(name, start_s)
+                pairs.append(Pair(observed, Clip(name, start_s, end_s), None))
+    return pairs
+
+
+def _gaps(intervals, duration_s):
+    """Yields what the intervals leave of [0, duration_s)."""
+    gap_start_s = 0.0
+    for start_s, end_s in _merge(intervals):
+        if start_s > gap_start_s:
+            yield gap_start_s, start_s
+        gap_start_s = end_s
+    if duration_s > gap_start_s:
+        yield gap_start_s, duration_s
+
+
+def _draw(pairs, count, seed):
+    if count > len(pairs):
+        raise ValueError(
+            f"count={count} unlabeled pairs were asked for, and there are "
+            f"{len(pairs)}. Lower count, or lower stride_s so that windows overlap."
+        )
+    # Seeded random() is the same in every version of Python; sample() may change.
+    draws = random.Random(seed)
+    ranked = sorted((draws.random(), position) for position in range(len(pairs)))
+    return [pairs[position] for position in sorted(p for _, p in ranked[:count])]
+
+
+def _merge(intervals):
+    """Yields the union of intervals as sorted intervals that do not touch."""
+    merged = []
+    for start_s, end_s in sorted(intervals):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end_s, merged[-1][1])
+        else:
+            merged.append((start_s, end_s))
+    return merged
+
+
+def _duration_s(segment):
+    return segment.end_s - segment.start_s
+
+
+def _round_half_up(factor, number):
+    """Rounds the product of two decimals, free of binary error: 0.145 * 100 is 14.5."""
+    product = math.prod(fractions.Fraction(str(float(x))) for x in (factor, number))
+    return math.floor(product + fractions.Fraction(1, 2))
