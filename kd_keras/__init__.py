@@ -4,6 +4,10 @@ Losses and models run on every Keras backend. What needs TensorFlow is imported 
 it is first used.
 """
 
+from kd_keras.losses import AttentionalPoolingLoss as AttentionalPoolingLoss
+from kd_keras.losses import DirectLoss as DirectLoss
+from kd_keras.losses import SoftLabelLoss as SoftLabelLoss
+from kd_keras.losses import attentional_pooling as attentional_pooling
 from kd_keras.models import I3D as I3D
 from kd_keras.models import load_i3d_weights as load_i3d_weights
 from kd_keras.models import load_student as load_student

@@ -12,6 +12,8 @@ from collections.abc import Callable
 import keras
 from keras import layers
 
+from kd_keras.models.weights import load_i3d_weights
+
 # Shortest clip of which two time steps reach the head, which averages pairs of them.
 MIN_FRAMES = 9
 
@@ -113,11 +115,9 @@ def I3D(
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
     """
-    _check_arguments(num_classes, num_frames, channels, width, dropout, start)
-    if not 0 <= batch_norm_momentum < 1:
-        raise ValueError(
-            f"batch_norm_momentum must be in [0, 1). Got {batch_norm_momentum}."
-        )
+    _check_arguments(
+        num_classes, num_frames, channels, width, dropout, start, batch_norm_momentum
+    )
 
     def filters(published: int) -> int:
         return max(1, math.floor(published * width + 0.5))
@@ -133,19 +133,19 @@ def I3D(
         x = _add_stage(x, stage, filters, batch_norm_momentum)
     model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
     if weights is not None:
-        from kd_keras.models.weights import load_i3d_weights
-
         load_i3d_weights(model, weights)
     return model
 
 
-def _check_arguments(num_classes, num_frames, channels, width, dropout, start) -> None:
+def _check_arguments(
+    num_classes, num_frames, channels, width, dropout, start, batch_norm_momentum
+) -> None:
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
     if num_frames is not None and num_frames < MIN_FRAMES:
         raise ValueError(
-            f"I3D needs at least {MIN_FRAMES} frames. Got num_frames={num_frames}; "
-            "repeat or resample the frames of short clips."
+            f"num_frames must be at least {MIN_FRAMES}. Got {num_frames}; repeat or "
+            "resample the frames of shorter clips."
         )
     if channels not in (1, 2, 3):
         raise ValueError(
@@ -155,15 +155,27 @@ def _check_arguments(num_classes, num_frames, channels, width, dropout, start) -
         raise ValueError(f"width must be positive. Got {width}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1). Got {dropout}.")
+    if not 0 <= batch_norm_momentum < 1:
+        raise ValueError(
+            f"batch_norm_momentum must be in [0, 1). Got {batch_norm_momentum}."
+        )
     starts = ENDPOINTS[:-1]
     if start is not None and start not in starts:
         raise ValueError(f"start must be one of {', '.join(starts)}. Got {start!r}.")
 
 
+def _height_and_width(image_size) -> tuple[int | None, int | None]:
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
+    if len(sides) != 2 or any(side is not None and side < 1 for side in sides):
+        raise ValueError(
+            f"image_size must be pixels, or their (height, width). Got {image_size}."
+        )
+    return tuple(sides)
+
+
 def _feature_shape(done, num_frames, image_size, channels, filters) -> tuple:
     """Shape, without the batch, of what enters the network after the stages `done`."""
-    height, width = image_size if isinstance(image_size, tuple) else (image_size,) * 2
-    shape = (num_frames, height, width)
+    shape = (num_frames, *_height_and_width(image_size))
     for stage in done:
         if isinstance(stage, _Mixed):
             channels = sum(map(filters, stage.filters))

@@ -1,0 +1,103 @@
+"""Turns a published I3D checkpoint into a Keras weights file.
+
+python -m kd_keras.models.convert --source=CHECKPOINT --output=i3d_rgb.weights.h5
+
+The file needs no TensorFlow: `kd_keras.I3D(weights="i3d_rgb.weights.h5")`.
+"""
+
+import pathlib
+
+from absl import app, flags
+
+from kd_keras.models import weights
+from kd_keras.models.i3d import I3D
+
+_SOURCE = flags.DEFINE_string(
+    "source",
+    None,
+    "TF-Hub handle, folder of a TF-Hub module, or prefix of a TensorFlow checkpoint.",
+    required=True,
+)
+_OUTPUT = flags.DEFINE_string(
+    "output", None, "File to write; ends in .weights.h5.", required=True
+)
+_CHANNELS = flags.DEFINE_integer(
+    "channels",
+    None,
+    "Channels of the clips: 3 for RGB, 2 for optical flow. Read off the source if not "
+    "given.",
+    lower_bound=1,
+    upper_bound=3,
+)
+_NUM_CLASSES = flags.DEFINE_integer(
+    "num_classes",
+    None,
+    "Classes of the source. Read off the source if not given.",
+    lower_bound=1,
+)
+_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
+
+
+def convert(
+    source: str,
+    output: str | pathlib.Path,
+    channels: int | None = None,
+    num_classes: int | None = None,
+    overwrite: bool = False,
+) -> None:
+    """Writes the weights in `source` to `output`, which appears only when complete.
+
+    Raises:
+        ValueError: If `output` exists or has another ending, or `source` does not fit.
+    """
+    output = pathlib.Path(output)
+    if not output.name.endswith(".weights.h5"):
+        raise ValueError(f"--output must end in .weights.h5. Got {output}.")
+    if output.exists() and not overwrite:
+        raise ValueError(f"{output} exists. Pass --overwrite to replace it.")
+    shapes = weights.stored_shapes(source)
+    if channels is None:
+        channels = _size(shapes, "Conv3d_1a_7x7/conv_3d/w", -2, "channels")
+    if num_classes is None:
+        num_classes = _size(shapes, f"{weights.HEAD}/b", -1, "num_classes")
+    model = I3D(num_classes, channels=channels, weights=source)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    partial = output.with_name(f".partial-{output.name}")
+    try:
+        model.save_weights(partial, overwrite=True)
+        partial.replace(output)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _size(shapes, variable: str, axis: int, flag: str) -> int:
+    """Size that every variable of this published name has along `axis`."""
+    sizes = {
+        shape[axis]
+        for name, shape in shapes.items()
+        if name == variable or name.endswith(f"/{variable}")
+    }
+    if len(sizes) != 1:
+        raise ValueError(
+            f"The source has {sorted(sizes) or 'nothing'} for {flag} at {variable}; "
+            f"pass --{flag}."
+        )
+    return sizes.pop()
+
+
+def main(_) -> None:
+    try:
+        convert(
+            _SOURCE.value,
+            _OUTPUT.value,
+            _CHANNELS.value,
+            _NUM_CLASSES.value,
+            _OVERWRITE.value,
+        )
+    except ValueError as error:
+        raise app.UsageError(str(error)) from error
+    print(f"Wrote {_OUTPUT.value}")
+
+
+if __name__ == "__main__":
+    app.run(main)
