@@ -1,12 +1,12 @@
-"""Random crops, flips and colours, one draw for all frames of a clip."""
+"""Random crops, mirror images and colours: one draw for all frames of a clip."""
 
 import dataclasses
 
-import tensorflow as tf
+import cv2
+import numpy as np
 
-_NUM_DRAWS = 6
-# Luma of ITU-R BT.601, which grey means here.
-_GREY = (0.299, 0.587, 0.114)
+# Luma of ITU-R BT.601: the grey of a colour.
+_GREY = np.array([0.299, 0.587, 0.114])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,7 +16,7 @@ class Augmentation:
     Attributes:
         crop: Cut the square out at random; otherwise the central one.
         flip: Probability of a mirror image, left for right. 0 where sides matter.
-        brightness: b >= 0: adds a value from [-b, b] to colours in [0, 1].
+        brightness: b in [0, 1]: adds a value from [-b, b] to colours in [0, 1].
         contrast: c in [0, 1]: scales the distance to the clip's mean grey by a factor
             from [1 - c, 1 + c].
         saturation: s in [0, 1]: scales the distance to the pixel's own grey by a
@@ -37,59 +37,69 @@ class Augmentation:
                 )
 
 
-def draw(seed):
-    """Uniform numbers that `augment` turns a clip with; a function of the seed (2,)."""
-    return tf.random.stateless_uniform([_NUM_DRAWS], seed)
+@dataclasses.dataclass(frozen=True)
+class Draw:
+    """Numbers in [0, 1) that decide how one clip is changed."""
+
+    top: float
+    left: float
+    flip: float
+    brightness: float
+    contrast: float
+    saturation: float
 
 
-def augment(clip, image_size: int, augmentation: Augmentation, draws):
-    """uint8 (time, height, width, 3) -> float32 (time, size, size, 3) in [-1, 1]."""
-    top, left, flip, brightness, contrast, saturation = tf.unstack(draws)
-    if augmentation.crop:
-        clip = _crop(clip, image_size, top, left)
+def draw(seed: int, number: int) -> Draw:
+    """The draw of this number: a function of the two arguments alone."""
+    key = np.array([seed % 2**64, number], np.uint64)
+    uniform = np.random.Generator(np.random.Philox(key=key)).random(6)
+    return Draw(*uniform.tolist())
+
+
+def augment(
+    clip: np.ndarray, image_size: int, augmentation: Augmentation, draw: Draw
+) -> np.ndarray:
+    """uint8 RGB (time, height, width, 3) -> (time, image_size, image_size, 3).
+
+    The crop lies at a relative position between the sides, so that clips of different
+    sizes are cut alike. Colours are rounded to 8 bits.
+    """
+    place = (draw.top, draw.left) if augmentation.crop else None
+    clip = np.ascontiguousarray(_crop(clip, image_size, place))
+    # OpenCV sees the frames as one tall picture.
+    picture = clip.reshape(-1, image_size, 3)
+    if draw.flip < augmentation.flip:
+        picture = cv2.flip(picture, 1)
+    if augmentation.brightness or augmentation.contrast or augmentation.saturation:
+        picture = cv2.transform(picture, _colour_change(picture, augmentation, draw))
+    return picture.reshape(clip.shape)
+
+
+def centre_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
+    """The central square, which evaluation sees."""
+    return _crop(clip, image_size, None)
+
+
+def _crop(clip, image_size, place):
+    room = np.array(clip.shape[1:3]) - image_size
+    if place is None:
+        top, left = room // 2
     else:
-        clip = _centre(clip, image_size)
-    if augmentation.flip:
-        clip = tf.cond(flip < augmentation.flip, lambda: clip[:, :, ::-1], lambda: clip)
-    clip = _to_float(clip)
-    if augmentation.saturation:
-        grey = tf.reduce_sum(clip * tf.constant(_GREY), axis=-1, keepdims=True)
-        clip = grey + (clip - grey) * _factor(saturation, augmentation.saturation)
-    if augmentation.contrast:
-        grey = tf.tensordot(tf.reduce_mean(clip, axis=(0, 1, 2)), tf.constant(_GREY), 1)
-        clip = grey + (clip - grey) * _factor(contrast, augmentation.contrast)
-    if augmentation.brightness:
-        # The range [-1, 1] is twice as wide as [0, 1].
-        clip += 2 * (_factor(brightness, augmentation.brightness) - 1)
-    if augmentation.saturation or augmentation.contrast or augmentation.brightness:
-        clip = tf.clip_by_value(clip, -1.0, 1.0)
-    return clip
+        top, left = (np.array(place) * (room + 1)).astype(int)
+    return clip[:, top : top + image_size, left : left + image_size]
 
 
-def centre_crop(clip, image_size: int):
-    """What evaluation sees: uint8 -> float32 (time, size, size, 3) in [-1, 1]."""
-    return _to_float(_centre(clip, image_size))
-
-
-def _crop(clip, image_size, top, left):
-    """The square at relative position (top, left) in [0, 1) of all that fit."""
-    room = tf.shape(clip)[1:3] - image_size
-    offset = tf.cast(tf.stack([top, left]) * tf.cast(room + 1, tf.float32), tf.int32)
-    return _square(clip, image_size, tf.minimum(offset, room))
-
-
-def _centre(clip, image_size):
-    return _square(clip, image_size, (tf.shape(clip)[1:3] - image_size) // 2)
-
-
-def _square(clip, image_size, offset):
-    begin = tf.concat([[0], offset, [0]], axis=0)
-    return tf.slice(clip, begin, [clip.shape[0], image_size, image_size, 3])
-
-
-def _to_float(clip):
-    return tf.cast(clip, tf.float32) / 127.5 - 1.0
+def _colour_change(picture, augmentation, draw):
+    """Saturation, then contrast, then brightness, as one affine map (3, 4) of RGB."""
+    saturation = _factor(draw.saturation, augmentation.saturation)
+    contrast = _factor(draw.contrast, augmentation.contrast)
+    added = 255 * (_factor(draw.brightness, augmentation.brightness) - 1)
+    # Saturation leaves the greys, so the mean grey can be taken before it.
+    mean_grey = np.dot(_GREY, cv2.mean(picture)[:3])
+    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(_GREY, (3, 1))
+    shift = (1 - contrast) * mean_grey + added
+    return np.column_stack([contrast * mixed, np.full(3, shift)])
 
 
 def _factor(uniform, strength):
-    return 1.0 + strength * (2.0 * uniform - 1.0)
+    return 1 + strength * (2 * uniform - 1)

@@ -1,13 +1,14 @@
-"""Pairs -> batches: shuffle, load, augment, batch, prefetch."""
+"""Pairs -> batches: shuffle, read, augment, batch, prefetch."""
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from kd_keras.data import augment as augment_lib
+from kd_keras.data import augment
 from kd_keras.data.augment import Augmentation
-from kd_keras.data.clips import ClipLoader, TooManyBadVideos, num_cores
+from kd_keras.data.clips import ClipLoader, num_cores
 from kd_keras.data.segments import Pair
 from kd_keras.data.video import BadVideo
 
@@ -17,6 +18,8 @@ FUTURE = "future"
 LABEL = "label"
 LABELED = "labeled"
 INDEX = "index"
+
+_UNREADABLE = np.int64(-1)
 
 
 def pair_dataset(
@@ -55,80 +58,98 @@ def pair_dataset(
         "index" int64 (batch,), the position in `pairs`.
     """
     _check(pairs, batch_size, start_step, fields)
-    num_parallel = num_parallel or num_cores()
     labels = np.array([0 if p.label is None else p.label for p in pairs], np.int32)
     labeled = np.array([p.label is not None for p in pairs])
-    clip_format = loader.clip_format
-    read = _PairReader(pairs, loader, fields, replace=training)
-
-    def load(position):
-        index = _shuffled(position, len(pairs), seed) if training else position
-        index, *clips = tf.numpy_function(
-            read, [index], [tf.int64] + [tf.uint8] * len(fields), stateful=False
-        )
-        index = tf.ensure_shape(index, [])
-        example = {INDEX: index}
-        for number, (field, clip) in enumerate(zip(fields, clips, strict=True)):
-            clip = tf.ensure_shape(clip, [clip_format.num_frames, None, None, 3])
-            own_draw = 0 if shared_draw else number
-            example[field] = change(clip, [seed, 2 * position + own_draw])
-        return example
-
-    def change(clip, draw_seed):
-        size = clip_format.image_size
-        if training:
-            draws = augment_lib.draw(draw_seed)
-            return augment_lib.augment(clip, size, augmentation, draws)
-        return augment_lib.centre_crop(clip, size)
-
-    def add_labels(batch):
-        index = batch[INDEX]
-        batch[LABEL] = tf.gather(tf.constant(labels), index)
-        batch[LABELED] = tf.gather(tf.constant(labeled), index)
-        return batch
-
+    size = loader.clip_format.image_size
+    clip_shape = [loader.clip_format.num_frames, size, size, 3]
     if training:
+        read = _TrainingReader(pairs, loader, fields, seed, augmentation, shared_draw)
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     else:
+        read = _EvaluationReader(pairs, loader, fields)
         positions = tf.data.Dataset.range(len(pairs))
-    dataset = positions.map(load, num_parallel, deterministic=True)
-    if not training:
-        dataset = dataset.filter(lambda example: example[INDEX] >= 0)
+
+    def load(position):
+        types = [tf.int64] + [tf.uint8] * len(fields)
+        index, *clips = tf.numpy_function(read, [position], types, stateful=False)
+        pair = {INDEX: tf.ensure_shape(index, [])}
+        for field, clip in zip(fields, clips, strict=True):
+            pair[field] = tf.ensure_shape(clip, clip_shape)
+        return pair
+
+    def finish(batch):
+        for field in fields:
+            batch[field] = tf.cast(batch[field], tf.float32) / 127.5 - 1.0
+        batch[LABEL] = tf.gather(labels, batch[INDEX])
+        batch[LABELED] = tf.gather(labeled, batch[INDEX])
+        return batch
+
+    dataset = positions.map(load, num_parallel or num_cores(), deterministic=True)
+    dataset = dataset.filter(lambda pair: pair[INDEX] != _UNREADABLE)
     dataset = dataset.batch(batch_size, drop_remainder=training)
-    return dataset.map(add_labels).prefetch(2)
+    return dataset.map(finish).prefetch(2)
 
 
-class _PairReader:
-    """Called by tf.data with a position in `pairs`: that position and its clips.
+class _TrainingReader:
+    """Called by tf.data with a position in the stream: a pair's index and its clips."""
 
-    Where a clip cannot be read: the next pair that can be with `replace`, else
-    position -1 and black clips.
-    """
+    def __init__(self, pairs, loader, fields, seed, augmentation, shared_draw):
+        self._pairs, self._loader, self._fields = pairs, loader, fields
+        self._seed, self._augmentation = seed, augmentation
+        self._shared_draw = shared_draw
+        # Batches may span two passes, and reading ahead a third.
+        self._order = functools.lru_cache(maxsize=4)(self._shuffled)
 
-    def __init__(self, pairs, loader, fields, replace):
-        self._pairs, self._loader = pairs, loader
-        self._fields, self._replace = fields, replace
+    def __call__(self, position):
+        epoch, place = divmod(int(position), len(self._pairs))
+        index, clips = self._readable_pair(int(self._order(epoch)[place]))
+        return [np.int64(index), *self._augmented(clips, int(position))]
+
+    def _shuffled(self, epoch):
+        generator = np.random.default_rng([self._seed % 2**64, epoch])
+        return generator.permutation(len(self._pairs))
+
+    def _readable_pair(self, first):
+        for step in range(len(self._pairs)):
+            index = (first + step) % len(self._pairs)
+            clips = _read_pair(self._pairs[index], self._loader, self._fields)
+            if clips is not None:
+                return index, clips
+        raise ValueError(
+            f"None of the {len(self._pairs)} pairs can be read. The videos: "
+            f"{self._loader.bad_videos}"
+        )
+
+    def _augmented(self, clips, position):
+        for number, clip in enumerate(clips):
+            own = 0 if self._shared_draw else number
+            draw = augment.draw(self._seed, 2 * position + own)
+            size = self._loader.clip_format.image_size
+            yield augment.augment(clip, size, self._augmentation, draw)
+
+
+class _EvaluationReader:
+    """Called by tf.data with an index into `pairs`: it and the centres of its clips."""
+
+    def __init__(self, pairs, loader, fields):
+        self._pairs, self._loader, self._fields = pairs, loader, fields
 
     def __call__(self, index):
-        for step in range(len(self._pairs) if self._replace else 1):
-            position = (int(index) + step) % len(self._pairs)
-            pair = self._pairs[position]
-            try:
-                clips = [self._loader.load(getattr(pair, f)) for f in self._fields]
-            except TooManyBadVideos:
-                raise
-            except BadVideo:
-                continue
-            return [np.int64(position), *clips]
-        if self._replace:
-            raise ValueError(
-                f"None of the {len(self._pairs)} pairs can be read. The videos: "
-                f"{self._loader.bad_videos}"
-            )
         clip_format = self._loader.clip_format
-        side = clip_format.resized_side
-        black = np.zeros((clip_format.num_frames, side, side, 3), np.uint8)
-        return [np.int64(-1), *[black] * len(self._fields)]
+        size = clip_format.image_size
+        clips = _read_pair(self._pairs[index], self._loader, self._fields)
+        if clips is None:
+            black = np.zeros((clip_format.num_frames, size, size, 3), np.uint8)
+            return [_UNREADABLE, *[black] * len(self._fields)]
+        return [index, *(augment.centre_crop(clip, size) for clip in clips)]
+
+
+def _read_pair(pair, loader, fields):
+    """The clips of a pair; None where one cannot be read."""
+    try:
+        return [loader.load(getattr(pair, field)) for field in fields]
+    except BadVideo:
+        return None
 
 
 def _check(pairs, batch_size, start_step, fields):
@@ -143,9 +164,3 @@ def _check(pairs, batch_size, start_step, fields):
         raise ValueError(
             f"fields must be some of {(OBSERVED, FUTURE)}. Got {tuple(fields)}."
         )
-
-
-def _shuffled(position, num_pairs, seed):
-    """Position of the training stream -> position in `pairs`."""
-    epoch, place = position // num_pairs, position % num_pairs
-    return tf.random.experimental.index_shuffle(place, [seed, epoch], num_pairs - 1)
