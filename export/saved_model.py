@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib
 import os
 import pathlib
 import shutil
@@ -82,6 +83,7 @@ def export_student(
     """
     student_file.check_fits(student, spec)
     output = os.fspath(output_dir).rstrip("/")
+    require_file_system(output)
     version = next_version(output) if version is None else version
     if tf.io.gfile.exists(f"{output}/{version}"):
         raise ValueError(f"{output}/{version} exists and is never overwritten.")
@@ -105,6 +107,25 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
     # Listings of remote file systems end folders in a slash.
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(output)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def require_file_system(path: str | os.PathLike) -> None:
+    """Makes the file system of a path such as s3://bucket/name known to TensorFlow.
+
+    Raises:
+        ValueError: If that needs tensorflow-io, which is not installed.
+    """
+    scheme, separator, _ = os.fspath(path).partition("://")
+    if not separator or scheme in tf.io.gfile.get_registered_schemes():
+        return
+    try:
+        importlib.import_module("tensorflow_io")
+    except ImportError as error:
+        raise ValueError(
+            f"{os.fspath(path)}: {scheme}:// paths need tensorflow-io, which cannot be "
+            f"imported ({error}). `pip install tensorflow-io==0.37.1` (TensorFlow "
+            "2.17), or give a local path."
+        ) from error
 
 
 def size_in_bytes(student: keras.Model) -> int:
@@ -171,7 +192,8 @@ def _serving_function(student, spec, top_k):
 
 
 def _probabilities(student, spec, frames):
-    logits = student(preprocess.prepare_frames(frames, spec), training=False)
+    clips = preprocess.prepare_frames(frames, spec.clip_format)
+    logits = student(clips, training=False)
     # REST carries neither half precision nor bfloat16.
     return tf.nn.softmax(tf.cast(logits, tf.float32))
 

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 import keras
 
-FITS = ("crop", "stretch")
-SHORT_CLIPS = ("resample", "loop", "pad_last", "error")
+from kd_keras.data.clips import ClipFormat
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,13 +18,7 @@ class ExportSpec:
 
     Attributes:
         classes: Class names; the position is the index of the output.
-        num_frames: Frames of a clip; others are sampled from it in time.
-        image_size: Height and width of a clip in pixels.
-        fit: How frames become squares; `crop` keeps proportions and cuts the centre
-            out, `stretch` scales height and width apart.
-        margin: Frames are scaled to image_size * margin before the centre is cut out.
-        short_clip: What is done with fewer than `num_frames` frames: `resample` in
-            time, `loop`, `pad_last` (repeat the last one), or `error`.
+        num_frames, image_size, fit, short_clip, margin: As in `ClipFormat`.
         observed_s: Length in seconds of the video that a clip was trained to cover;
             None where it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
@@ -38,8 +31,8 @@ class ExportSpec:
     num_frames: int
     image_size: int
     fit: str = "crop"
-    margin: float = 8 / 7
     short_clip: str = "resample"
+    margin: float = 8 / 7
     observed_s: float | None = None
     lead_time_s: float | None = None
 
@@ -52,21 +45,21 @@ class ExportSpec:
         if repeated:
             raise ValueError(f"Class names must differ. Repeated: {repeated}.")
         for name in ("num_frames", "image_size"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be a whole number > 0. Got {value!r}.")
-        for name, choices in (("fit", FITS), ("short_clip", SHORT_CLIPS)):
-            value = getattr(self, name)
-            if value not in choices:
-                raise ValueError(f"{name} must be one of {choices}. Got {value!r}.")
-        if not self.margin >= 1.0:
-            raise ValueError(f"margin must be at least 1. Got {self.margin}.")
+            if not isinstance(getattr(self, name), int):
+                raise ValueError(f"{name} must be whole. Got {getattr(self, name)!r}.")
+        self.clip_format  # noqa: B018 - raises what is wrong with it
         if self.observed_s is not None and not self.observed_s > 0:
             raise ValueError(f"observed_s must be > 0 or None. Got {self.observed_s}.")
         if self.lead_time_s is not None and not self.lead_time_s >= 0:
             raise ValueError(
                 f"lead_time_s must be >= 0 or None. Got {self.lead_time_s}."
             )
+
+    @property
+    def clip_format(self) -> ClipFormat:
+        return ClipFormat(
+            self.num_frames, self.image_size, self.fit, self.short_clip, self.margin
+        )
 
 
 def save_student(model: keras.Model, path: str | os.PathLike, spec: ExportSpec) -> None:
@@ -136,27 +129,35 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
 
 def check_fits(model: keras.Model, spec: ExportSpec) -> None:
     """Raises a ValueError unless the model maps such clips to logits of the classes."""
-    clip = (None, spec.num_frames, spec.image_size, spec.image_size)
-    inputs, outputs = _shapes(model.input_shape), _shapes(model.output_shape)
+    fixed = clip_shape(model)[1:4]
+    given = (spec.num_frames, spec.image_size, spec.image_size)
+    if any(a not in (None, b) for a, b in zip(fixed, given, strict=True)):
+        raise ValueError(
+            f"The model takes clips of (time, height, width) {fixed}; num_frames and "
+            f"image_size would make {given}."
+        )
+    outputs = _shapes(model.output_shape)
+    if outputs != [(None, len(spec.classes))]:
+        raise ValueError(
+            f"{len(spec.classes)} class names need logits (batch, "
+            f"{len(spec.classes)}). The model gives {outputs}."
+        )
+
+
+def clip_shape(model: keras.Model) -> tuple[int | None, ...]:
+    """The model's (batch, time, height, width, channels); None where any will do.
+
+    Raises:
+        ValueError: If the model does not take one clip.
+    """
+    inputs = _shapes(model.input_shape)
     if len(inputs) != 1 or len(inputs[0]) != 5 or inputs[0][-1] not in (1, 2, 3):
         raise ValueError(
             "A student takes clips (batch, time, height, width, channels) of 1 to 3 "
             f"channels. Got a model of {inputs}. One that starts from stored features "
             "must be joined with the layers before them."
         )
-    if any(
-        given not in (None, wanted)
-        for given, wanted in zip(inputs[0][1:4], clip[1:], strict=True)
-    ):
-        raise ValueError(
-            f"The model takes clips of {inputs[0]}; num_frames={spec.num_frames} and "
-            f"image_size={spec.image_size} would make {clip}."
-        )
-    if outputs != [(None, len(spec.classes))]:
-        raise ValueError(
-            f"{len(spec.classes)} class names need logits (batch, "
-            f"{len(spec.classes)}). The model gives {outputs}."
-        )
+    return inputs[0]
 
 
 def _shapes(shape) -> list[tuple]:

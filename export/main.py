@@ -1,0 +1,183 @@
+"""Exports a student for TF Serving.
+
+python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
+"""
+
+import dataclasses
+import os
+import shutil
+import sys
+
+import keras
+import tensorflow as tf
+from absl import app, flags, logging
+
+import kd_keras
+from export import saved_model, student_file
+from export.student_file import ExportSpec
+from kd_keras.data.clips import FITS
+
+FLAGS = flags.FLAGS
+
+# What the graph adds to the weights, generously.
+_GRAPH_BYTES = 4_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the flags ask for; the fields have their names and meanings."""
+
+    student: str
+    output: str
+    version: int | None = None
+    top_k: int = 5
+    classes: str | None = None
+    num_frames: int | None = None
+    image_size: int | None = None
+    fit: str | None = None
+
+
+def define_flags() -> None:
+    """Defines the flags, one for every field of `Request`."""
+    flags.DEFINE_string(
+        "student",
+        None,
+        "Student file (.keras), with its .json beside it.",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "output",
+        None,
+        "Folder of the served model; the export becomes <output>/<version>/.",
+        required=True,
+    )
+    flags.DEFINE_integer(
+        "version",
+        None,
+        "Number of the version; by default the one after the highest there is.",
+        lower_bound=0,
+    )
+    flags.DEFINE_integer(
+        "top_k", 5, "Number of classes in the ranking, at most all.", lower_bound=1
+    )
+    flags.DEFINE_string(
+        "classes",
+        None,
+        "Text file with one class name a line, in the order of the outputs; for a "
+        "student without its .json, or other names.",
+    )
+    flags.DEFINE_integer(
+        "num_frames",
+        None,
+        "Frames of a clip, for a student without its .json; by default as the model "
+        "fixes them.",
+        lower_bound=1,
+    )
+    flags.DEFINE_integer(
+        "image_size",
+        None,
+        "Side of a clip in pixels, for a student without its .json; by default as the "
+        "model fixes it.",
+        lower_bound=1,
+    )
+    flags.DEFINE_enum(
+        "fit",
+        None,
+        FITS,
+        "How frames become squares, for a student without its .json: crop (default) "
+        "keeps proportions, stretch scales height and width apart.",
+    )
+
+
+def run(request: Request) -> str:
+    """Exports and checks; returns the path of the version.
+
+    Raises:
+        ValueError, OSError: If something given cannot be used; nothing is written.
+        CheckFailedError: If the export differs from the student; nothing is kept.
+    """
+    saved_model.require_file_system(request.output)
+    student = kd_keras.load_student(request.student)
+    spec = _spec(request, student)
+    student_file.check_fits(student, spec)
+    _require_room(request.output, saved_model.size_in_bytes(student) + _GRAPH_BYTES)
+    version = request.version
+    if version is None:
+        version = saved_model.next_version(request.output)
+    print(
+        f"Writing {request.output}/{version}: "
+        f"{saved_model.size_in_bytes(student) / 1e6:.1f} MB of weights and about 1-3 "
+        f"MB of graph; {len(spec.classes)} classes, clips of {spec.num_frames} frames, "
+        f"{spec.image_size} x {spec.image_size} pixels.",
+        flush=True,
+    )
+    path = saved_model.export_and_check(
+        student, request.output, spec, version, request.top_k
+    )
+    print(f"{path} gives the student's answers in a TensorFlow session without Keras.")
+    return path
+
+
+def main(_) -> int:
+    fields = dataclasses.fields(Request)
+    request = Request(**{field.name: FLAGS[field.name].value for field in fields})
+    try:
+        run(request)
+        status = 0
+    except (ValueError, OSError, tf.errors.OpError, saved_model.CheckFailedError) as e:
+        print(f"export: {e}", file=sys.stderr)
+        status = 1
+    if "://" in request.output:
+        # tensorflow-io's file systems abort the interpreter as it ends.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    return status
+
+
+def _spec(request: Request, student: keras.Model) -> ExportSpec:
+    """The sidecar's values, or the model's own with --classes, then those of flags."""
+    if request.classes is None or student_file.spec_path(request.student).is_file():
+        values = dataclasses.asdict(student_file.load_spec(request.student))
+    else:
+        _, num_frames, height, width, _ = student_file.clip_shape(student)
+        image_size = height if height == width else None
+        values = {"num_frames": num_frames, "image_size": image_size}
+    for name in ("num_frames", "image_size", "fit"):
+        if getattr(request, name) is not None:
+            values[name] = getattr(request, name)
+    if request.classes is not None:
+        values["classes"] = student_file.read_classes(request.classes)
+    if values["num_frames"] is None or values["image_size"] is None:
+        raise ValueError(
+            f"{request.student} fixes no size of clips and has no .json beside it: "
+            "give --num_frames and --image_size."
+        )
+    return ExportSpec(**values)
+
+
+def _require_room(output: str, size: int) -> None:
+    """Raises an OSError unless `output` can be made, written to and has the room."""
+    if "://" in output:
+        return
+    parent = os.path.abspath(output)
+    while not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise OSError(f"--output={output}: {parent} is a file, not a folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OSError(f"--output={output}: {parent} is not writable.")
+    free = shutil.disk_usage(parent).free
+    if free < size:
+        raise OSError(
+            f"--output={output}: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB "
+            "are free."
+        )
+
+
+if __name__ == "__main__":
+    define_flags()
+    # Quiet by default: TensorFlow tells of every file of an export.
+    FLAGS.set_default("verbosity", logging.WARNING)
+    tf.get_logger().setLevel("WARNING")
+    app.run(main)

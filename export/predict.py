@@ -1,0 +1,321 @@
+"""Anticipates what happens next, all along a video, with an exported student.
+
+    python -m export.predict --model=MODELS/name --video=FILE --output=annotated.mp4
+
+Prints a CSV: the time that the student has seen the video up to, the time it speaks
+of, and the classes it ranks highest. The annotated video shows the same.
+"""
+
+import csv
+import dataclasses
+import itertools
+import os
+import pathlib
+import sys
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import tensorflow as tf
+from absl import app, flags, logging
+
+from export import saved_model, student_file
+from export.student_file import ExportSpec
+from kd_keras.data import video as video_lib
+from kd_keras.data.segments import TEST, Video
+
+FLAGS = flags.FLAGS
+
+_BATCH = 8
+# Frames at full size that are held at a time.
+_BLOCK_BYTES = 256_000_000
+_TIME_ERROR_S = 1e-6
+_TEXT_COLOUR, _BAR_COLOUR = (255, 255, 255), (40, 110, 60)
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the flags ask for; the fields have their names and meanings."""
+
+    model: str
+    video: str
+    output: str | None = None
+    top_k: int = 3
+    every_s: float = 0.5
+    observed_s: float | None = None
+    lead_time_s: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Anticipation:
+    """What the student expects once it has seen the video up to `time_s`.
+
+    Attributes:
+        happens_s: When the anticipated action starts; None if that is not known.
+        classes: Names, the likeliest first.
+        probabilities: Of these classes.
+    """
+
+    time_s: float
+    happens_s: float | None
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+
+def define_flags() -> None:
+    """Defines the flags, one for every field of `Request`."""
+    flags.DEFINE_string(
+        "model",
+        None,
+        "Folder of an exported student (its newest version is used), or a version.",
+        required=True,
+    )
+    flags.DEFINE_string("video", None, "Video file.", required=True)
+    flags.DEFINE_string(
+        "output", None, "Annotated video to write (.mp4); by default none."
+    )
+    flags.DEFINE_integer("top_k", 3, "Classes shown at each time.", lower_bound=1)
+    flags.DEFINE_float(
+        "every_s", 0.5, "Seconds from one anticipation to the next.", lower_bound=0.01
+    )
+    flags.DEFINE_float(
+        "observed_s",
+        None,
+        "Seconds of video that the student sees; by default what it was trained with.",
+        lower_bound=0.01,
+    )
+    flags.DEFINE_float(
+        "lead_time_s",
+        None,
+        "Seconds from what is seen to the action; by default what it was trained with.",
+        lower_bound=0.0,
+    )
+
+
+def run(request: Request, table=sys.stdout) -> None:
+    """Writes the CSV to `table` and the annotated video to its file.
+
+    Raises:
+        ValueError, OSError: If something given cannot be used.
+    """
+    _require_output(request)
+    video = Video(os.path.basename(request.video), pathlib.Path(request.video), TEST)
+    info = video_lib.probe(video)
+    student = ExportedStudent(request.model)
+    spec = _with_times(student.spec, request)
+    rows = csv.writer(table, lineterminator="\n")
+    rows.writerow(("time_s", "happens_s", "rank", "class", "probability"))
+    found = []
+    for item in anticipations(student, spec, video, info, request.every_s):
+        found.append(_first(item, request.top_k))
+        rows.writerows(_rows(found[-1]))
+        table.flush()
+    if request.output is not None:
+        rate = len(info.times_s) / info.duration_s
+        frames = _annotated(_frames_at(video, info, rate), found, rate)
+        video_lib.write_video(request.output, frames, rate)
+        print(f"Wrote {request.output}.", file=sys.stderr)
+
+
+class ExportedStudent:
+    """A SavedModel that `export.saved_model` wrote.
+
+    Attributes:
+        path: The version that is loaded.
+        spec: Its `ExportSpec`.
+    """
+
+    def __init__(self, model: str | os.PathLike):
+        self.path = _newest(os.fspath(model).rstrip("/"))
+        with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
+            self.spec = student_file.from_json(file.read())
+        # The signature does not keep what was loaded alive.
+        self._loaded = tf.saved_model.load(self.path)
+        self._serve = self._loaded.signatures["serving_default"]
+        channels = self._serve.structured_input_signature[1]["frames"].shape[-1]
+        if channels != 3:
+            raise ValueError(
+                f"{self.path} takes frames of {channels} channels, not RGB video."
+            )
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Probabilities (batch, classes) of uint8 RGB frames; see `preprocess.py`."""
+        return self._serve(frames=tf.constant(frames))["probabilities"].numpy()
+
+
+def anticipations(
+    student: ExportedStudent,
+    spec: ExportSpec,
+    video: Video,
+    info: video_lib.VideoInfo,
+    every_s: float,
+) -> Iterator[Anticipation]:
+    """Slides the observed clip over the video, `every_s` at a time.
+
+    The first clip starts with the video. A video that is shorter than the clip gives
+    one anticipation at its end, as if its first frame had been there before.
+    """
+    duration_s, observed_s = info.duration_s, spec.observed_s
+    count = int(max(duration_s - observed_s, 0) / every_s + _TIME_ERROR_S) + 1
+    times_s = [min(observed_s, duration_s) + i * every_s for i in range(count)]
+    # As evaluation decodes them; the graph then cuts the centre out.
+    height, width = spec.clip_format.resized(info.height, info.width)
+    for several in _batched(times_s, _BATCH):
+        indices = [
+            video_lib.frame_indices(
+                info.times_s,
+                duration_s,
+                time_s - observed_s,
+                time_s,
+                spec.num_frames,
+                spec.short_clip,
+            )
+            for time_s in several
+        ]
+        # Clips overlap; every frame is decoded once for all of them.
+        needed, places = np.unique(indices, return_inverse=True)
+        frames = video_lib.read_frames(video, info, needed, (width, height))
+        clips = frames[places.reshape(len(several), spec.num_frames)]
+        for time_s, probabilities in zip(several, student(clips), strict=True):
+            order = np.argsort(-probabilities, kind="stable")
+            yield Anticipation(
+                time_s,
+                None if spec.lead_time_s is None else time_s + spec.lead_time_s,
+                tuple(spec.classes[i] for i in order),
+                tuple(float(probabilities[i]) for i in order),
+            )
+
+
+def main(_) -> int:
+    fields = dataclasses.fields(Request)
+    try:
+        run(Request(**{field.name: FLAGS[field.name].value for field in fields}))
+    except (ValueError, OSError, tf.errors.OpError) as error:
+        print(f"predict: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _require_output(request):
+    if request.output is None:
+        return
+    output = pathlib.Path(request.output)
+    if output.suffix != ".mp4":
+        raise ValueError(f"--output must end in .mp4. Got {request.output}.")
+    if not output.absolute().parent.is_dir():
+        raise ValueError(f"--output={output}: its folder does not exist.")
+    if output.exists() and output.samefile(request.video):
+        raise ValueError(f"--output={output} is the video itself.")
+
+
+def _newest(model):
+    """The version to load: `model` itself, or the highest number in it."""
+    saved_model.require_file_system(model)
+    if tf.io.gfile.exists(f"{model}/saved_model.pb"):
+        return model
+    versions = saved_model.versions(model)
+    if not versions:
+        raise ValueError(
+            f"--model={model} holds no exported student: expected {model}/<version>/, "
+            "as export.main writes it."
+        )
+    return f"{model}/{versions[-1]}"
+
+
+def _with_times(spec, request):
+    """The spec with the times that the flags give instead."""
+    times = {"observed_s": request.observed_s, "lead_time_s": request.lead_time_s}
+    given = {name: value for name, value in times.items() if value is not None}
+    spec = dataclasses.replace(spec, **given)
+    if spec.observed_s is None:
+        raise ValueError(
+            "The student was trained with observed clips of no fixed length: give "
+            "--observed_s, the seconds of video it is to see."
+        )
+    return spec
+
+
+def _first(anticipation, count):
+    return dataclasses.replace(
+        anticipation,
+        classes=anticipation.classes[:count],
+        probabilities=anticipation.probabilities[:count],
+    )
+
+
+def _rows(anticipation):
+    happens_s = anticipation.happens_s
+    start = (
+        f"{anticipation.time_s:.3f}",
+        "" if happens_s is None else f"{happens_s:.3f}",
+    )
+    ranked = zip(anticipation.classes, anticipation.probabilities, strict=True)
+    for rank, (name, probability) in enumerate(ranked, start=1):
+        yield (*start, rank, name, f"{probability:.4f}")
+
+
+def _batched(items, size):
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
+
+
+def _frames_at(video, info, rate):
+    """Full-size frames at a constant rate, a block at a time."""
+    count = round(info.duration_s * rate)
+    times_s = np.arange(count) / rate
+    shown = np.searchsorted(info.times_s, times_s + _TIME_ERROR_S, "right") - 1
+    block = max(_BLOCK_BYTES // (3 * info.height * info.width), 1)
+    for indices in _batched(shown, block):
+        yield from video_lib.read_frames(video, info, np.array(indices))
+
+
+def _annotated(frames, found, rate):
+    """Draws on each frame the newest anticipation that was made by its time."""
+    made_s = np.array([item.time_s for item in found])
+    for index, frame in enumerate(frames):
+        made = np.searchsorted(made_s, index / rate + _TIME_ERROR_S, "right") - 1
+        frame = frame.copy()
+        _draw(frame, found[made] if made >= 0 else None)
+        yield frame
+
+
+def _draw(frame, anticipation):
+    """Darkens the lower edge of the frame and writes the ranking on it."""
+    lines, bars = ["observing"], [0.0]
+    if anticipation is not None:
+        lines, bars = [_headline(anticipation)], [0.0]
+        ranked = zip(anticipation.classes, anticipation.probabilities, strict=True)
+        for name, probability in ranked:
+            lines.append(f"{probability:4.0%} {name}")
+            bars.append(probability)
+    height, width = frame.shape[:2]
+    line_px = max(height // 16, 10)
+    top = max(height - line_px * len(lines) - line_px // 3, 0)
+    frame[top:] = frame[top:] // 3
+    for row, (text, bar) in enumerate(zip(lines, bars, strict=True)):
+        below = top + (row + 1) * line_px
+        above = below - line_px + line_px // 4
+        frame[above : below + line_px // 8, : round(bar * width)] = _BAR_COLOUR
+        cv2.putText(
+            frame,
+            text,
+            (line_px // 3, below),
+            cv2.FONT_HERSHEY_SIMPLEX,
+            line_px / 32,
+            _TEXT_COLOUR,
+            max(line_px // 20, 1),
+            cv2.LINE_AA,
+        )
+
+
+def _headline(anticipation):
+    if anticipation.happens_s is None:
+        return "next"
+    return f"in {anticipation.happens_s - anticipation.time_s:g} s"
+
+
+if __name__ == "__main__":
+    define_flags()
+    FLAGS.set_default("verbosity", logging.WARNING)
+    app.run(main)
