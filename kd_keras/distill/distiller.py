@@ -1,0 +1,185 @@
+"""Trains a student from labels, pseudo-labels and feature maps (paper, eq. 1-2)."""
+
+import keras
+import tensorflow as tf
+
+from kd_keras.distill.teacher import FrozenTeacher, feature_reader, num_channels
+from kd_keras.losses import SoftLabelLoss, soft_targets
+from kd_keras.metrics import ClassMeanRecall
+
+# The fields of a batch.
+OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
+TEACHER_PROBABILITIES = "teacher_probabilities"
+TEACHER_FEATURES = "teacher_features"
+
+
+@keras.saving.register_keras_serializable(package="kd_keras")
+class Distiller(keras.Model):
+    """Trains an anticipation network from a recognition network.
+
+    The loss is the mean over the batch of
+
+        KL(label or teacher's prediction || student(observed))
+        + feature_weight * feature_loss(teacher's map, student's map)
+
+    with the label where `labeled`, the teacher's prediction elsewhere. A batch is a
+    dict:
+
+        observed: Clips (batch, time, height, width, channels) in [-1, 1].
+        future: The teacher's clips, any size the teacher takes. Or, in its place, what
+            the teacher said of them: `teacher_probabilities` (batch, num_classes)
+            and, for a feature loss, `teacher_features` (batch, ..., channels).
+        label: Class indices (batch,); any where not labeled.
+        labeled: Booleans (batch,).
+
+    Only the student is trained, and the 1x1x1 projection of its map that exists where
+    the two maps differ in channels. Calling the distiller calls the student.
+
+    Args:
+        student: A functional Keras model from clips to logits.
+        teacher: Another over the same classes, or None: every batch brings the
+            teacher's targets.
+        feature_loss: A loss over (teacher's map, student's map) that gives a value
+            per example, such as `AttentionalPoolingLoss`; None uses no maps.
+        feature_weight: λ, >= 0, of the mean feature loss.
+        feature_layer: Name of the layer whose maps are compared, in both networks.
+        temperature: > 0, softens pseudo-labels and the student's answer to them.
+        feature_channels: Channels of stored teacher maps; only where teacher is None
+            and they differ from the student's.
+    Raises:
+        ValueError: For values out of range or layers that do not exist.
+    """
+
+    def __init__(
+        self,
+        student,
+        teacher,
+        feature_loss=None,
+        feature_weight=1.0,
+        feature_layer="Mixed_5c",
+        temperature=1.0,
+        feature_channels=None,
+        name="distiller",
+    ):
+        super().__init__(name=name)
+        if feature_weight < 0:
+            raise ValueError(f"feature_weight must be >= 0. Got {feature_weight}.")
+        if teacher is not None and teacher.output.shape[-1] != student.output.shape[-1]:
+            raise ValueError(
+                "Teacher and student must know the same classes. Got "
+                f"{teacher.output.shape[-1]} and {student.output.shape[-1]}."
+            )
+        layer = None if feature_loss is None else feature_layer
+        self.student = student
+        self.feature_weight = feature_weight
+        self._label_loss = SoftLabelLoss(temperature=temperature)
+        self.teacher = None if teacher is None else FrozenTeacher(teacher, layer)
+        self.projection = None
+        self._read_student = feature_reader(student, layer)
+        self._feature_loss = None
+        if feature_loss is not None:
+            # XLA fuses the softmax chains of the loss; convolutions stay outside, as
+            # its 3D convolutions are slow on CPUs.
+            self._feature_loss = tf.function(feature_loss.call, jit_compile=True)
+            if teacher is not None:
+                feature_channels = num_channels(teacher, layer)
+            channels = num_channels(student, layer)
+            if feature_channels not in (None, channels):
+                self.projection = keras.layers.Dense(
+                    feature_channels, name="projection"
+                )
+                self.projection.build((None, channels))
+        num_classes = student.output.shape[-1]
+        self._terms = {
+            term: keras.metrics.Mean(name=term)
+            for term in ("loss", "label_loss", "pseudo_label_loss", "feature_loss")
+        }
+        self._scores = [
+            keras.metrics.SparseTopKCategoricalAccuracy(1, name="top1"),
+            keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"),
+            ClassMeanRecall(num_classes),
+        ]
+        self._agreement = keras.metrics.Mean(name="agreement")
+        self.built = True
+
+    @property
+    def metrics(self):
+        return [*self._terms.values(), *self._scores, self._agreement]
+
+    def call(self, clips, training=False):
+        return self.student(clips, training=training)
+
+    def train_step(self, batch):
+        targets = self._teacher_targets(batch)
+        with tf.GradientTape() as tape:
+            outputs = self._student_outputs(batch, training=True)
+            losses = self._example_losses(batch, targets, outputs)
+            # Optimizers sum the gradients of all replicas.
+            replicas = tf.distribute.get_strategy().num_replicas_in_sync
+            loss = self.optimizer.scale_loss(self._total(losses) / replicas)
+        weights = self.trainable_variables
+        self.optimizer.apply(tape.gradient(loss, weights), weights)
+        return self._update_metrics(batch, targets, outputs, losses)
+
+    def test_step(self, batch):
+        targets = self._teacher_targets(batch)
+        outputs = self._student_outputs(batch, training=False)
+        losses = self._example_losses(batch, targets, outputs)
+        return self._update_metrics(batch, targets, outputs, losses)
+
+    def _teacher_targets(self, batch):
+        """Returns the teacher's (probabilities, feature map) of the future clips."""
+        if TEACHER_PROBABILITIES in batch:
+            return batch[TEACHER_PROBABILITIES], batch.get(TEACHER_FEATURES)
+        if self.teacher is None:
+            raise ValueError(
+                "A distiller without a teacher needs batches with "
+                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
+            )
+        return self.teacher(batch[FUTURE])
+
+    def _student_outputs(self, batch, training):
+        logits, features = self._read_student(batch[OBSERVED], training=training)
+        if self.projection is not None:
+            features = self.projection(features)
+        return logits, features
+
+    def _example_losses(self, batch, targets, outputs):
+        """Returns the divergence and the feature loss (or None), by example."""
+        (probabilities, teacher_features), (logits, features) = targets, outputs
+        labeled = tf.cast(batch[LABELED], tf.bool)
+        label_targets = soft_targets(batch[LABEL], labeled, probabilities)
+        divergence = self._label_loss.call((label_targets, labeled), logits)
+        if self._feature_loss is None:
+            return divergence, None
+        if teacher_features is None:
+            raise ValueError(
+                f"A feature loss needs {TEACHER_FEATURES!r} beside "
+                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
+            )
+        return divergence, self._feature_loss(teacher_features, features)
+
+    def _total(self, losses):
+        divergence, feature = losses
+        total = tf.reduce_mean(divergence)
+        if feature is not None:
+            total += self.feature_weight * tf.reduce_mean(feature)
+        return total
+
+    def _update_metrics(self, batch, targets, outputs, losses):
+        (probabilities, _), (logits, _), (divergence, feature) = (
+            targets,
+            outputs,
+            losses,
+        )
+        label, labeled = batch[LABEL], tf.cast(batch[LABELED], tf.float32)
+        self._terms["loss"].update_state(self._total(losses))
+        self._terms["label_loss"].update_state(divergence, labeled)
+        self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
+        if feature is not None:
+            self._terms["feature_loss"].update_state(feature)
+        for score in self._scores:
+            score.update_state(label, logits, labeled)
+        same = tf.argmax(logits, -1) == tf.argmax(probabilities, -1)
+        self._agreement.update_state(tf.cast(same, tf.float32))
+        return self.get_metrics_result()

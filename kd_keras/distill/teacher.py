@@ -1,0 +1,61 @@
+"""Reads what a network says of a clip: its logits and one of its feature maps."""
+
+import keras
+
+
+def feature_reader(model, feature_layer):
+    """Returns a function clips -> (logits, feature map).
+
+    The function shares the weights of `model`. It is no layer, so a Keras model that
+    keeps one neither tracks nor saves what is behind it.
+
+    Args:
+        model: A functional Keras model from clips to logits.
+        feature_layer: Name of the layer whose output is the feature map; None reads
+            no map and the function gives (logits, None).
+    Raises:
+        ValueError: If the model has no layer of that name.
+    """
+    outputs = [model.output]
+    if feature_layer is not None:
+        outputs.append(_layer(model, feature_layer).output)
+    network = keras.Model(model.inputs, outputs)
+
+    def read(clips, training=False):
+        logits, *features = network(clips, training=training)
+        return logits, features[0] if features else None
+
+    return read
+
+
+def num_channels(model, feature_layer):
+    """Returns the number of channels of a feature map."""
+    return _layer(model, feature_layer).output.shape[-1]
+
+
+class FrozenTeacher:
+    """A recognition network that only answers: never trained, never saved.
+
+    Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
+    gives (probabilities (batch, num_classes), feature map or None).
+    """
+
+    def __init__(self, model, feature_layer=None):
+        self._read = feature_reader(model, feature_layer)
+
+    def __call__(self, clips):
+        logits, features = self._read(clips, training=False)
+        probabilities = keras.ops.softmax(keras.ops.cast(logits, "float32"))
+        stop = keras.ops.stop_gradient
+        return stop(probabilities), None if features is None else stop(features)
+
+
+def _layer(model, name):
+    try:
+        return model.get_layer(name)
+    except ValueError:
+        names = ", ".join(layer.name for layer in model.layers)
+        raise ValueError(
+            f"{model.name!r} has no layer {name!r} to read features from. "
+            f"Choose one of: {names}."
+        ) from None

@@ -1,0 +1,72 @@
+"""Measures of classification: top-k accuracy, class-mean recall, confusion."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+@keras.saving.register_keras_serializable(package="kd_keras")
+class ClassMeanRecall(keras.metrics.Metric):
+    """Mean over classes of the fraction of their examples that are recognised.
+
+    Classes without an example do not count; 0 where there is no example at all.
+    EPIC-KITCHENS reports it beside accuracy, as its classes are very unequal.
+
+    Args:
+        num_classes: Number of classes, > 0.
+    Shapes:
+        y_true: Class indices (batch,). y_pred: Logits or probabilities
+        (batch, num_classes). sample_weight: (batch,); 0 leaves an example out.
+    """
+
+    def __init__(self, num_classes, name="class_mean_recall", dtype=None):
+        super().__init__(name=name, dtype=dtype)
+        self.num_classes = num_classes
+        self.hits = self.add_weight(shape=(num_classes,), initializer="zeros", name="hits")
+        self.examples = self.add_weight(shape=(num_classes,), initializer="zeros", name="examples")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        y_true = ops.cast(y_true, "int32")
+        hit = ops.cast(y_true == ops.cast(ops.argmax(y_pred, -1), "int32"), self.dtype)
+        rows = ops.one_hot(y_true, self.num_classes, dtype=self.dtype)
+        if sample_weight is not None:
+            rows *= ops.cast(sample_weight, self.dtype)[:, None]
+        self.hits.assign_add(ops.sum(rows * hit[:, None], axis=0))
+        self.examples.assign_add(ops.sum(rows, axis=0))
+
+    def result(self):
+        recall = ops.divide_no_nan(self.hits, self.examples)
+        seen = ops.cast(self.examples > 0, self.dtype)
+        return ops.divide_no_nan(ops.sum(recall), ops.sum(seen))
+
+    def get_config(self):
+        return {**super().get_config(), "num_classes": self.num_classes}
+
+
+def confusion_matrix(labels, scores):
+    """Counts examples by class (rows) and highest score (columns)."""
+    scores = np.asarray(scores)
+    matrix = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
+    np.add.at(matrix, (np.asarray(labels), scores.argmax(1)), 1)
+    return matrix
+
+
+def summarise(labels, scores):
+    """Returns top-1, top-5 and class-mean recall, each in [0, 1].
+
+    Args:
+        labels: Class indices (examples,).
+        scores: Logits or probabilities (examples, num_classes). With fewer than five
+            classes, top-5 is 1. Ties count against the network.
+    """
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    own = scores[np.arange(len(labels)), labels][:, None]
+    rank = np.sum(scores >= own, axis=1)
+    matrix = confusion_matrix(labels, scores)
+    examples = matrix.sum(1)
+    recall = matrix.diagonal()[examples > 0] / examples[examples > 0]
+    return {
+        "top1": float(np.mean(rank <= 1)),
+        "top5": float(np.mean(rank <= 5)),
+        "class_mean_recall": float(recall.mean()),
+    }

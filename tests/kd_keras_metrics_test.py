@@ -1,0 +1,58 @@
+"""Metrics against counts by hand and NumPy loops."""
+
+import keras
+import numpy as np
+import pytest
+
+from kd_keras import metrics
+
+
+def _scores(seed=0, examples=50, classes=7):
+    random = np.random.default_rng(seed)
+    labels = random.integers(0, classes - 1, examples)  # The last class never occurs.
+    return labels, random.normal(size=(examples, classes)).astype("float32")
+
+
+def _recall_by_loops(labels, scores, weights):
+    recalls = []
+    for label in sorted(set(labels[weights > 0])):
+        rows = [i for i in range(len(labels)) if labels[i] == label and weights[i]]
+        recalls.append(np.mean([scores[i].argmax() == label for i in rows]))
+    return np.mean(recalls)
+
+
+def test_class_mean_recall_matches_loops_over_several_batches():
+    labels, scores = _scores()
+    weights = np.random.default_rng(1).integers(0, 2, len(labels))
+    metric = metrics.ClassMeanRecall(7)
+    for part in (slice(0, 20), slice(20, 50)):
+        metric.update_state(labels[part], scores[part], weights[part])
+    expected = _recall_by_loops(labels, scores, weights)
+    np.testing.assert_allclose(float(metric.result()), expected, rtol=1e-6)
+    metric.reset_state()
+    assert float(metric.result()) == 0.0
+
+
+def test_class_mean_recall_comes_back_from_its_config():
+    metric = metrics.ClassMeanRecall(7, name="recall")
+    again = keras.metrics.deserialize(keras.metrics.serialize(metric))
+    assert again.get_config() == metric.get_config()
+
+
+def test_summarise_matches_keras():
+    labels, scores = _scores(seed=2)
+    summary = metrics.summarise(labels, scores)
+    for k in (1, 5):
+        expected = keras.metrics.sparse_top_k_categorical_accuracy(labels, scores, k)
+        assert summary[f"top{k}"] == pytest.approx(float(np.mean(expected)))
+    expected = _recall_by_loops(labels, scores, np.ones(50))
+    assert summary["class_mean_recall"] == pytest.approx(expected)
+
+
+def test_a_network_that_says_the_same_of_all_classes_recognises_nothing():
+    assert metrics.summarise([0, 1], np.zeros((2, 6)))["top1"] == 0.0
+
+
+def test_confusion_matrix_counts_rows_by_truth():
+    matrix = metrics.confusion_matrix([0, 0, 2], np.eye(3)[[1, 0, 2]])
+    np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])

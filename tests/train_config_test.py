@@ -1,0 +1,71 @@
+"""Flags become dataclasses and flagfiles, and come back."""
+
+import dataclasses
+
+import pytest
+from absl import flags
+
+from train import config as config_lib
+
+
+def _parse(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", *arguments])
+    return config_lib.from_flags(values)
+
+
+def test_without_flags_every_field_has_its_default():
+    assert _parse() == config_lib.Config(
+        **{field.name: field.type() for field in dataclasses.fields(config_lib.Config)}
+    )
+
+
+def test_a_flagfile_repeats_the_run(tmp_path):
+    config = _parse(
+        "--run_dir=a b",
+        "--students=labels,direct",
+        "--deterministic",
+        "--nocrop",
+        "--future_s=0.3",
+        "--alpha=2",
+    )
+    path = tmp_path / "run.flags"
+    path.write_text(config_lib.to_flagfile(config))
+    assert _parse(f"--flagfile={path}") == config
+    assert config.data.future_s == 0.3
+    assert config.distillation.students == ("labels", "direct")
+
+
+def test_flagfiles_nest_and_later_flags_win(tmp_path):
+    (tmp_path / "inner.flags").write_text("--seed=3\n--num_frames=9\n")
+    outer = tmp_path / "outer.flags"
+    outer.write_text(
+        f"# Outer\n--flagfile={tmp_path / 'inner.flags'}\n--num_frames=12\n"
+    )
+    config = _parse(f"--flagfile={outer}")
+    assert (config.run.seed, config.data.num_frames) == (3, 12)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--lead_time_s=-1",
+        "--num_frames=8",
+        "--split=4",
+        "--students=labels,magic",
+        "--students=",
+        "--labeled_fraction=1.5",
+        "--task=dance",
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(argument):
+    name = argument.removeprefix("--").split("=")[0]
+    with pytest.raises(flags.IllegalFlagValueError, match=name):
+        _parse(argument)
+
+
+def test_every_flag_says_what_it_is_for():
+    for group in dataclasses.fields(config_lib.Config):
+        for field in dataclasses.fields(group.type):
+            assert field.metadata["help"].endswith("."), field.name

@@ -1,0 +1,378 @@
+"""What a run is made of: every flag, once, with its unit and bounds.
+
+A dataclass field is a flag: `define_flags` makes the flags from the fields, and
+`from_flags` the frozen dataclasses from the flags. Nothing else reads a flag.
+"""
+
+import dataclasses
+import types
+import typing
+
+from absl import flags
+
+
+def _flag(default, text, choices=None, lower=None, upper=None):
+    metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is done, where it is kept, and what makes it repeatable."""
+
+    task: str = _flag(
+        "all",
+        "teacher: train the teacher. student: train the students from the teacher that "
+        "the run directory or --teacher holds. evaluate: evaluate the networks that "
+        "the run directory holds. all: train, evaluate and export.",
+        choices=("all", "teacher", "student", "evaluate"),
+    )
+    run_dir: str | None = _flag(
+        None,
+        "Folder of the run. The same command given again continues or reports it.",
+    )
+    teacher: str | None = _flag(
+        None, "A trained teacher (.keras) to use; none is trained then."
+    )
+    seed: int = _flag(0, "Seed of weights, order and augmentation.", lower=0)
+    deterministic: bool = _flag(
+        False, "Give the same weights at every repetition on one device; slower."
+    )
+    export: bool = _flag(True, "Export the best student for TF Serving at the end.")
+    dtype_policy: str = _flag(
+        "float32",
+        "Keras policy of the networks; losses and logits are float32 under each.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Data:
+    """Which videos, and which clips of them."""
+
+    dataset: str = _flag(
+        "csv",
+        "csv: your videos and a CSV. jhmdb: J-HMDB in its official layout. demo: "
+        "videos that are generated into the run directory.",
+        choices=("csv", "jhmdb", "demo"),
+    )
+    annotations: str | None = _flag(
+        None, "CSV with the columns video,start,end,label,split (--dataset=csv)."
+    )
+    video_root: str | None = _flag(
+        None, "Folder that the CSV's video paths start from (--dataset=csv)."
+    )
+    data_root: str | None = _flag(
+        None,
+        "Folder with Rename_Images or ReCompress_Videos, and splits (--dataset=jhmdb).",
+    )
+    split: int = _flag(1, "J-HMDB's split.", lower=1, upper=3)
+    demo_videos: int = _flag(72, "Generated videos.", lower=3)
+    demo_labeled_fraction: float = _flag(
+        0.2,
+        "Fraction of the generated training segments with a label.",
+        lower=0.01,
+        upper=1.0,
+    )
+    eval_part: str = _flag(
+        "auto",
+        "Part that is evaluated; auto takes val where the data set has one, else test.",
+        choices=("auto", "val", "test"),
+    )
+    max_bad_videos: float = _flag(
+        0.01,
+        "Fraction of unreadable videos that are skipped; one always is, more stop.",
+        lower=0.0,
+        upper=1.0,
+    )
+    labeled_fraction: float = _flag(
+        1.0,
+        "Fraction of the training segments whose label is used; the rest counts as "
+        "unlabeled.",
+        lower=1e-6,
+        upper=1.0,
+    )
+    label_seed: int = _flag(0, "Seed of the choice of --labeled_fraction.", lower=0)
+    lead_time_s: float = _flag(
+        1.0,
+        "Seconds from the end of the observed clip to the start of the action.",
+        lower=0.0,
+    )
+    observed_s: float = _flag(
+        2.0, "Length of the observed clip in seconds.", lower=0.01
+    )
+    future_s: float | None = _flag(
+        None,
+        "Length of the future clip in seconds from the action's start; by default the "
+        "whole action.",
+        lower=0.01,
+    )
+    observed_fraction: float | None = _flag(
+        None,
+        "Observe this first part of the action itself, instead of what comes before "
+        "it (J-HMDB: 0.2); --lead_time_s and --observed_s mean nothing then.",
+        lower=0.01,
+        upper=1.0,
+    )
+    unlabeled_pairs: int | None = _flag(
+        None,
+        "Number of unlabeled pairs, drawn under --label_seed; by default all.",
+        lower=0,
+    )
+    unlabeled_gaps: bool = _flag(
+        True,
+        "Cut unlabeled pairs also from the footage that no training label covers, not "
+        "from segments without a label alone.",
+    )
+    num_frames: int = _flag(16, "Frames that a network sees of a clip.", lower=9)
+    image_size: int = _flag(
+        112, "Side in pixels of the square that a network sees.", lower=16
+    )
+    fit: str = _flag(
+        "stretch",
+        "How frames become squares. stretch: the whole frame, its sides scaled apart. "
+        "crop: proportions kept, a square cut out.",
+        choices=("crop", "stretch"),
+    )
+    short_clip: str = _flag(
+        "resample",
+        "Clips with fewer frames than --num_frames: resample in time, loop, repeat "
+        "the last frame, or stop with an error.",
+        choices=("resample", "loop", "pad_last", "error"),
+    )
+    cache: str = _flag(
+        "memory",
+        "Where decoded clips are kept. off decodes them anew each time.",
+        choices=("memory", "disk", "off"),
+    )
+    cache_dir: str | None = _flag(
+        None, "Folder of --cache=disk; by default <run_dir>/clips."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Augmentation:
+    """Random changes to training clips; evaluation sees the centre, unchanged."""
+
+    shared_draw: bool = _flag(
+        True,
+        "Draw crop, flip and colour once per pair; otherwise once per clip.",
+    )
+    crop: bool = _flag(True, "Crop at random instead of at the centre.")
+    flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
+    brightness: float = _flag(
+        0.1, "Largest change, as a fraction of white.", lower=0.0, upper=1.0
+    )
+    contrast: float = _flag(
+        0.2, "Largest change of the contrast factor from 1.", lower=0.0, upper=1.0
+    )
+    saturation: float = _flag(
+        0.2, "Largest change of the saturation factor from 1.", lower=0.0, upper=1.0
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The I3D networks of teacher and student."""
+
+    width: float | None = _flag(
+        None,
+        "Multiplies the number of filters of every layer. By default 1 with --weights, "
+        "and 0.25 for networks that start from scratch.",
+        lower=0.01,
+        upper=4.0,
+    )
+    weights: str | None = _flag(
+        None,
+        "Published I3D weights to start from: TF-Hub handle or directory, checkpoint "
+        "prefix or Keras file. The classifier starts fresh.",
+    )
+    dropout: float = _flag(
+        0.5,
+        "Fraction of features dropped before the classifier.",
+        lower=0.0,
+        upper=0.99,
+    )
+    batch_norm_momentum: float | None = _flag(
+        None,
+        "Decay of BatchNorm's moving averages. By default 0.999 with --weights, as "
+        "published, and 0.9 from scratch: short runs do not outlast the start values.",
+        lower=0.0,
+        upper=0.9999,
+    )
+    freeze_batch_norm: bool = _flag(
+        False, "Keep BatchNorm as the starting weights have it (small batches)."
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """Which students are trained and what from."""
+
+    students: tuple[str, ...] = _flag(
+        ("attention",),
+        "Students to train. labels: labels alone. pseudo_labels: and the teacher's "
+        "predictions of unlabeled pairs. direct: and L_direct of the feature maps. "
+        "attention: L_d (eq. 3) instead.",
+        choices=("labels", "pseudo_labels", "direct", "attention"),
+    )
+    student_init: str = _flag(
+        "teacher",
+        "The student starts from the trained teacher, from the weights that the "
+        "teacher started from, or from its own random weights.",
+        choices=("teacher", "pretrained", "fresh"),
+    )
+    feature_layer: str = _flag("Mixed_5c", "Layer whose feature maps are compared.")
+    feature_weight: float = _flag(
+        1e-3,
+        "λ of the feature loss; search it on a log scale from 1e-4.",
+        lower=0.0,
+    )
+    direction: str = _flag(
+        "symmetric",
+        "Whose positions ask in L_d: both (eq. 3), the student's (eq. 4), the "
+        "teacher's (eq. 5).",
+        choices=("symmetric", "student_to_teacher", "teacher_to_student"),
+    )
+    alpha: float | None = _flag(
+        None, "Sharpness of the attention; by default 1/sqrt(channels).", lower=1e-9
+    )
+    distance: str = _flag(
+        "huber",
+        "Squared or Huber distance of two readings, summed over channels.",
+        choices=("squared", "huber"),
+    )
+    delta: float = _flag(1.0, "Where Huber turns from square to line.", lower=1e-9)
+    tokens: str = _flag(
+        "mean",
+        "Mean or sum of the distances over the positions of a map; a weight means "
+        "little without it.",
+        choices=("mean", "sum"),
+    )
+    chunk_size: int | None = _flag(
+        None, "Positions per block of L_d; by default as memory asks.", lower=1
+    )
+    temperature: float = _flag(1.0, "Softens pseudo-labels.", lower=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The optimization of teacher and students."""
+
+    batch_size: int = _flag(16, "Pairs per step.", lower=1)
+    teacher_steps: int = _flag(1500, "Steps of the teacher.", lower=1)
+    student_steps: int = _flag(1500, "Steps of each student.", lower=1)
+    optimizer: str = _flag("adamw", "Optimizer.", choices=("adamw", "sgd"))
+    teacher_learning_rate: float = _flag(
+        1e-3, "Highest rate of the teacher.", lower=0.0
+    )
+    student_learning_rate: float = _flag(1e-3, "Highest rate of students.", lower=0.0)
+    warmup_steps: int = _flag(
+        50, "Steps of linear warm-up before the cosine decay to 0.", lower=0
+    )
+    momentum: float = _flag(0.9, "Momentum of SGD.", lower=0.0, upper=0.9999)
+    weight_decay: float = _flag(
+        0.01, "Decoupled weight decay; not on biases and BatchNorm.", lower=0.0
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        "Smooths the labels of the teacher and of the student from labels alone.",
+        lower=0.0,
+        upper=0.9,
+    )
+    validate_every: int = _flag(
+        250, "Steps between validations and checkpoints.", lower=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All of a run."""
+
+    run: Run
+    data: Data
+    augmentation: Augmentation
+    network: Network
+    distillation: Distillation
+    training: Training
+
+
+_GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
+
+
+def define_flags(values=flags.FLAGS):
+    """Defines a flag for every field."""
+    for group in _GROUPS.values():
+        for field in dataclasses.fields(group):
+            _define(field, values)
+
+
+def from_flags(values=flags.FLAGS):
+    """Returns the `Config` that the parsed flags describe."""
+    return Config(
+        **{
+            name: group(
+                **{
+                    field.name: _plain(values[field.name].value)
+                    for field in dataclasses.fields(group)
+                }
+            )
+            for name, group in _GROUPS.items()
+        }
+    )
+
+
+def to_flagfile(config):
+    """Returns the text of a flagfile that repeats the run."""
+    lines = []
+    for name, value in as_flags(config).items():
+        if isinstance(value, bool):
+            lines.append(f"--{name}" if value else f"--no{name}")
+        elif value is not None:
+            text = ",".join(value) if isinstance(value, tuple) else value
+            lines.append(f"--{name}={text}")
+    return "\n".join(lines) + "\n"
+
+
+def as_flags(config):
+    """Returns the value of every flag, by name."""
+    return {
+        name: value
+        for group in dataclasses.asdict(config).values()
+        for name, value in group.items()
+    }
+
+
+def _define(field, values):
+    name, default, meta = field.name, field.default, field.metadata
+    kind, given = _kind(field.type), {"flag_values": values}
+    bounds = {"lower_bound": meta["lower"], "upper_bound": meta["upper"]}
+    if kind is bool:
+        flags.DEFINE_bool(name, default, meta["help"], **given)
+    elif kind is int:
+        flags.DEFINE_integer(name, default, meta["help"], **bounds, **given)
+    elif kind is float:
+        flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
+    elif kind is tuple:
+        flags.DEFINE_list(name, list(default), meta["help"], **given)
+        flags.register_validator(
+            name,
+            lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
+            f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
+            **given,
+        )
+    elif meta["choices"]:
+        flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
+    else:
+        flags.DEFINE_string(name, default, meta["help"], **given)
+
+
+def _kind(hint):
+    """Returns the type behind a hint such as `float | None` or `tuple[str, ...]`."""
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
+    return typing.get_origin(hint) or hint
+
+
+def _plain(value):
+    return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,109 @@
+"""Evaluates networks on pairs: every pair once, observed or future clip."""
+
+import numpy as np
+import tensorflow as tf
+
+from kd_keras.data import pipeline
+from kd_keras.metrics import confusion_matrix, summarise
+
+
+class Evaluator:
+    """Answers of networks over the evaluated pairs of a run.
+
+    Args:
+        pairs: Labeled pairs.
+        loader: The `ClipLoader` of their videos.
+        batch_size: Clips per step.
+    """
+
+    def __init__(self, pairs, loader, batch_size):
+        self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
+
+    def logits(self, answer, field):
+        """Returns the labels (pairs,) and logits (pairs, num_classes), in order.
+
+        Args:
+            answer: What `answers` made of a model.
+            field: `observed` or `future`, the clip that the model sees.
+        """
+        batches = pipeline.pair_dataset(
+            self._pairs,
+            self._loader,
+            batch_size=self._batch_size,
+            training=False,
+            fields=(field,),
+        )
+        labels, logits = [], []
+        for batch in batches:
+            labels.append(batch[pipeline.LABEL].numpy())
+            logits.append(answer(batch[field]).numpy())
+        if not labels:
+            raise ValueError("None of the evaluated clips can be read.")
+        return np.concatenate(labels), np.concatenate(logits)
+
+    def validation(self, model, field):
+        """Returns a function without arguments that gives the model's scores."""
+        answer = answers(model)
+        return lambda: summarise(*self.logits(answer, field))
+
+
+def answers(model):
+    """Returns the function clips -> logits of a model, traced once for all calls."""
+    return tf.function(
+        lambda clips: model(clips, training=False), reduce_retracing=True
+    )
+
+
+def evaluate(experiment, teacher, students):
+    """Returns the results of a run's networks, ready for results.json.
+
+    Args:
+        experiment: The `Experiment`.
+        teacher: The trained teacher.
+        students: Trained students by method.
+    """
+    data, evaluator = experiment.data, experiment.evaluator
+    num_classes = len(data.index.classes)
+    answer = answers(teacher)
+    labels, future = evaluator.logits(answer, pipeline.FUTURE)
+    _, observed = evaluator.logits(answer, pipeline.OBSERVED)
+    results = {
+        "majority": {"top1": majority([p.label for p in data.labeled], labels)},
+        "teacher": {
+            "future": summarise(labels, future),
+            "observed": summarise(labels, observed),
+        },
+    }
+    confusion = {"teacher": confusion_matrix(labels, future).tolist()}
+    scores = {}
+    for method, student in students.items():
+        _, logits = evaluator.logits(answers(student), pipeline.OBSERVED)
+        agreement = float(np.mean(logits.argmax(1) == future.argmax(1)))
+        scores[method] = summarise(labels, logits) | {"agreement": agreement}
+        confusion[method] = confusion_matrix(labels, logits).tolist()
+    if students:
+        # The first of equals: the simpler method.
+        best = max(scores, key=lambda method: scores[method]["top1"])
+        results |= {"student": scores[best], "best_student": best, "students": scores}
+    return results | {
+        "num_train_labeled": len(data.labeled),
+        "num_train_unlabeled": len(data.unlabeled),
+        "num_evaluated": len(labels),
+        "num_classes": num_classes,
+        "eval_part": data.eval_part,
+        "classes": list(data.index.classes),
+        "confusion": confusion,
+        "data": data.summary,
+        "bad_videos": bad_videos(data),
+    }
+
+
+def majority(training_labels, labels):
+    """Returns the top-1 of always saying the most frequent training class."""
+    return float(np.mean(labels == np.bincount(training_labels).argmax()))
+
+
+def bad_videos(data):
+    """Returns the number, names and reasons of the videos that were skipped."""
+    reasons = data.index.bad_videos | data.loader.bad_videos
+    return {"count": len(reasons), "reasons": reasons}

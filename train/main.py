@@ -1,0 +1,41 @@
+"""Trains a teacher and students, evaluates them and exports the best student.
+
+python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
+"""
+
+import os
+import sys
+
+from absl import app, flags, logging
+
+from train import config as config_lib
+
+config_lib.define_flags()
+flags.mark_flag_as_required("run_dir")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
+    config = config_lib.from_flags()
+    # TensorFlow takes seconds to import, so flags are checked first, and says much
+    # that is of no use to people who train.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    from train.experiment import run_experiment
+    from train.loop import DivergedError
+
+    try:
+        run_experiment(config)
+    except (ValueError, OSError, DivergedError) as error:
+        logging.debug("Stopped by", exc_info=True)
+        sys.exit(f"Error: {error}")
+
+
+def run():
+    """Runs main, as a console command does."""
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

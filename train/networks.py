@@ -1,0 +1,89 @@
+"""Builds, starts and compiles the networks of a run."""
+
+import keras
+
+from kd_keras import I3D, load_i3d_weights
+
+_SCRATCH_WIDTH = 0.25
+_SCRATCH_MOMENTUM, _PUBLISHED_MOMENTUM = 0.9, 0.999
+
+
+def build(config, num_classes, seed=None, published=True):
+    """Returns an I3D with its starting weights.
+
+    Args:
+        config: The run's `Config`.
+        num_classes: Number of classes of the head, which always starts at random.
+        seed: Of the random weights; None takes the run's seed, so that two calls
+            give equal networks.
+        published: False starts at random even where the run has published weights.
+    """
+    keras.utils.set_random_seed(config.run.seed if seed is None else seed)
+    network = config.network
+    from_scratch = network.weights is None
+    model = I3D(
+        num_classes=num_classes,
+        num_frames=config.data.num_frames,
+        image_size=config.data.image_size,
+        width=_or_default(network.width, _SCRATCH_WIDTH if from_scratch else 1.0),
+        dropout=network.dropout,
+        batch_norm_momentum=_or_default(
+            network.batch_norm_momentum,
+            _SCRATCH_MOMENTUM if from_scratch else _PUBLISHED_MOMENTUM,
+        ),
+    )
+    if published and not from_scratch:
+        load_i3d_weights(model, network.weights, include_head=False)
+    if network.freeze_batch_norm:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    return model
+
+
+def start_student(config, teacher):
+    """Returns a student that starts where --student_init says."""
+    num_classes = teacher.output.shape[-1]
+    init = config.distillation.student_init
+    if init == "fresh":
+        # Another seed than the teacher's: their channels have never met.
+        return build(config, num_classes, seed=config.run.seed + 1, published=False)
+    student = build(config, num_classes)
+    if init == "teacher":
+        student.set_weights(teacher.get_weights())
+    return student
+
+
+def compile_recogniser(model, config, steps, learning_rate):
+    """Compiles a network to learn from labels alone."""
+    model.compile(
+        optimizer=optimizer(config, steps, learning_rate),
+        loss=keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=config.training.label_smoothing
+        ),
+        metrics=[keras.metrics.CategoricalAccuracy(name="top1")],
+    )
+
+
+def optimizer(config, steps, learning_rate):
+    """Returns the optimizer with linear warm-up and cosine decay to 0."""
+    training = config.training
+    warmup = min(training.warmup_steps, steps - 1)
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=learning_rate / (warmup + 1),
+        decay_steps=steps - warmup,
+        warmup_target=learning_rate,
+        warmup_steps=warmup,
+    )
+    if training.optimizer == "sgd":
+        chosen = keras.optimizers.SGD(
+            schedule, momentum=training.momentum, weight_decay=training.weight_decay
+        )
+    else:
+        chosen = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay)
+    chosen.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return chosen
+
+
+def _or_default(value, default):
+    return default if value is None else value

@@ -1,0 +1,83 @@
+"""What a run leaves for people: its input in pictures, its table, its curves."""
+
+import tensorflow as tf
+
+from kd_keras import visualise
+from kd_keras.data import pipeline
+from train.run_directory import write_json, written_aside
+
+_NUM_SHOWN = 4
+
+_STUDENTS = {
+    "labels": "student, labels alone",
+    "pseudo_labels": "student, pseudo-labels",
+    "direct": "student, pseudo-labels + L_direct",
+    "attention": "student, pseudo-labels + L_d",
+}
+
+
+def show_inputs(experiment):
+    """Draws some training pairs, as the networks see them, to inputs.png."""
+    data, classes = experiment.data, experiment.data.index.classes
+    every = max(1, len(data.labeled) // _NUM_SHOWN)
+    pairs = [*data.labeled[::every][:_NUM_SHOWN], *data.unlabeled[:1]]
+    batches = experiment.batches(pairs).unbatch().take(len(pairs))
+    clips, titles = [], []
+    for example in batches.as_numpy_iterator():
+        labeled = example[pipeline.LABELED]
+        name = classes[example[pipeline.LABEL]] if labeled else "unlabeled"
+        for field in (pipeline.OBSERVED, pipeline.FUTURE):
+            clips.append(example[field])
+            titles.append(f"{field}: {name}")
+    with written_aside(experiment.directory / "inputs.png") as aside:
+        picture = visualise.contact_sheet(clips, titles, aside)
+    with experiment.directory.summary_writer("inputs").as_default(step=0):
+        tf.summary.image("inputs", picture[None])
+
+
+def write(experiment, results):
+    """Writes results.json and the pictures; prints the table."""
+    directory = experiment.directory
+    phases = {record["phase"] for record in directory.history()}
+    histories = {phase: directory.history(phase) for phase in sorted(phases)}
+    rows = table_rows(results)
+    pictures = {
+        "curves.png": lambda path: visualise.curves(histories, path),
+        "confusion.png": lambda path: visualise.confusion(
+            results["confusion"], results["classes"], path
+        ),
+        "table.png": lambda path: visualise.table(rows, path),
+    }
+    for name, draw in pictures.items():
+        with written_aside(directory / name) as aside:
+            draw(aside)
+    write_json(directory / "results.json", results)
+    print(_table(rows, results))
+    print(f"Everything is in {directory.path}: results.json, student.keras, ...")
+
+
+def table_rows(results):
+    """Returns the (name, top-1) rows of the table."""
+    teacher = results["teacher"]
+    return [
+        ("majority", results["majority"]["top1"]),
+        ("teacher, future clip", teacher["future"]["top1"]),
+        ("teacher, observed clip", teacher["observed"]["top1"]),
+        *(
+            (_STUDENTS[method], scores["top1"])
+            for method, scores in results.get("students", {}).items()
+        ),
+    ]
+
+
+def _table(rows, results):
+    width = max(len(name) for name, _ in rows)
+    lines = [
+        f"{results['num_evaluated']} clips of the {results['eval_part']} part, "
+        f"{results['num_train_labeled']} labeled and {results['num_train_unlabeled']} "
+        "unlabeled training pairs",
+        f"{'':{width}}  top-1",
+    ]
+    return "\n".join(
+        lines + [f"{name:{width}}  {100 * top1:5.1f}" for name, top1 in rows]
+    )

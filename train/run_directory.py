@@ -1,0 +1,103 @@
+"""The folder of a run: its flags, metrics, networks and results."""
+
+import contextlib
+import json
+import os
+import pathlib
+
+import tensorflow as tf
+
+from train import config as config_lib
+
+# Flags that may differ when a run goes on: what is asked of it, not what it is.
+_FREE_FLAGS = ("run_dir", "task", "export")
+
+
+class RunDirectory:
+    """Opens a run's folder, or makes it.
+
+    Args:
+        config: The run's `Config`.
+    Raises:
+        ValueError: If the folder holds a run of other flags; names them.
+    """
+
+    def __init__(self, config):
+        self.path = pathlib.Path(config.run.run_dir)
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._refuse_other_flags(config)
+        write_text(self.path / "run.flags", config_lib.to_flagfile(config))
+        write_json(self.path / "run.json", config_lib.as_flags(config))
+        self._metrics = self.path / "metrics.jsonl"
+
+    def __truediv__(self, name):
+        return self.path / name
+
+    def log(self, phase, step, values):
+        """Appends a line to metrics.jsonl and scalars to TensorBoard."""
+        with open(self._metrics, "a", encoding="utf-8") as file:
+            file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
+        with self.summary_writer(phase).as_default(step=step):
+            for name, value in values.items():
+                tf.summary.scalar(name, value)
+
+    def history(self, phase=None):
+        """Returns the lines of metrics.jsonl, of one phase or of all."""
+        if not self._metrics.exists():
+            return []
+        lines = self._metrics.read_text(encoding="utf-8").splitlines()
+        records = [json.loads(line) for line in lines]
+        return [r for r in records if phase is None or r["phase"] == phase]
+
+    def forget_after(self, phase, step):
+        """Drops what was logged of a phase after the step that training resumes at."""
+        kept = [
+            record
+            for record in self.history()
+            if record["phase"] != phase or record["step"] <= step
+        ]
+        write_text(self._metrics, "".join(json.dumps(r) + "\n" for r in kept))
+
+    def summary_writer(self, phase):
+        """Returns TensorBoard's writer of a phase."""
+        return tf.summary.create_file_writer(str(self.path / "tensorboard" / phase))
+
+    def _refuse_other_flags(self, config):
+        known = self.path / "run.json"
+        if not known.exists():
+            return
+        before = json.loads(known.read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(config_lib.as_flags(config)))
+        differing = [
+            f"--{name} was {before.get(name)!r}, now {now.get(name)!r}"
+            for name in sorted({*before, *now})
+            if name not in _FREE_FLAGS and before.get(name) != now.get(name)
+        ]
+        if differing:
+            raise ValueError(
+                f"{self.path} holds a run of other flags: {'; '.join(differing)}. Give "
+                "the same flags to continue it, or another --run_dir."
+            )
+
+
+@contextlib.contextmanager
+def written_aside(path):
+    """Yields a temporary path that takes its final name once it is complete."""
+    path = pathlib.Path(path)
+    aside = path.with_name(f".{os.getpid()}-{path.name}")
+    try:
+        yield aside
+        os.replace(aside, path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_text(path, text):
+    """Writes a file at once or not at all."""
+    with written_aside(path) as aside:
+        aside.write_text(text, encoding="utf-8")
+
+
+def write_json(path, value):
+    """Writes a JSON file at once or not at all."""
+    write_text(path, json.dumps(value, indent=2) + "\n")
