@@ -12,7 +12,8 @@ def main() -> int:
     args = ["-p", "no:cacheprovider", *sys.argv[1:]]
     if report := os.environ.get("XML_OUTPUT_FILE"):
         args.append(f"--junitxml={report}")
-    if name_filter := os.environ.get("TESTBRIDGE_TEST_ONLY"):  # bazel test --test_filter
+    # What `bazel test --test_filter` was given.
+    if name_filter := os.environ.get("TESTBRIDGE_TEST_ONLY"):
         args += ["-k", name_filter]
     return pytest.main(args)
 

@@ -1,0 +1,131 @@
+"""The files around the code agree with it: BUILD, requirements, flagfiles, README."""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from absl import flags
+
+from train import config as config_lib
+
+# Not resolved: under Bazel the files stand as links beside this one.
+ROOT = Path(__file__).parents[1]
+PACKAGES = ("kd_keras", "train", "export")
+MODULES = sorted(
+    path.relative_to(ROOT).as_posix()
+    for package in PACKAGES
+    for path in (ROOT / package).rglob("*.py")
+)
+FLAGFILES = sorted(
+    path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*.flags")
+)
+
+
+@pytest.fixture(scope="module")
+def build():
+    return _read_build(ROOT / "BUILD")
+
+
+@pytest.fixture(scope="module")
+def readme():
+    path = ROOT / "README.md"
+    if not path.exists():
+        pytest.skip("There is no README.md yet.")
+    return path.read_text()
+
+
+def test_every_module_belongs_to_a_bazel_library(build):
+    known = {
+        source for rule in build if rule.kind == "py_library" for source in rule.srcs
+    }
+    assert [module for module in MODULES if module not in known] == []
+
+
+def test_bazel_depends_on_targets_that_exist(build):
+    names = {rule.name for rule in build}
+    for rule in build:
+        assert {dep.removeprefix(":") for dep in rule.deps} <= names, rule.name
+
+
+def test_library_parts_depend_on_nothing_of_ours(build):
+    parts = {
+        rule.name: rule for rule in build if rule.name in ("data", "losses", "models")
+    }
+    assert len(parts) == 3
+    for name, part in parts.items():
+        assert part.deps == []
+        for source in part.srcs:
+            imports = re.findall(
+                r"^\s*(?:from|import) ((?:kd_keras|train|export)\b[\w.]*)",
+                (ROOT / source).read_text(),
+                flags=re.MULTILINE,
+            )
+            others = [m for m in imports if not m.startswith(f"kd_keras.{name}")]
+            assert others == [], source
+
+
+def test_requirements_are_pinned_and_have_a_reason():
+    above = ""
+    for line in (ROOT / "requirements.txt").read_text().splitlines():
+        if line and not line.startswith("#"):
+            assert re.match(r"[\w-]+==[\w.]+(; |$)", line), f"Not pinned: {line}"
+            assert above, f"No comment above: {line}"
+        above = line
+
+
+@pytest.mark.skipif(not FLAGFILES, reason="There are no flagfiles yet.")
+@pytest.mark.parametrize("flagfile", FLAGFILES)
+def test_flagfile_says_what_it_is_and_is_understood(flagfile):
+    assert (ROOT / flagfile).read_text().startswith("#")
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    rest = values(["train.main", f"--flagfile={ROOT / flagfile}", "--run_dir=run"])
+    assert rest == ["train.main"]
+    config_lib.from_flags(values)
+
+
+def test_readme_names_modules_that_exist(readme):
+    for module in set(
+        re.findall(r"python -m ((?:train|export|benchmarks)[\w.]*)", readme)
+    ):
+        assert importlib.util.find_spec(module), f"README.md runs python -m {module}"
+
+
+def test_readme_names_make_targets_that_exist(readme):
+    makefile = (ROOT / "Makefile").read_text()
+    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
+    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", readme, re.MULTILINE)) <= targets
+
+
+def test_readme_names_flagfiles_that_exist(readme):
+    assert set(re.findall(r"configs/[\w./-]+\.flags", readme)) <= set(FLAGFILES)
+
+
+def _read_build(path):
+    """Runs a BUILD file, which is Python here, and returns its rules as namespaces."""
+    rules = []
+
+    def glob(include, exclude=()):
+        found = {p for pattern in include for p in path.parent.glob(pattern)}
+        left_out = {p for pattern in exclude for p in path.parent.glob(pattern)}
+        return sorted(
+            p.relative_to(path.parent).as_posix()
+            for p in found - left_out
+            if p.is_file()
+        )
+
+    def rule(kind):
+        def record(name, srcs=(), deps=(), **_):
+            rules.append(
+                SimpleNamespace(kind=kind, name=name, srcs=srcs, deps=list(deps))
+            )
+
+        return record
+
+    kinds = ("py_library", "py_binary", "py_test", "filegroup")
+    scope = {kind: rule(kind) for kind in kinds}
+    scope |= {"glob": glob, "load": lambda *_: None, "package": lambda **_: None}
+    exec(path.read_text(), scope)
+    return rules
