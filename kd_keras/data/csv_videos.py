@@ -69,7 +69,7 @@ def read_csv(
             for row in rows
         ),
         bad_videos=bad_videos,
-        num_frames={name: len(info.times_s) for name, info in infos.items()},
+        infos=infos,
     )
 
 

@@ -8,9 +8,10 @@ from typing import Literal
 from kd_keras.data.probing import probe_videos
 from kd_keras.data.segments import TEST, TRAIN, Index, Segment, Video
 
-# HMDB51, from which the clips were cut, is stored at 30 frames per second, and so are
-# the archive's videos. The frames carry no time: frame k spans [k/30, (k+1)/30).
-FRAME_RATE = 30.0
+# The frames carry no time: frame k is taken to span [k/25, (k+1)/25) seconds, at which
+# the archive's videos agree. Their own frames are unevenly spaced: they sit on ticks of
+# 1/30 s, every sixth of which is empty.
+FRAME_RATE = 25.0
 NUM_CLASSES = 21
 # (training, test) clips of each official split.
 NUM_CLIPS = {1: (660, 268), 2: (658, 270), 3: (663, 265)}
@@ -75,7 +76,7 @@ def read_jhmdb(
             Segment(name, 0.0, durations_s[name], labels[name]) for name in readable
         ),
         bad_videos=bad_videos,
-        num_frames={name: len(info.times_s) for name, info in infos.items()},
+        infos=infos,
     )
 
 

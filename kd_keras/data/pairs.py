@@ -13,10 +13,15 @@ import random
 import statistics
 from collections.abc import Iterable, Sequence
 
+import numpy as np
+
 from kd_keras.data.segments import PARTS, TRAIN, Clip, Index, Pair, Segment
 
 # Times of one video that differ by less are the same: rounding, never a frame.
 _SAME_S = 1e-6
+# A frame that begins so little before a segment belongs to it: annotations and some
+# containers round to milliseconds.
+_SAME_FRAME_S = 1e-3
 
 
 def withhold_labels(index: Index, labeled_fraction: float, seed: int = 0) -> Index:
@@ -63,8 +68,8 @@ def withhold_labels(index: Index, labeled_fraction: float, seed: int = 0) -> Ind
 def labeled_pairs(
     index: Index,
     part: str,
-    lead_time_s: float | None,
-    observed_s: float | None,
+    lead_time_s: float | None = None,
+    observed_s: float | None = None,
     future_s: float | None = None,
     observed_fraction: float | None = None,
 ) -> list[Pair]:
@@ -99,8 +104,8 @@ def labeled_pairs(
 
 def unlabeled_pairs(
     index: Index,
-    lead_time_s: float | None,
-    observed_s: float | None,
+    lead_time_s: float | None = None,
+    observed_s: float | None = None,
     future_s: float | None = None,
     observed_fraction: float | None = None,
     *,
@@ -282,24 +287,20 @@ class _Timing:
 
 
 def _fraction_end_s(index, segment, observed_fraction):
-    frame_rate = _frame_rate(index, segment.video)
-    num_frames = max(1, _round_half_up(_duration_s(segment), frame_rate))
-    num_observed = max(1, _round_half_up(observed_fraction, num_frames))
-    if num_observed >= num_frames:
-        return segment.end_s
-    return segment.start_s + num_observed / frame_rate
-
-
-def _frame_rate(index, name):
-    if index.videos[name].frame_rate is not None:
-        return index.videos[name].frame_rate
-    if name not in index.num_frames:
+    """When the first frame after the observed ones begins."""
+    if segment.video not in index.infos:
         raise ValueError(
-            f"observed_fraction counts frames, and the index does not know how many "
-            f"{name!r} has. Fill Index.num_frames."
+            "observed_fraction counts frames, and the index does not know those of "
+            f"{segment.video!r}. Fill Index.infos."
         )
-    # A duration is a rounded quotient: 40 frames in 1.3333333 s are 30 per second.
-    return round(index.num_frames[name] / index.durations_s[name], 6)
+    times_s = index.infos[segment.video].times_s
+    # Frames need not be evenly spaced, so their times are counted, not computed.
+    bounds_s = np.array([segment.start_s, segment.end_s]) - _SAME_FRAME_S
+    first, end = np.searchsorted(times_s, bounds_s)
+    num_observed = max(1, _round_half_up(observed_fraction, end - first))
+    if num_observed >= end - first:
+        return segment.end_s
+    return float(times_s[first + num_observed])
 
 
 def _gap_pairs(index, labeled, timing, stride_s, observed_in_gap):

@@ -2,6 +2,10 @@
 
 import dataclasses
 import pathlib
+import typing
+
+if typing.TYPE_CHECKING:
+    from kd_keras.data.video import VideoInfo
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)
@@ -50,7 +54,8 @@ class Index:
         durations_s: Seconds, by video name.
         segments: In the order of the annotations; none of an unreadable video.
         bad_videos: Reason by name of each video that was skipped.
-        num_frames: By video name; what an observed fraction is counted in.
+        infos: What `video.probe` found out, by video name: the times of the frames, in
+            which an observed fraction is counted, and what reading them needs.
     """
 
     classes: tuple[str, ...]
@@ -58,7 +63,9 @@ class Index:
     durations_s: dict[str, float]
     segments: tuple[Segment, ...]
     bad_videos: dict[str, str]
-    num_frames: dict[str, int] = dataclasses.field(default_factory=dict)
+    infos: dict[str, "VideoInfo"] = dataclasses.field(
+        default_factory=dict, repr=False, compare=False
+    )
 
 
 @dataclasses.dataclass(frozen=True)
