@@ -1,0 +1,214 @@
+"""Attentional pooling and the feature loss built on it (paper, section 2.2)."""
+
+import keras
+from keras import ops
+
+from kd_keras.losses import blockwise, feature_maps
+
+DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
+
+# Up to here the four matrices of scores of one example take 64 MiB and are kept.
+_MAX_TOKENS_IN_ONE_BLOCK = 2048
+# Beyond, one block of scores of one example takes 8 MiB.
+_SCORES_PER_BLOCK = 2**21
+_MIN_CHUNK_SIZE = 64
+
+
+def attentional_pooling(queries, values, alpha=None):
+    """phi of the paper: the amount of each query in a map.
+
+    phi(q, V) = Σ_k w_k v_k with w = softmax(alpha V q): near the average of the values
+    for a small alpha, the value most similar to the query for a large one.
+
+    Args:
+        queries: (batch, queries, channels).
+        values: (batch, tokens, channels).
+        alpha: Sharpness, > 0. None means 1/sqrt(channels).
+    Returns:
+        (batch, queries, channels), float32.
+    """
+    _check_alpha(alpha)
+    feature_maps.check_comparable(queries, values, "Queries and values")
+    queries = feature_maps.to_tokens(queries, "Queries")
+    values = feature_maps.to_tokens(values, "Values")
+    return _pool(_scores(queries, values, _sharpness(alpha, values)), values)
+
+
+@keras.saving.register_keras_serializable(package="kd_keras")
+class AttentionalPoolingLoss(keras.losses.Loss):
+    """Compares feature maps whose contents may have moved (paper, eq. 3-5).
+
+    Every token of a map reads both maps by attentional pooling; the loss is the
+    distance between the two readings.
+
+    Args:
+        alpha: Sharpness of the attention, > 0. None means 1/sqrt(channels).
+        direction: Whose tokens are the queries: "student_to_teacher" (eq. 4),
+            "teacher_to_student" (eq. 5), or "symmetric", the sum of both (eq. 3).
+        distance: "squared" sums squares over channels; "huber" sums the elementwise
+            Huber loss, x²/2 up to `delta` and linear beyond.
+        delta: Where Huber turns linear, > 0.
+        tokens: "sum" adds the queries as printed in eq. 4-5; "mean" divides each of
+            the two sums by its number of queries, so that the weight of the loss does
+            not depend on the size of the map.
+        chunk_size: Query tokens per block. Blocks bound memory to chunk_size x tokens
+            and are recomputed in the backward pass. None keeps all in one block up to
+            2,048 tokens (64 MiB per example), and picks a size beyond or where the
+            number of tokens is not known before the graph runs.
+        reduction, name: As in every Keras loss.
+        dtype: As in every Keras loss, but values are float32 under any policy.
+    Shapes:
+        y_true: Teacher features (batch, ..., channels), which get no gradient; or the
+            pair (features, reading), where reading is what `teacher_reading` returned
+            for them: computed once per clip, it saves two of seven products.
+        y_pred: Student features (batch, ..., channels): as many channels, any number
+            of tokens. Unreduced result: (batch,).
+    Raises:
+        ValueError: If an argument is invalid, or batch or channels differ.
+    """
+
+    def __init__(
+        self,
+        alpha=None,
+        direction="symmetric",
+        distance="squared",
+        delta=1.0,
+        tokens="mean",
+        chunk_size=None,
+        reduction="sum_over_batch_size",
+        name="attentional_pooling_loss",
+        dtype=None,
+    ):
+        # Not `dtype`: half precision would lose the features before `call` sees them.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        _check_alpha(alpha)
+        feature_maps.check_choice("direction", direction, DIRECTIONS)
+        feature_maps.check_distance(distance, delta, tokens)
+        is_count = isinstance(chunk_size, int) and not isinstance(chunk_size, bool)
+        if chunk_size is not None and (not is_count or chunk_size < 1):
+            raise ValueError(
+                "`chunk_size` must be a number of tokens >= 1, or None to pick one. "
+                f"Got {chunk_size!r}."
+            )
+        self.alpha = alpha
+        self.direction = direction
+        self.distance = distance
+        self.delta = delta
+        self.tokens = tokens
+        self.chunk_size = chunk_size
+
+    def call(self, y_true, y_pred):
+        own = None
+        if isinstance(y_true, (tuple, list)):
+            y_true, own = y_true
+            feature_maps.check_same_shape(
+                y_true,
+                own,
+                "Teacher features and their reading",
+                "pass what `teacher_reading` returned for these features",
+            )
+            own = ops.stop_gradient(feature_maps.to_tokens(own, "Reading"))
+        teacher = ops.stop_gradient(feature_maps.to_tokens(y_true, "Teacher features"))
+        student = feature_maps.to_tokens(y_pred, "Student features")
+        feature_maps.check_comparable(y_true, y_pred, "Teacher and student features")
+
+        alpha = _sharpness(self.alpha, student)
+        chunk_size = _chunk_size(self.chunk_size, teacher, student)
+        of_student = self.direction != "teacher_to_student"
+        of_teacher = self.direction != "student_to_teacher"
+        student_in_teacher, teacher_in_student = _cross_readings(
+            teacher, student, alpha, chunk_size, of_student, of_teacher
+        )
+        loss = 0.0
+        if of_student:
+            student_in_student = _self_reading(student, alpha, chunk_size)
+            loss += self._distance(student_in_teacher, student_in_student)
+        if of_teacher:
+            if own is None:
+                own = _self_reading(teacher, alpha, chunk_size)
+            loss += self._distance(teacher_in_student, own)
+        return loss
+
+    def teacher_reading(self, teacher_features):
+        """phi(r_i, R): reads the teacher's map with its own tokens.
+
+        It does not change while the teacher does not: store it with the features and
+        pass both to the loss.
+
+        Args:
+            teacher_features: (batch, ..., channels).
+        Returns:
+            Float32, of the shape of the features.
+        """
+        teacher = feature_maps.to_tokens(teacher_features, "Teacher features")
+        teacher = ops.stop_gradient(teacher)
+        alpha = _sharpness(self.alpha, teacher)
+        chunk_size = _chunk_size(self.chunk_size, teacher, teacher)
+        reading = _self_reading(teacher, alpha, chunk_size)
+        return ops.reshape(reading, ops.shape(teacher_features))
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "alpha": self.alpha,
+            "direction": self.direction,
+            "distance": self.distance,
+            "delta": self.delta,
+            "tokens": self.tokens,
+            "chunk_size": self.chunk_size,
+            "dtype": self.dtype,
+        }
+
+    def _distance(self, left, right):
+        return feature_maps.distance_per_example(
+            left, right, self.distance, self.delta, self.tokens
+        )
+
+
+def _check_alpha(alpha):
+    if alpha is not None:
+        feature_maps.check_positive("alpha", alpha)
+
+
+def _sharpness(alpha, tokens):
+    return tokens.shape[-1] ** -0.5 if alpha is None else alpha
+
+
+def _chunk_size(chunk_size, teacher, student):
+    """Tokens per block, or None for all in one block."""
+    counts = ops.shape(teacher)[1], ops.shape(student)[1]
+    if not all(isinstance(count, int) for count in counts):
+        return chunk_size or _MAX_TOKENS_IN_ONE_BLOCK // 8
+    most = max(counts)
+    if chunk_size is None and most > _MAX_TOKENS_IN_ONE_BLOCK:
+        fitting = _SCORES_PER_BLOCK // most
+        return max(fitting // _MIN_CHUNK_SIZE, 1) * _MIN_CHUNK_SIZE
+    return None if chunk_size is None or chunk_size >= most else chunk_size
+
+
+def _cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
+    """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None where not wanted."""
+    if chunk_size is not None:
+        return blockwise.cross_readings(
+            teacher, student, alpha, chunk_size, of_student, of_teacher
+        )
+    scores = _scores(student, teacher, alpha)
+    return (
+        _pool(scores, teacher) if of_student else None,
+        _pool(ops.transpose(scores, (0, 2, 1)), student) if of_teacher else None,
+    )
+
+
+def _self_reading(features, alpha, chunk_size):
+    """phi(a_i, A)."""
+    if chunk_size is not None:
+        return blockwise.self_reading(features, alpha, chunk_size)
+    return _pool(_scores(features, features, alpha), features)
+
+
+def _scores(queries, values, alpha):
+    return ops.matmul(alpha * queries, ops.transpose(values, (0, 2, 1)))
+
+
+def _pool(scores, values):
+    return ops.matmul(ops.softmax(scores, axis=-1), values)

@@ -1,0 +1,68 @@
+"""L_direct of the paper: compares feature maps position by position."""
+
+import keras
+from keras import ops
+
+from kd_keras.losses import feature_maps
+
+
+@keras.saving.register_keras_serializable(package="kd_keras")
+class DirectLoss(keras.losses.Loss):
+    """Compares every position of the student's map with the teacher's same position.
+
+    The baseline that attentional pooling improves on: it assumes that nothing moves
+    between the two clips (paper, section 2.2).
+
+    Args:
+        distance: "squared" sums squares over channels; "huber" sums the elementwise
+            Huber loss, x²/2 up to `delta` and linear beyond.
+        delta: Where Huber turns linear, > 0.
+        tokens: "mean" averages over positions, "sum" adds them. The weight that a
+            training gives to this loss depends on it.
+        reduction, name: As in every Keras loss.
+        dtype: As in every Keras loss, but values are float32 under any policy.
+    Shapes:
+        y_true: Teacher features (batch, ..., channels). They get no gradient.
+        y_pred: Student features of the same shape. Unreduced result: (batch,).
+    Raises:
+        ValueError: If an argument is invalid or the shapes differ.
+    """
+
+    def __init__(
+        self,
+        distance="squared",
+        delta=1.0,
+        tokens="mean",
+        reduction="sum_over_batch_size",
+        name="direct_loss",
+        dtype=None,
+    ):
+        # Not `dtype`: half precision would lose the values before `call` sees them.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        feature_maps.check_distance(distance, delta, tokens)
+        self.distance = distance
+        self.delta = delta
+        self.tokens = tokens
+
+    def call(self, y_true, y_pred):
+        feature_maps.check_same_shape(
+            y_true,
+            y_pred,
+            "DirectLoss compares position by position: teacher and student features",
+            "give both networks as many frames and pixels, or use "
+            "AttentionalPoolingLoss",
+        )
+        teacher = ops.stop_gradient(feature_maps.to_tokens(y_true, "Teacher features"))
+        student = feature_maps.to_tokens(y_pred, "Student features")
+        return feature_maps.distance_per_example(
+            teacher, student, self.distance, self.delta, self.tokens
+        )
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "distance": self.distance,
+            "delta": self.delta,
+            "tokens": self.tokens,
+            "dtype": self.dtype,
+        }

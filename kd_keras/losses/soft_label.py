@@ -1,0 +1,100 @@
+"""The classification terms of eq. (1) as one KL divergence to a target distribution."""
+
+import keras
+from keras import ops
+
+from kd_keras.losses import feature_maps
+
+
+def soft_targets(label, labeled, teacher_probabilities):
+    """Picks each example's target: its one-hot label, else the teacher's prediction.
+
+    Args:
+        label: Class indices (batch,); any value where `labeled` is false.
+        labeled: Booleans (batch,).
+        teacher_probabilities: (batch, classes).
+    Returns:
+        Target distributions (batch, classes), float32.
+    """
+    teacher_probabilities = ops.cast(teacher_probabilities, "float32")
+    one_hot = ops.one_hot(label, teacher_probabilities.shape[-1], dtype="float32")
+    labeled = ops.expand_dims(ops.cast(labeled, "bool"), -1)
+    return ops.where(labeled, one_hot, teacher_probabilities)
+
+
+def soft_label_divergence(targets, logits, temperature=1.0):
+    """KL(targets || softmax(logits)) of each example, in nats.
+
+    With a temperature T both distributions are softened, the target to
+    softmax(log p / T) and the prediction to softmax(z / T), and the divergence is
+    multiplied by T² so that its gradient keeps its scale (Hinton et al., 2015). A
+    one-hot target gives the cross-entropy.
+
+    Args:
+        targets: Distributions (batch, classes). They get no gradient.
+        logits: (batch, classes).
+        temperature: T > 0, one number or one per example (batch,).
+    Returns:
+        (batch,), float32.
+    """
+    if tuple(targets.shape)[1:] != tuple(logits.shape)[1:] or len(logits.shape) != 2:
+        raise ValueError(
+            "Targets and logits must both have shape (batch, classes). Got "
+            f"{tuple(targets.shape)} and {tuple(logits.shape)}; teacher and student "
+            "need the same classes."
+        )
+    targets = ops.stop_gradient(ops.cast(targets, "float32"))
+    logits = ops.cast(logits, "float32")
+    temperature = ops.reshape(ops.cast(temperature, "float32"), (-1, 1))
+
+    log_targets = ops.log_softmax(ops.log(targets) / temperature)
+    log_predictions = ops.log_softmax(logits / temperature)
+    softened = ops.exp(log_targets)
+    # A class without probability adds 0, where the product would be 0 · (-inf).
+    terms = softened * (log_targets - log_predictions)
+    terms = ops.where(ops.greater(softened, 0.0), terms, 0.0)
+    return ops.sum(terms, axis=-1) * ops.square(ops.squeeze(temperature, -1))
+
+
+@keras.saving.register_keras_serializable(package="kd_keras")
+class SoftLabelLoss(keras.losses.Loss):
+    """KL divergence from a target distribution to the student's prediction.
+
+    Args:
+        temperature: Softens targets and predictions of unlabeled examples, > 0.
+        reduction, name: As in every Keras loss.
+        dtype: As in every Keras loss, but values are float32 under any policy.
+    Shapes:
+        y_true: Targets (batch, classes), as `soft_targets` makes them; or the pair
+            (targets, labeled), labeled (batch,): labeled examples then keep
+            temperature 1.
+        y_pred: Student logits (batch, classes). Unreduced result: (batch,).
+    Raises:
+        ValueError: If `temperature` is not positive or the shapes differ.
+    """
+
+    def __init__(
+        self,
+        temperature=1.0,
+        reduction="sum_over_batch_size",
+        name="soft_label_loss",
+        dtype=None,
+    ):
+        # Not `dtype`: half precision would lose the logits before `call` sees them.
+        super().__init__(name=name, reduction=reduction, dtype="float32")
+        feature_maps.check_positive("temperature", temperature)
+        self.temperature = temperature
+
+    def call(self, y_true, y_pred):
+        if not isinstance(y_true, (tuple, list)):
+            return soft_label_divergence(y_true, y_pred, self.temperature)
+        targets, labeled = y_true
+        temperature = ops.where(ops.cast(labeled, "bool"), 1.0, self.temperature)
+        return soft_label_divergence(targets, y_pred, temperature)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "temperature": self.temperature,
+            "dtype": self.dtype,
+        }
