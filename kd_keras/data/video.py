@@ -293,8 +293,8 @@ def _check_complete(video, path, container, stream, ends_s):
     if found_s < promised_s - max(0.25, 0.02 * promised_s):
         raise BadVideo(
             video.name,
-            f"{path} is cut off: {found_s:.2f} s of the {promised_s:.2f} s that its "
-            "header names",
+            f"{path} is cut off or damaged: {found_s:.2f} s can be read of the "
+            f"{promised_s:.2f} s that its header names",
         )
 
 
@@ -408,11 +408,11 @@ def _decode(video, info, wanted, frames):
 
 
 def _seekable_key_frame(info, first):
-    if info.by_position or not len(info.key_frames):
+    """The key frame before frame `first`; 0 is the start of the file."""
+    if info.by_position:
         return 0
-    return int(
-        info.key_frames[max(np.searchsorted(info.key_frames, first, "right"), 1) - 1]
-    )
+    before = np.searchsorted(info.key_frames, first, "right")
+    return int(info.key_frames[before - 1]) if before else 0
 
 
 def _decode_from(start, video, info, wanted, frames):
