@@ -49,7 +49,11 @@ def read_csv(
     rows = _read_rows(annotations, video_root)
     _stop_at(annotations, _leaks(rows))
     _stop_at(annotations, _classes_without_training(rows))
-    videos = {row.video: Video(row.video, row.path, row.part) for row in rows}
+    parts = {row.video: (row.path, row.part) for row in rows}
+    videos = {
+        name: Video(name, pathlib.Path(path), part)
+        for name, (path, part) in parts.items()
+    }
     infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress)
     _stop_at(annotations, _classes_lost(rows, bad_videos))
     rows = [row for row in rows if row.video in infos]
@@ -77,7 +81,7 @@ def read_csv(
 class _Row:
     line: int
     video: str
-    path: pathlib.Path
+    path: str
     start_s: float
     end_s: float
     label: str | None
@@ -95,10 +99,11 @@ def _read_rows(annotations, video_root):
     if not video_root.is_dir():
         raise ValueError(f"video_root {video_root} is not a folder.")
     columns = _find_columns(annotations, *header)
+    root = os.path.abspath(video_root)
     rows, problems, names = [], [], {}
     for line, record in records:
         try:
-            row = _parse(line, record, columns, len(header[1]), video_root)
+            row = _parse(line, record, columns, len(header[1]), root)
         except ValueError as error:
             problems.append(f"line {line}: {error}")
             continue
@@ -170,7 +175,7 @@ def _find_columns(annotations, line, header):
     raise ValueError(f"{annotations}, line {line}: {problem}.")
 
 
-def _parse(line, record, columns, num_columns, video_root):
+def _parse(line, record, columns, num_columns, root):
     if len(record) != num_columns:
         raise ValueError(
             f"{len(record)} values where the header has {num_columns}; put a value "
@@ -187,7 +192,7 @@ def _parse(line, record, columns, num_columns, video_root):
     return _Row(
         line,
         video,
-        _path_under(video_root, video),
+        _path_under(root, video),
         start_s,
         end_s,
         # One name, one class: "é" has two encodings that look the same.
@@ -206,29 +211,29 @@ def _seconds(column, text):
     return seconds
 
 
-def _path_under(video_root, video):
+def _path_under(root, video):
     if not video:
         raise ValueError("the video has no name; write its path under video_root")
-    root = pathlib.Path(os.path.abspath(video_root))
-    path = pathlib.Path(os.path.abspath(root / video))
-    if root not in path.parents:
+    path = os.path.abspath(os.path.join(root, video))
+    if path == root or not path.startswith(os.path.join(root, "")):
         raise ValueError(
-            f"video {video!r} lies outside video_root {video_root}; write a path under "
-            "it, or set video_root to a folder that holds every video"
+            f"video {video!r} lies outside video_root {root}; write a path under it, "
+            "or set video_root to a folder that holds every video"
         )
     return path
 
 
 def _drop_repeats(annotations, rows):
-    kept = {dataclasses.replace(row, line=0): row for row in reversed(rows)}
-    rows_kept = sorted(kept.values(), key=lambda row: row.line)
-    if len(rows_kept) < len(rows):
+    kept = {}
+    for row in rows:
+        kept.setdefault((row.path, row.start_s, row.end_s, row.label, row.part), row)
+    if len(kept) < len(rows):
         logging.getLogger(__name__).warning(
             "%s: dropped %d rows that repeat another row.",
             annotations,
-            len(rows) - len(rows_kept),
+            len(rows) - len(kept),
         )
-    return rows_kept
+    return list(kept.values())
 
 
 def _leaks(rows):
