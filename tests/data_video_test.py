@@ -101,6 +101,37 @@ def test_frames_hidden_by_an_edit_list_are_neither_counted_nor_read(tmp_path):
     assert numbered_video.numbers(_read(cut, [0, 5, 25])) == [4, 9, 29]
 
 
+def test_a_recording_that_starts_between_key_frames_starts_at_the_first(tmp_path):
+    path = numbered_video.write(
+        tmp_path / "a.ts", 60, codec="mpeg2video", g="12", bf="2"
+    )
+    data = path.read_bytes()
+    path.write_bytes(data[int(0.3 * len(data)) // 188 * 188 :])
+    info = video_lib.probe(_video(path))
+    shown = numbered_video.numbers(_read(path, range(len(info.times_s))))
+    assert 30 < len(shown) < 50
+    assert shown == [*range(60 - len(shown), 60)]
+    np.testing.assert_allclose(info.times_s, np.arange(len(shown)) / 30, atol=1e-4)
+
+
+def test_cover_art_is_not_the_video(tmp_path):
+    path = tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("png", rate=1)
+        cover.height, cover.width, cover.pix_fmt = 48, 64, "rgb24"
+        cover.disposition = av.stream.Disposition.attached_pic
+        stream = container.add_stream("libx264", rate=30)
+        stream.height, stream.width, stream.pix_fmt = 48, 64, "yuv420p"
+        for target, numbers in ((cover, [77]), (stream, range(9))):
+            for number in numbers:
+                picture = numbered_video.frame(number)
+                picture = av.VideoFrame.from_ndarray(picture, "rgb24")
+                container.mux(target.encode(picture))
+            container.mux(target.encode())
+    assert len(video_lib.probe(_video(path)).times_s) == 9
+    assert numbered_video.numbers(_read(path, [0, 8])) == [0, 8]
+
+
 def test_one_frame_is_a_video(tmp_path):
     path = numbered_video.write(tmp_path / "one.mp4", 1, frame_rate=20)
     info = video_lib.probe(_video(path))

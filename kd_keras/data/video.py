@@ -216,16 +216,17 @@ def _probe_file(video, path):
             stream.codec_context.thread_count = 1
             packets, ends_s = _read_packets(container, stream)
             _check_complete(video, path, container, stream, ends_s)
-            times_s, stamps, by_position = _frame_times(container, stream, packets)
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
             stream.codec_context.thread_count = 1
             frame = next(container.decode(stream), None)
+            if frame is None:
+                raise BadVideo(video.name, f"{path} has no frame that can be decoded")
+            times = _frame_times(container, stream, packets, frame.pts)
             pixel_aspect = stream.sample_aspect_ratio
     except av.error.FFmpegError as error:
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
-    if frame is None:
-        raise BadVideo(video.name, f"{path} has no frame that can be decoded")
+    times_s, stamps, by_position = times
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
     if frame.rotation % 180:
         height, width = width, height
@@ -298,13 +299,17 @@ def _check_complete(video, path, container, stream, ends_s):
         )
 
 
-def _frame_times(container, stream, packets):
+def _frame_times(container, stream, packets, first_pts):
     """Times from 0 on, the decoder's name of each frame, whether that is a count."""
     presented = [pts for pts, _, _ in packets]
     # AVI keeps no presentation times: with B-frames the demuxer's are guesses.
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     if None not in presented and not guessed:
         stamps = np.unique(np.array(presented, np.int64))
+        # A recording may start in the middle of a group of pictures: what comes
+        # before its first key frame is never shown.
+        if first_pts is not None:
+            stamps = stamps[np.searchsorted(stamps, first_pts) :]
         ticks, by_position = stamps - stamps[0], False
     else:
         decoded = [dts for _, dts, _ in packets]
