@@ -15,10 +15,12 @@ def _parse(*arguments):
     return config_lib.from_flags(values)
 
 
-def test_without_flags_every_field_has_its_default():
-    assert _parse() == config_lib.Config(
-        **{field.name: field.type() for field in dataclasses.fields(config_lib.Config)}
-    )
+def test_defaults_follow_the_start_of_the_networks():
+    scratch, published = _parse(), _parse("--weights=somewhere", "--width=0.5")
+    assert (scratch.data.image_size, scratch.network.width) == (64, 0.25)
+    assert (published.data.image_size, published.network.width) == (224, 0.5)
+    assert scratch.network.batch_norm_momentum == 0.9
+    assert published.network.batch_norm_momentum == 0.999
 
 
 def test_a_flagfile_repeats_the_run(tmp_path):

@@ -16,6 +16,14 @@ def _flag(default, text, choices=None, lower=None, upper=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def _start_flag(published, scratch, text, lower, upper):
+    """A flag whose default depends on whether --weights are given."""
+    text += f" By default {published:g} with --weights, {scratch:g} from scratch."
+    metadata = {"help": text, "choices": None, "lower": lower, "upper": upper}
+    metadata |= {"published": published, "scratch": scratch}
+    return dataclasses.field(default=None, metadata=metadata)
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What is done, where it is kept, and what makes it repeatable."""
@@ -125,8 +133,12 @@ class Data:
         "from segments without a label alone.",
     )
     num_frames: int = _flag(16, "Frames that a network sees of a clip.", lower=9)
-    image_size: int = _flag(
-        112, "Side in pixels of the square that a network sees.", lower=16
+    image_size: int | None = _start_flag(
+        published=224,
+        scratch=64,
+        text="Side in pixels of the square that a network sees.",
+        lower=16,
+        upper=1024,
     )
     fit: str = _flag(
         "stretch",
@@ -175,10 +187,10 @@ class Augmentation:
 class Network:
     """The I3D networks of teacher and student."""
 
-    width: float | None = _flag(
-        None,
-        "Multiplies the number of filters of every layer. By default 1 with --weights, "
-        "and 0.25 for networks that start from scratch.",
+    width: float | None = _start_flag(
+        published=1.0,
+        scratch=0.25,
+        text="Multiplies the number of filters of every layer.",
         lower=0.01,
         upper=4.0,
     )
@@ -193,10 +205,11 @@ class Network:
         lower=0.0,
         upper=0.99,
     )
-    batch_norm_momentum: float | None = _flag(
-        None,
-        "Decay of BatchNorm's moving averages. By default 0.999 with --weights, as "
-        "published, and 0.9 from scratch: short runs do not outlast the start values.",
+    batch_norm_momentum: float | None = _start_flag(
+        published=0.999,
+        scratch=0.9,
+        text="Decay of BatchNorm's moving averages; short runs do not outlast the "
+        "start values of the published one.",
         lower=0.0,
         upper=0.9999,
     )
@@ -309,14 +322,17 @@ def define_flags(values=flags.FLAGS):
 
 def from_flags(values=flags.FLAGS):
     """Returns the `Config` that the parsed flags describe."""
+    start = "scratch" if values["weights"].value is None else "published"
+
+    def value_of(field):
+        value = values[field.name].value
+        if value is None:
+            return field.metadata.get(start)
+        return tuple(value) if isinstance(value, list) else value
+
     return Config(
         **{
-            name: group(
-                **{
-                    field.name: _plain(values[field.name].value)
-                    for field in dataclasses.fields(group)
-                }
-            )
+            name: group(**{f.name: value_of(f) for f in dataclasses.fields(group)})
             for name, group in _GROUPS.items()
         }
     )
@@ -372,7 +388,3 @@ def _kind(hint):
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
     return typing.get_origin(hint) or hint
-
-
-def _plain(value):
-    return tuple(value) if isinstance(value, list) else value

@@ -143,6 +143,7 @@ def _loader(config, directory, index, groups):
         cache=options.cache,
         cache_dir=cache_dir,
         max_bad_fraction=options.max_bad_videos,
+        infos=index.infos,
     )
     if options.cache != "off":
         clips = {

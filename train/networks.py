@@ -4,9 +4,6 @@ import keras
 
 from kd_keras import I3D, load_i3d_weights
 
-_SCRATCH_WIDTH = 0.25
-_SCRATCH_MOMENTUM, _PUBLISHED_MOMENTUM = 0.9, 0.999
-
 
 def build(config, num_classes, seed=None, published=True):
     """Returns an I3D with its starting weights.
@@ -20,19 +17,15 @@ def build(config, num_classes, seed=None, published=True):
     """
     keras.utils.set_random_seed(config.run.seed if seed is None else seed)
     network = config.network
-    from_scratch = network.weights is None
     model = I3D(
         num_classes=num_classes,
         num_frames=config.data.num_frames,
         image_size=config.data.image_size,
-        width=_or_default(network.width, _SCRATCH_WIDTH if from_scratch else 1.0),
+        width=network.width,
         dropout=network.dropout,
-        batch_norm_momentum=_or_default(
-            network.batch_norm_momentum,
-            _SCRATCH_MOMENTUM if from_scratch else _PUBLISHED_MOMENTUM,
-        ),
+        batch_norm_momentum=network.batch_norm_momentum,
     )
-    if published and not from_scratch:
+    if published and network.weights is not None:
         load_i3d_weights(model, network.weights, include_head=False)
     if network.freeze_batch_norm:
         for layer in model.layers:
@@ -83,7 +76,3 @@ def optimizer(config, steps, learning_rate):
         chosen = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay)
     chosen.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return chosen
-
-
-def _or_default(value, default):
-    return default if value is None else value

@@ -19,7 +19,7 @@ def feature_reader(model, feature_layer):
     outputs = [model.output]
     if feature_layer is not None:
         outputs.append(_layer(model, feature_layer).output)
-    network = keras.Model(model.inputs, outputs)
+    network = keras.Model(model.input, outputs)
 
     def read(clips, training=False):
         logits, *features = network(clips, training=training)

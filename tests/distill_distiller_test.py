@@ -1,0 +1,203 @@
+"""The Distiller against the equations in NumPy, and what it may and may not move."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kd_keras
+
+_CLASSES, _BATCH = 6, 4
+
+
+def _network(seed, width=0.125, image_size=32):
+    keras.utils.set_random_seed(seed)
+    return kd_keras.I3D(
+        num_classes=_CLASSES,
+        num_frames=9,
+        image_size=image_size,
+        width=width,
+        batch_norm_momentum=0.9,
+    )
+
+
+def _batch(seed=0, teacher_size=32):
+    random = np.random.default_rng(seed)
+
+    def clips(size):
+        return random.uniform(-1, 1, (_BATCH, 9, size, size, 3)).astype("float32")
+
+    return {
+        "observed": clips(32),
+        "future": clips(teacher_size),
+        "label": random.integers(0, _CLASSES, _BATCH).astype("int32"),
+        "labeled": np.array([True, False, True, False]),
+    }
+
+
+def _compiled(student, teacher, *loss, **arguments):
+    distiller = kd_keras.Distiller(student, teacher, *loss, **arguments)
+    distiller.compile(optimizer=keras.optimizers.SGD(0.1))
+    return distiller
+
+
+def _softmax(logits):
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def _values(model):
+    return [np.array(weight) for weight in model.weights]
+
+
+def _moved(before, model):
+    return any(
+        not np.array_equal(old, new)
+        for old, new in zip(before, _values(model), strict=True)
+    )
+
+
+def _map(model, clips, layer="Mixed_5c"):
+    reader = keras.Model(model.input, model.get_layer(layer).output)
+    maps = np.asarray(reader(clips, training=False), "float64")
+    return maps.reshape(len(clips), -1, maps.shape[-1])
+
+
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+def test_the_terms_match_numpy(temperature):
+    student, teacher, batch = _network(1), _network(2), _batch()
+    distiller = _compiled(
+        student,
+        teacher,
+        feature_loss=kd_keras.DirectLoss(tokens="sum"),
+        feature_weight=0.3,
+        temperature=temperature,
+    )
+    found = {k: float(v) for k, v in distiller.test_step(batch).items()}
+
+    logits = np.asarray(student(batch["observed"], training=False), "float64")
+    answers = np.asarray(teacher(batch["future"], training=False), "float64")
+    divergences = []
+    for example in range(_BATCH):
+        if batch["labeled"][example]:
+            divergence = -np.log(_softmax(logits[example])[batch["label"][example]])
+        else:
+            p = _softmax(answers[example] / temperature)
+            q = _softmax(logits[example] / temperature)
+            divergence = temperature**2 * np.sum(p * np.log(p / q))
+        divergences.append(divergence)
+    gap = _map(teacher, batch["future"]) - _map(student, batch["observed"])
+    feature = np.mean(np.sum(gap**2, axis=(1, 2)))
+    assert found["label_loss"] == pytest.approx(np.mean(divergences[::2]), rel=1e-4)
+    assert found["pseudo_label_loss"] == pytest.approx(
+        np.mean(divergences[1::2]), rel=1e-3, abs=1e-6
+    )
+    assert found["feature_loss"] == pytest.approx(feature, rel=1e-4)
+    total = np.mean(divergences) + 0.3 * feature
+    assert found["loss"] == pytest.approx(total, rel=1e-4)
+    labeled, right = batch["labeled"], logits.argmax(1) == batch["label"]
+    assert found["top1"] == pytest.approx(right[labeled].mean())
+    same = logits.argmax(1) == answers.argmax(1)
+    assert found["agreement"] == pytest.approx(same.mean())
+
+
+def test_a_step_moves_the_student_alone_and_the_feature_loss_reaches_it():
+    student, teacher, batch = _network(1), _network(2), _batch()
+    distiller = _compiled(student, teacher, kd_keras.AttentionalPoolingLoss())
+    before, teacher_before = _values(student), _values(teacher)
+    losses = []
+    for _ in range(8):
+        distiller.reset_metrics()
+        losses.append(float(distiller.train_step(batch)["feature_loss"]))
+    assert _moved(before, student)
+    assert not _moved(teacher_before, teacher)
+    assert losses[-1] < 0.5 * losses[0]
+    own = {id(weight) for weight in student.weights}
+    metrics = {id(v) for metric in distiller.metrics for v in metric.variables}
+    assert {id(weight) for weight in distiller.weights} <= own | metrics
+
+
+def test_fit_trains_and_saves_a_student_that_plain_keras_loads(tmp_path):
+    student, batch = _network(1), _batch()
+    distiller = _compiled(student, _network(2), kd_keras.AttentionalPoolingLoss())
+    data = tf.data.Dataset.from_tensor_slices(batch).batch(3)
+    history = distiller.fit(data, epochs=2, verbose=0, validation_data=data).history
+    assert {"loss", "val_loss", "top1", "top5", "class_mean_recall"} <= set(history)
+    distiller.student.save(tmp_path / "student.keras")
+    loaded = keras.saving.load_model(tmp_path / "student.keras")
+    np.testing.assert_array_equal(
+        loaded(batch["observed"], training=False),
+        distiller(batch["observed"], training=False),
+    )
+
+
+def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
+    student, teacher = _network(1), _network(2, width=0.25, image_size=64)
+    batch = _batch(teacher_size=64)
+    loss = kd_keras.AttentionalPoolingLoss()
+    distiller = _compiled(student, teacher, loss, feature_layer="Mixed_4f")
+    assert distiller.projection.kernel.shape == (104, 208)
+    before = np.array(distiller.projection.kernel)
+    distiller.train_step(batch)
+    assert not np.array_equal(before, distiller.projection.kernel)
+
+
+def test_stored_targets_stand_in_for_the_teacher():
+    teacher, batch = _network(2), _batch()
+    stored = {name: batch[name] for name in ("observed", "label", "labeled")}
+    stored["teacher_probabilities"] = _softmax(
+        np.asarray(teacher(batch["future"], training=False))
+    )
+    shape = teacher.get_layer("Mixed_5c").output.shape[1:]
+    features = _map(teacher, batch["future"]).astype("float32")
+    stored["teacher_features"] = features.reshape(_BATCH, *shape)
+
+    loss = kd_keras.AttentionalPoolingLoss()
+    students = [_network(1), _network(1)]
+    with_teacher = _compiled(students[0], teacher, loss)
+    without = _compiled(students[1], None, loss)
+    expected, found = with_teacher.train_step(batch), without.train_step(stored)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
+    with pytest.raises(ValueError, match="teacher_probabilities"):
+        without.train_step(batch)
+    del stored["teacher_features"]
+    with pytest.raises(ValueError, match="teacher_features"):
+        without.train_step(stored)
+
+
+def test_the_feature_loss_is_compiled_by_xla():
+    batch = _batch()
+    distiller = _compiled(_network(1), _network(2), kd_keras.AttentionalPoolingLoss())
+    graph = tf.function(distiller.train_step).get_concrete_function(
+        {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
+    )
+    compiled = [
+        op.name
+        for op in graph.graph.get_operations()
+        if "_XlaMustCompile" in op.node_def.attr and op.get_attr("_XlaMustCompile")
+    ]
+    # Forward and backward.
+    assert len(compiled) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"feature_weight": -1.0}, "feature_weight"),
+        ({"feature_layer": "Mixed_9z"}, "Mixed_9z"),
+        ({"temperature": 0.0}, "temperature"),
+    ],
+)
+def test_bad_arguments_are_refused(arguments, message):
+    network = _network(1)
+    with pytest.raises(ValueError, match=message):
+        kd_keras.Distiller(
+            network, network, kd_keras.AttentionalPoolingLoss(), **arguments
+        )
+
+
+def test_networks_of_other_classes_are_refused():
+    other = kd_keras.I3D(num_classes=3, num_frames=9, image_size=32, width=0.125)
+    with pytest.raises(ValueError, match="same classes"):
+        kd_keras.Distiller(_network(1), other)
