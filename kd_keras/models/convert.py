@@ -12,31 +12,6 @@ from absl import app, flags
 from kd_keras.models import weights
 from kd_keras.models.i3d import I3D
 
-_SOURCE = flags.DEFINE_string(
-    "source",
-    None,
-    "TF-Hub handle, folder of a TF-Hub module, or prefix of a TensorFlow checkpoint.",
-    required=True,
-)
-_OUTPUT = flags.DEFINE_string(
-    "output", None, "File to write; ends in .weights.h5.", required=True
-)
-_CHANNELS = flags.DEFINE_integer(
-    "channels",
-    None,
-    "Channels of the clips: 3 for RGB, 2 for optical flow. Read off the source if not "
-    "given.",
-    lower_bound=1,
-    upper_bound=3,
-)
-_NUM_CLASSES = flags.DEFINE_integer(
-    "num_classes",
-    None,
-    "Classes of the source. Read off the source if not given.",
-    lower_bound=1,
-)
-_OVERWRITE = flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
-
 
 def convert(
     source: str,
@@ -86,18 +61,45 @@ def _size(shapes, variable: str, axis: int, flag: str) -> int:
 
 
 def main(_) -> None:
+    args = flags.FLAGS
     try:
         convert(
-            _SOURCE.value,
-            _OUTPUT.value,
-            _CHANNELS.value,
-            _NUM_CLASSES.value,
-            _OVERWRITE.value,
+            args.source, args.output, args.channels, args.num_classes, args.overwrite
         )
     except ValueError as error:
         raise app.UsageError(str(error)) from error
-    print(f"Wrote {_OUTPUT.value}")
+    print(f"Wrote {args.output}")
+
+
+def _define_flags() -> None:
+    """Not at import: programs that import `convert` have flags of these names too."""
+    flags.DEFINE_string(
+        "source",
+        None,
+        "TF-Hub handle, folder of a TF-Hub module or of TensorFlow checkpoints, or "
+        "checkpoint prefix (the path without .index).",
+        required=True,
+    )
+    flags.DEFINE_string(
+        "output", None, "File to write; ends in .weights.h5.", required=True
+    )
+    flags.DEFINE_integer(
+        "channels",
+        None,
+        "Channels of the clips: 3 for RGB, 2 for optical flow. Read off the source if "
+        "not given.",
+        lower_bound=1,
+        upper_bound=3,
+    )
+    flags.DEFINE_integer(
+        "num_classes",
+        None,
+        "Classes of the source. Read off the source if not given.",
+        lower_bound=1,
+    )
+    flags.DEFINE_bool("overwrite", False, "Replace --output if it exists.")
 
 
 if __name__ == "__main__":
+    _define_flags()
     app.run(main)

@@ -112,9 +112,10 @@ def _open(source: str) -> _Stored:
 def _checkpoint_prefix(source: str) -> str:
     import tensorflow as tf
 
-    if tf.io.gfile.exists(f"{source}.index"):
+    is_handle = source.startswith(("https://", "http://"))
+    if not is_handle and tf.io.gfile.exists(f"{source}.index"):
         return source
-    if not (tf.io.gfile.isdir(source) or source.startswith(("https://", "http://"))):
+    if not is_handle and not tf.io.gfile.isdir(source):
         raise ValueError(f"No I3D weights at {source!r}. Expected {_ACCEPTED}.")
     import tensorflow_hub as hub
 
