@@ -5,7 +5,7 @@
 A program of its own, in which neither Keras nor this project can be imported: what
 passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and, for
 every case i, `frames_i` and `probabilities_i`. Ends with status 0 if every answer
-agrees, else with 1 and a line that says what differs.
+agrees, else with 1 and a line on standard output that says what differs.
 """
 
 import sys
@@ -31,7 +31,7 @@ def main(model_directory: str, expected_file: str) -> int:
     try:
         compare(model_directory, dict(np.load(expected_file)))
     except (ValueError, tf.errors.OpError, OSError) as error:
-        print(error, file=sys.stderr)
+        print(error)
         return 1
     return 0
 

@@ -23,10 +23,11 @@ def prepare_frames(frames: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
         result: (batch, num_frames, image_size, image_size, channels).
     """
     shape = tf.shape(frames)
-    tf.debugging.assert_greater_equal(
+    some = tf.debugging.assert_greater_equal(
         shape[1:4], 1, message="frames must have time, height and width of 1 or more"
     )
-    frames = _sample_in_time(frames, clip_format)
+    with tf.control_dependencies([some]):
+        frames = _sample_in_time(frames, clip_format)
     square = tf.reduce_all(shape[2:4] == clip_format.image_size)
     # A batch of clips is a longer batch of images.
     images = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
@@ -49,9 +50,11 @@ def _sample_in_time(frames, clip_format):
         padded = tf.minimum(tf.range(wanted), given - 1)
         index = tf.where(given < wanted, padded, spread)
     elif clip_format.short_clip == "error":
-        tf.debugging.assert_greater_equal(
+        enough = tf.debugging.assert_greater_equal(
             given, wanted, message=f"frames must have time of {wanted} or more"
         )
+        with tf.control_dependencies([enough]):
+            index = tf.identity(spread)
     return tf.gather(frames, index, axis=1)
 
 

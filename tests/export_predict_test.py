@@ -1,0 +1,209 @@
+import csv
+import io
+import pathlib
+import types
+
+import cv2
+import keras
+import numpy as np
+import pytest
+
+from export import predict, saved_model
+from export.student_file import ExportSpec
+from kd_keras.data import video as video_lib
+from kd_keras.data.clips import ClipFormat, ClipLoader
+from kd_keras.data.pipeline import pair_dataset
+from kd_keras.data.segments import TEST, Clip, Pair, Video
+
+CLASSES = ("cut", "öffnen", 'say "hi", wave')
+CLIP_FORMAT = ClipFormat(num_frames=8, image_size=16)
+SPEC = ExportSpec(CLASSES, 8, 16, observed_s=1.0, lead_time_s=0.5)
+FRAME_RATE, NUM_FRAMES, HEIGHT, WIDTH = 20.0, 64, 48, 65
+
+
+def tiny_student(channels=3):
+    clip = keras.Input((8, 16, 16, channels))
+    x = keras.layers.Conv3D(8, 4, strides=4, activation="relu")(clip)
+    x = keras.layers.Flatten()(x)
+    # Large weights make the probabilities differ clearly from clip to clip.
+    start = keras.initializers.RandomNormal(stddev=0.5, seed=0)
+    return keras.Model(clip, keras.layers.Dense(3, kernel_initializer=start)(x))
+
+
+@pytest.fixture(scope="module")
+def student():
+    return tiny_student()
+
+
+@pytest.fixture(scope="module")
+def model(student, tmp_path_factory):
+    """A served student with an older version beside it that would answer wrongly."""
+    output = tmp_path_factory.mktemp("models") / "name"
+    saved_model.export_student(tiny_student(), output, SPEC, version=9)
+    saved_model.export_student(student, output, SPEC, version=10)
+    return str(output)
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory):
+    """A square that wanders over a changing background."""
+    file = tmp_path_factory.mktemp("videos") / "video.mp4"
+    frames = np.empty((NUM_FRAMES, HEIGHT, WIDTH, 3), np.uint8)
+    for i, frame in enumerate(frames):
+        frame[:] = (3 * i, 200 - 3 * i, 60)
+        cv2.rectangle(frame, (i, 10), (i + 12, 30), (250, 250, 20), cv2.FILLED)
+    video_lib.write_video(file, frames, FRAME_RATE, key_frame_interval=25)
+    return str(file)
+
+
+def table(**changes):
+    text = io.StringIO()
+    predict.run(predict.Request(**changes), text)
+    return list(csv.DictReader(io.StringIO(text.getvalue())))
+
+
+def as_evaluated(student, video, intervals_s):
+    """The student's probabilities, by the way that evaluation takes."""
+    file = Video("video", pathlib.Path(video), TEST)
+    loader = ClipLoader({"video": file}, CLIP_FORMAT, cache="off")
+    pairs = [Pair(Clip("video", *i), Clip("video", *i), None) for i in intervals_s]
+    batches = pair_dataset(
+        pairs, loader, batch_size=1, training=False, fields=("observed",)
+    )
+    logits = np.concatenate([student(batch["observed"]) for batch in batches])
+    odds = np.exp(logits.astype(np.float64))
+    return odds / odds.sum(axis=1, keepdims=True)
+
+
+def test_the_table_holds_what_evaluation_would_give(model, student, video):
+    rows = table(model=model, video=video, every_s=0.2, top_k=3)
+    times_s = [1.0 + 0.2 * i for i in range(12)]
+    expected = as_evaluated(student, video, [(t - 1.0, t) for t in times_s])
+    assert len(rows) == 3 * len(times_s)
+    for i, time_s in enumerate(times_s):
+        order = np.argsort(-expected[i])
+        for rank, row in enumerate(rows[3 * i : 3 * i + 3]):
+            assert float(row["time_s"]) == pytest.approx(time_s)
+            assert float(row["happens_s"]) == pytest.approx(time_s + 0.5)
+            assert row["rank"] == str(rank + 1)
+            assert row["class"] == CLASSES[order[rank]]
+            probability = expected[i][order[rank]]
+            assert float(row["probability"]) == pytest.approx(probability, abs=1e-4)
+    # The test would pass for a constant otherwise.
+    assert np.ptp(expected, axis=0).max() > 0.1
+
+
+def test_one_version_may_be_named(model, video):
+    named = table(model=f"{model}/10/", video=video)
+    assert named == table(model=model, video=video)
+    assert named != table(model=f"{model}/9", video=video)
+
+
+def test_top_k_ends_with_the_classes(model, video):
+    assert len(table(model=model, video=video, every_s=10.0, top_k=1)) == 1
+    assert len(table(model=model, video=video, every_s=10.0, top_k=50)) == 3
+
+
+def test_a_short_video_is_seen_whole_after_its_first_frame(model, student, video):
+    duration_s = NUM_FRAMES / FRAME_RATE
+    rows = table(model=model, video=video, observed_s=5.0, lead_time_s=2.0)
+    expected = as_evaluated(student, video, [(duration_s - 5.0, duration_s)])[0]
+    assert [float(row["time_s"]) for row in rows] == [pytest.approx(duration_s)] * 3
+    assert [float(row["happens_s"]) for row in rows] == [pytest.approx(5.2)] * 3
+    assert float(rows[0]["probability"]) == pytest.approx(expected.max(), abs=1e-4)
+
+
+def test_unknown_times_are_asked_for_or_left_out(tmp_path, video):
+    spec = ExportSpec(CLASSES, 8, 16)
+    model = saved_model.export_student(tiny_student(), tmp_path, spec)
+    with pytest.raises(ValueError, match="give --observed_s"):
+        table(model=model, video=video)
+    rows = table(model=model, video=video, observed_s=1.0)
+    assert {row["happens_s"] for row in rows} == {""}
+
+
+def test_the_annotated_video_shows_the_ranking(model, video, tmp_path, monkeypatch):
+    # Smaller than the video, so that its blocks are put together.
+    monkeypatch.setattr(predict, "_BLOCK_BYTES", 10 * 3 * HEIGHT * WIDTH)
+    output = tmp_path / "annotated.mp4"
+    table(model=model, video=video, output=str(output), every_s=0.5)
+    assert [p.name for p in tmp_path.iterdir()] == ["annotated.mp4"]
+
+    before, after = read_all(video), read_all(output)
+    assert after.shape[:3] == (NUM_FRAMES, HEIGHT, WIDTH + 1)
+    # Nothing but the lower edge changes, and all of that from the first clip on.
+    difference = np.abs(after[:, :, :WIDTH].astype(int) - before)
+    assert difference[:, :5].mean() < 4
+    assert difference[:, -8:].mean() > 30
+    assert difference[25:, 12:20].mean() > 3 * difference[:15, 12:20].mean()
+
+
+def read_all(file):
+    video = Video("video", pathlib.Path(file), TEST)
+    info = video_lib.probe(video)
+    return video_lib.read_frames(video, info, np.arange(len(info.times_s)))
+
+
+def test_times_are_drawn_from_the_moment_they_are_known():
+    found = [
+        predict.Anticipation(time_s, time_s + 1, ("a",), (p,))
+        for time_s, p in ((1.0, 0.2), (2.0, 0.9))
+    ]
+    blank = [np.full((64, 100, 3), 240, np.uint8)] * 30
+    frames = list(predict._annotated(blank, found, 10.0))
+    bars = [
+        (frame == predict._BAR_COLOUR).all(axis=2).any(axis=0).sum() for frame in frames
+    ]
+    assert bars[:10] == [0] * 10
+    assert len(set(bars[10:20])) == 1 and 10 <= bars[10] <= 20
+    assert len(set(bars[20:])) == 1 and 70 <= bars[20] <= 90
+    # The given frames are not drawn on.
+    assert (blank[0] == 240).all()
+
+
+def test_frames_of_a_varying_rate_keep_their_time(monkeypatch):
+    info = types.SimpleNamespace(
+        times_s=np.array([0.0, 0.1, 0.5, 0.6]), duration_s=0.8, height=4, width=4
+    )
+    shown = []
+
+    def read_frames(video, info, indices):
+        shown.extend(indices.tolist())
+        return indices
+
+    monkeypatch.setattr(video_lib, "read_frames", read_frames)
+    list(predict._frames_at(None, info, 10.0))
+    assert shown == [0, 1, 1, 1, 1, 2, 3, 3]
+
+
+def test_bad_input_is_named(model, video, tmp_path):
+    with pytest.raises(ValueError, match="nothing holds no exported student"):
+        table(model=str(tmp_path / "nothing"), video=video)
+    with pytest.raises(ValueError, match=r"missing\.mp4 does not exist"):
+        table(model=model, video=str(tmp_path / "missing.mp4"))
+    broken = tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video" * 100)
+    with pytest.raises(ValueError, match="cannot be read"):
+        table(model=model, video=str(broken))
+    with pytest.raises(ValueError, match="must end in .mp4"):
+        table(model=model, video=video, output=str(tmp_path / "out.gif"))
+    with pytest.raises(ValueError, match="folder does not exist"):
+        table(model=model, video=video, output=str(tmp_path / "no" / "out.mp4"))
+    with pytest.raises(ValueError, match="is the video itself"):
+        table(model=model, video=video, output=video)
+
+
+def test_a_student_of_flow_is_refused(tmp_path, video):
+    model = saved_model.export_student(tiny_student(channels=2), tmp_path, SPEC)
+    with pytest.raises(ValueError, match="2 channels, not RGB"):
+        table(model=model, video=video)
+
+
+def test_errors_are_one_line_and_a_status(monkeypatch, capsys, model):
+    asked = predict.Request(model=model, video="missing.mp4")
+    given = {
+        name: types.SimpleNamespace(value=value) for name, value in vars(asked).items()
+    }
+    monkeypatch.setattr(predict, "FLAGS", given)
+    assert predict.main([]) == 1
+    assert capsys.readouterr().err.startswith("predict: missing.mp4: ")

@@ -1,0 +1,131 @@
+import json
+
+import keras
+import pytest
+
+from export import student_file
+from export.student_file import ExportSpec
+
+CLASSES = ("cut", "öffnen", "wash hands")
+
+
+def tiny_student(num_classes=3, frames=8, side=16, channels=3):
+    clip = keras.Input((frames, side, side, channels))
+    x = keras.layers.Conv3D(4, 3, strides=4, activation="relu")(clip)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    return keras.Model(clip, keras.layers.Dense(num_classes)(x))
+
+
+def spec(**changes):
+    return ExportSpec(
+        **{"classes": CLASSES, "num_frames": 8, "image_size": 16} | changes
+    )
+
+
+def test_what_is_saved_comes_back(tmp_path):
+    model, path = tiny_student(), tmp_path / "run" / "student.keras"
+    saved = spec(fit="stretch", observed_s=2.0, lead_time_s=0.0)
+    student_file.save_student(model, path, saved)
+
+    assert student_file.load_spec(path) == saved
+    loaded = keras.saving.load_model(path)
+    for before, after in zip(model.get_weights(), loaded.get_weights(), strict=True):
+        assert (before == after).all()
+    assert sorted(p.name for p in path.parent.iterdir()) == [
+        "student.json",
+        "student.keras",
+    ]
+
+
+def test_the_sidecar_is_plain_json(tmp_path):
+    student_file.save_student(tiny_student(), tmp_path / "s.keras", spec())
+    values = json.loads((tmp_path / "s.json").read_text())
+    assert values["classes"] == list(CLASSES)
+    assert (values["num_frames"], values["image_size"]) == (8, 16)
+    assert values["fit"] == "crop"
+    assert values["margin"] == pytest.approx(8 / 7)
+    assert values["observed_s"] is None
+
+
+def test_a_failed_save_keeps_the_student_before(tmp_path, monkeypatch):
+    path = tmp_path / "student.keras"
+    student_file.save_student(tiny_student(), path, spec())
+    before = path.read_bytes()
+    model = tiny_student()
+
+    def half_written(aside):
+        aside.write_bytes(b"half")
+        raise OSError("disk full")
+
+    monkeypatch.setattr(model, "save", half_written)
+    with pytest.raises(OSError, match="disk full"):
+        student_file.save_student(model, path, spec())
+    assert path.read_bytes() == before
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_missing_sidecar_names_the_flag(tmp_path):
+    with pytest.raises(ValueError, match=r"student\.json is missing.*--classes=FILE"):
+        student_file.load_spec(tmp_path / "student.keras")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("{", "student.json: Expecting"),
+        ("[]", "Expected an object"),
+        ('{"classes": ["a"], "num_frames": 8}', "image_size"),
+        (
+            '{"classes": ["a"], "num_frames": 8, "image_size": 16, "fitt": "crop"}',
+            "fitt",
+        ),
+        ('{"classes": ["a"], "num_frames": "8", "image_size": 16}', "whole"),
+    ],
+)
+def test_a_broken_sidecar_is_named(tmp_path, text, message):
+    (tmp_path / "student.json").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        student_file.load_spec(tmp_path / "student.keras")
+
+
+@pytest.mark.parametrize(
+    "changes, message",
+    [
+        ({"classes": ()}, "at least one"),
+        ({"classes": ("a", "b", "a")}, r"Repeated: \['a'\]"),
+        ({"num_frames": 0}, "num_frames"),
+        ({"image_size": 16.0}, "whole"),
+        ({"fit": "pad"}, "fit must be one of"),
+        ({"short_clip": "drop"}, "short_clip must be one of"),
+        ({"margin": 0.9}, "margin must be at least 1"),
+        ({"observed_s": 0.0}, "observed_s"),
+        ({"lead_time_s": -1.0}, "lead_time_s"),
+    ],
+)
+def test_values_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ValueError, match=message):
+        spec(**changes)
+
+
+@pytest.mark.parametrize(
+    "model, changes, message",
+    [
+        ({"num_classes": 4}, {}, "3 class names need logits"),
+        ({"frames": 9}, {}, "num_frames"),
+        ({"side": 20}, {}, "image_size"),
+        ({"channels": 48}, {}, "stored features"),
+        ({"frames": None, "side": None}, {}, None),
+    ],
+)
+def test_a_spec_must_fit_its_model(model, changes, message):
+    if message is None:
+        student_file.check_fits(tiny_student(**model), spec(**changes))
+        return
+    with pytest.raises(ValueError, match=message):
+        student_file.check_fits(tiny_student(**model), spec(**changes))
+
+
+def test_class_names_are_read_by_line(tmp_path):
+    file = tmp_path / "classes.txt"
+    file.write_bytes("cut\r\nwash hands\n\nöffnen\n".encode())
+    assert student_file.read_classes(file) == ("cut", "wash hands", "öffnen")
