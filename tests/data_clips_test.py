@@ -236,7 +236,7 @@ def test_a_bad_video_is_noted_and_logged_once(folder, caplog):
 
 
 @pytest.mark.parametrize(
-    ("fraction", "allowed"), [(0, 1), (0.2, 1), (0.34, 2), (0.5, 3), (1, 6)]
+    ("fraction", "allowed"), [(0, 0), (0.01, 1), (0.2, 1), (0.34, 2), (2 / 6, 2)]
 )
 def test_too_many_bad_videos_are_an_error_that_lists_them(folder, fraction, allowed):
     loader = _loader(folder, "abcxyz", max_bad_fraction=fraction)

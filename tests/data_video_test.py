@@ -197,6 +197,39 @@ def test_colours_stay_what_they_are(tmp_path):
     assert np.abs(read.astype(int) - frames).max() < 12
 
 
+@pytest.mark.parametrize("where", ["too late", "nowhere"])
+def test_a_file_that_cannot_be_sought_is_read_from_its_start(
+    tmp_path, monkeypatch, where
+):
+    path = numbered_video.write(tmp_path / "a.mp4", 40, g="10", sc_threshold="0")
+    video = _video(path)
+    info = video_lib.probe(video)
+    assert info.key_frames.tolist() == [0, 10, 20, 30]
+    opened = av.open
+
+    class Container:
+        def __init__(self, *args):
+            self._container = opened(*args)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._container.close()
+
+        def __getattr__(self, name):
+            return getattr(self._container, name)
+
+        def seek(self, stamp, **options):
+            if where == "nowhere":
+                raise av.error.PermissionError(1, "Operation not permitted")
+            self._container.seek(stamp + 15 * 512, **options)
+
+    monkeypatch.setattr(av, "open", Container)
+    frames = video_lib.read_frames(video, info, [12, 25])
+    assert numbered_video.numbers(frames) == [12, 25]
+
+
 def test_a_hole_in_the_data_is_named_or_concealed_but_never_crashes(tmp_path):
     path = numbered_video.write(tmp_path / "a.mkv", 60, g="10", crf="10")
     data = bytearray(path.read_bytes())

@@ -101,8 +101,8 @@ class ClipLoader:
             says how much that is); "disk" keeps them as .npy files under `cache_dir`,
             for the next run too; "off" decodes every time.
         cache_dir: Folder of the disk cache. Many formats and data sets may share it.
-        max_bad_fraction: Share of the videos that may turn out bad, in [0, 1]; one
-            always may. Beyond that `load` raises `TooManyBadVideos`.
+        max_bad_fraction: Share of the videos that may turn out bad, in [0, 1]. One
+            always may, unless it is 0. Beyond that `load` raises `TooManyBadVideos`.
         infos: `VideoInfo` by name, of videos that were probed before.
 
     Attributes:
@@ -115,7 +115,7 @@ class ClipLoader:
         clip_format: ClipFormat,
         cache: str = "memory",
         cache_dir: str | os.PathLike | None = None,
-        max_bad_fraction: float = 0.05,
+        max_bad_fraction: float = 0.01,
         infos: Mapping[str, video_lib.VideoInfo] | None = None,
     ):
         if cache not in CACHES:
@@ -130,7 +130,9 @@ class ClipLoader:
         self.clip_format = clip_format
         self.cache = cache
         self.cache_dir = None if cache_dir is None else pathlib.Path(cache_dir)
-        self.max_bad_videos = max(1, math.floor(max_bad_fraction * len(self.videos)))
+        # The addend undoes float error: 0.29 * 100 is 28.999999999999996.
+        allowed = math.floor(max_bad_fraction * len(self.videos) + 1e-9)
+        self.max_bad_videos = max(1, allowed) if max_bad_fraction else 0
         self.bad_videos: dict[str, str] = {}
         self._infos = dict(infos) if infos is not None else {}
         self._clips: dict[Clip, np.ndarray] = {}

@@ -1,5 +1,6 @@
 """Reading and writing video: the exact time of every frame, and the frames wanted."""
 
+import contextlib
 import dataclasses
 import fractions
 import itertools
@@ -74,13 +75,16 @@ def probe(video: Video) -> VideoInfo:
             its header says, or cannot be decoded; the folder has a gap.
     """
     path = pathlib.Path(video.path)
-    if not path.exists():
-        raise BadVideo(video.name, f"{path} does not exist")
-    if path.is_dir():
-        return _probe_folder(video, path)
-    if not path.stat().st_size:
-        raise BadVideo(video.name, f"{path} is empty (0 bytes)")
-    return _probe_file(video, path)
+    try:
+        if not path.exists():
+            raise BadVideo(video.name, f"{path} does not exist")
+        if path.is_dir():
+            return _probe_folder(video, path)
+        if not path.stat().st_size:
+            raise BadVideo(video.name, f"{path} is empty (0 bytes)")
+        return _probe_file(video, path)
+    except OSError as error:
+        raise BadVideo(video.name, str(error)) from error
 
 
 def frame_indices(
@@ -401,11 +405,13 @@ def _read_image(video, path):
 
 
 def _decode(video, info, wanted, frames):
+    start = _seekable_key_frame(info, wanted[0])
     try:
-        start = _seekable_key_frame(info, wanted[0])
-        # Some files cannot be sought, or land after the key frame.
-        if not start or not _decode_from(start, video, info, wanted, frames):
-            _decode_from(0, video, info, wanted, frames)
+        if start:
+            # Some files cannot be sought, or land after the key frame.
+            with contextlib.suppress(BadVideo, av.error.FFmpegError):
+                return _decode_from(start, video, info, wanted, frames)
+        return _decode_from(0, video, info, wanted, frames)
     except av.error.FFmpegError as error:
         raise BadVideo(
             video.name, f"{video.path} cannot be decoded ({error})"
@@ -421,67 +427,50 @@ def _seekable_key_frame(info, first):
 
 
 def _decode_from(start, video, info, wanted, frames):
-    """Fills `frames`; False where seeking to frame `start` did not work."""
     with av.open(str(video.path)) as container:
         stream = _picture_stream(video, container)
         stream.codec_context.thread_count = 1
         if start:
-            try:
-                container.seek(int(info.stamps[start]), stream=stream)
-            except av.error.FFmpegError:
-                return False
-        shown, position = None, 0
-        for index, frame in _numbered_frames(container, stream, info, start):
-            if index is None:
-                return False
-            # `wanted` ascends: all that comes before this frame shows the last one.
-            while wanted[position] < index:
-                _copy_shown(video, info, shown, wanted[position], frames[position])
+            container.seek(int(info.stamps[start]), stream=stream)
+        decoded = _numbered_frames(video, container, stream, info, start)
+        end = [(len(info.times_s), None)]
+        position, shown = 0, (None, None)
+        for index, frame in itertools.chain(decoded, end):
+            # Both ascend: what comes before this frame shows the one before it.
+            while wanted[position] <= index:
+                now = (index, frame) if wanted[position] == index else shown
+                _copy_shown(video, info, now, wanted[position], frames[position])
                 position += 1
                 if position == len(wanted):
-                    return True
+                    return
             shown = index, frame
-            if wanted[position] == index:
-                _copy_shown(video, info, shown, index, frames[position])
-                position += 1
-                if position == len(wanted):
-                    return True
-        for rest in range(position, len(wanted)):
-            _copy_shown(video, info, shown, wanted[rest], frames[rest])
-    return True
 
 
-def _numbered_frames(container, stream, info, start):
-    """Decoded frames with their positions; (None, None) when seeking overshot."""
-    sought = bool(start)
-    count = 0
+def _numbered_frames(video, container, stream, info, start):
+    """Decoded frames with their positions in the video."""
+    sought, count = bool(start), 0
     for packet in container.demux(stream):
-        if sought:
-            sought = False
-            if packet.pts is None or packet.pts > info.stamps[start]:
-                yield None, None
-                return
+        if sought and (packet.pts is None or packet.pts > info.stamps[start]):
+            raise BadVideo(video.name, f"{video.path} cannot be sought")
+        sought = False
         for frame in packet.decode():
             if info.by_position:
-                index, count = count, count + 1
-            elif frame.pts is None or frame.pts < info.stamps[0]:
-                continue
-            else:
-                index = int(np.searchsorted(info.stamps, frame.pts, "right")) - 1
-            yield index, frame
+                yield count, frame
+                count += 1
+            elif frame.pts is not None and frame.pts >= info.stamps[0]:
+                yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, frame
 
 
 def _copy_shown(video, info, shown, wanted, target):
-    if shown is None or wanted - shown[0] > _MAX_PACKETS_WITHOUT_PICTURE:
+    index, frame = shown
+    if frame is None or wanted - index > _MAX_PACKETS_WITHOUT_PICTURE:
         raise BadVideo(
             video.name,
             f"frame {wanted} (at {info.times_s[wanted]:.3f} s) of {video.path} cannot "
             "be decoded",
         )
-    frame = shown[1]
     height, width = target.shape[:2]
-    turned = frame.rotation % 180 != 0
-    if turned:
+    if frame.rotation % 180:
         height, width = width, height
     shrinks = height <= frame.height and width <= frame.width
     picture = frame.reformat(
@@ -490,9 +479,7 @@ def _copy_shown(video, info, shown, wanted, target):
         format="rgb24",
         interpolation="AREA" if shrinks else "BILINEAR",
     ).to_ndarray()
-    target[:] = (
-        np.rot90(picture, round(frame.rotation / 90)) if frame.rotation else picture
-    )
+    target[:] = np.rot90(picture, round(frame.rotation / 90))
 
 
 def _even_sized(frame):
