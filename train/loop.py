@@ -30,8 +30,14 @@ def train(model, batches_from, steps, *, run, phase, validate, validate_every):
     """
     model.optimizer.build(model.trainable_variables)
     step = tf.Variable(0, dtype=tf.int64, trainable=False)
+    # The variables in a list: a Keras model as a whole would leave out the state of
+    # its random numbers, and dropout would differ after an interruption.
     manager = tf.train.CheckpointManager(
-        tf.train.Checkpoint(model=model, optimizer=model.optimizer, step=step),
+        tf.train.Checkpoint(
+            step=step,
+            model=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in model.optimizer.variables],
+        ),
         str(run / "state" / phase),
         max_to_keep=2,
     )

@@ -1,0 +1,220 @@
+"""The main job end to end, as configs/smoke.flags runs it, and its interruptions."""
+
+import dataclasses
+import json
+import pathlib
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from absl import flags
+
+from train import config as config_lib
+from train import experiment as experiment_lib
+from train import loop
+from train.run_directory import RunDirectory
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def _config(run_dir, *arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    smoke = f"--flagfile={_ROOT / 'configs/smoke.flags'}"
+    values(["train.main", smoke, f"--run_dir={run_dir}", *arguments])
+    return config_lib.from_flags(values)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _from_the_checkout():
+    """Flagfiles name each other from the root of the checkout."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(_ROOT)
+        yield
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("smoke")
+    return run_dir, experiment_lib.run_experiment(_config(run_dir))
+
+
+def test_a_run_leaves_everything_the_design_lists(finished):
+    run_dir, results = finished
+    for name in (
+        "run.flags",
+        "results.json",
+        "metrics.jsonl",
+        "teacher.keras",
+        "student.keras",
+        "student.json",
+        "table.png",
+        "confusion.png",
+        "curves.png",
+        "inputs.png",
+        "export/1/saved_model.pb",
+        *(f"students/{m}.keras" for m in ("labels", "pseudo_labels", "direct")),
+    ):
+        assert (run_dir / name).stat().st_size > 0, name
+    assert list((run_dir / "tensorboard").glob("*/events*"))
+    assert json.loads((run_dir / "results.json").read_text()) == results
+    assert not list(run_dir.glob(".*"))
+
+
+def test_results_are_fractions_and_counts(finished):
+    _, results = finished
+    student = results["student"]
+    for value in (
+        results["teacher"]["future"]["top1"],
+        results["teacher"]["observed"]["top1"],
+        results["majority"]["top1"],
+        student["top1"],
+        student["top5"],
+        student["class_mean_recall"],
+        student["agreement"],
+    ):
+        assert 0 <= value <= 1
+    assert student["top1"] == max(s["top1"] for s in results["students"].values())
+    assert results["num_train_unlabeled"] > results["num_train_labeled"] > 0
+    assert np.sum(results["confusion"]["teacher"]) == results["num_evaluated"]
+    assert results["bad_videos"] == {"count": 0, "reasons": {}}
+
+
+def test_the_best_student_is_the_one_at_the_top(finished):
+    run_dir, results = finished
+    best = keras.saving.load_model(
+        run_dir / "students" / f"{results['best_student']}.keras"
+    )
+    student = keras.saving.load_model(run_dir / "student.keras")
+    for one, other in zip(best.get_weights(), student.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_the_same_command_again_trains_nothing_anew(finished):
+    run_dir, results = finished
+    before = (run_dir / "metrics.jsonl").read_bytes()
+    again = experiment_lib.run_experiment(_config(run_dir, "--task=evaluate"))
+    assert (run_dir / "metrics.jsonl").read_bytes() == before
+    assert again["students"] == results["students"]
+
+
+def test_run_flags_repeat_the_run(finished):
+    run_dir, _ = finished
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", f"--flagfile={run_dir / 'run.flags'}"])
+    assert config_lib.from_flags(values) == _config(run_dir, "--task=evaluate")
+
+
+def test_other_flags_are_refused_by_name(finished):
+    run_dir, _ = finished
+    with pytest.raises(ValueError, match=r"--seed was 0, now 7"):
+        RunDirectory(_config(run_dir, "--seed=7"))
+
+
+def _tiny_training(run, steps, stop_at=None):
+    """Trains a small network; stops like a kill just after a step."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(8),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(0.01), "mse")
+
+    def batches_from(step):
+        def batch(position):
+            x = tf.random.stateless_normal([3, 4], [position, 1])
+            return x, x[:, :2]
+
+        batches = tf.data.Dataset.range(step, tf.int64.max).map(batch)
+        if stop_at is not None:
+            batches = batches.take(stop_at - step)
+        return batches
+
+    loop.train(
+        model,
+        batches_from,
+        steps,
+        run=run,
+        phase="tiny",
+        validate=dict,
+        validate_every=4,
+    )
+    return model.get_weights()
+
+
+def test_an_interrupted_training_ends_with_the_same_weights_and_metrics(tmp_path):
+    whole, cut = (RunDirectory(_config(tmp_path / name)) for name in ("whole", "cut"))
+    expected = _tiny_training(whole, steps=12)
+    _tiny_training(cut, steps=12, stop_at=7)
+    assert [record["step"] for record in cut.history()] == [4]
+    found = _tiny_training(cut, steps=12)
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert cut.history() == whole.history()
+
+
+def test_a_loss_that_is_no_number_stops_with_step_and_terms(tmp_path):
+    model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    inputs = np.ones((5, 1, 1), "float32")
+    inputs[2] = np.nan
+    batches = tf.data.Dataset.from_tensor_slices((inputs, inputs))
+    with pytest.raises(loop.DivergedError, match=r"step 3: loss nan"):
+        loop.train(
+            model,
+            batches.skip,
+            5,
+            run=RunDirectory(_config(tmp_path)),
+            phase="broken",
+            validate=dict,
+            validate_every=5,
+        )
+
+
+def test_a_start_from_nothing_is_refused_by_name(tmp_path):
+    for task, missing in (("student", "teacher"), ("evaluate", "teacher")):
+        config = _config(tmp_path / task, f"--task={task}")
+        with pytest.raises(
+            ValueError, match=f"--task={task} needs a trained {missing}"
+        ):
+            experiment_lib.run_experiment(config)
+
+
+def test_student_starts_where_it_is_told():
+    from train import networks
+
+    config = _config("unused")
+    teacher = networks.build(config, 5)
+    teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
+
+    def start(init):
+        distillation = dataclasses.replace(config.distillation, student_init=init)
+        changed = dataclasses.replace(config, distillation=distillation)
+        return networks.start_student(changed, teacher).get_weights()
+
+    initial = networks.build(config, 5).get_weights()
+    for init, expected in (("teacher", teacher.get_weights()), ("pretrained", initial)):
+        for one, other in zip(start(init), expected, strict=True):
+            np.testing.assert_array_equal(one, other)
+    kernels = [w for w in start("fresh") if w.ndim == 5]
+    starts = [w for w in initial if w.ndim == 5]
+    assert all(not np.array_equal(k, s) for k, s in zip(kernels, starts, strict=True))
+
+
+def test_the_command_line_says_what_is_wrong_in_a_line():
+    found = subprocess.run(
+        [sys.executable, "-m", "train.main", "--run_dir=x", "--num_frames=3"],
+        cwd=_ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 1
+    assert "num_frames" in found.stderr and "Traceback" not in found.stderr
