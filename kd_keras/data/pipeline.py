@@ -79,7 +79,8 @@ def pair_dataset(
 
     def finish(batch):
         for field in fields:
-            batch[field] = tf.cast(batch[field], tf.float32) / 127.5 - 1.0
+            # A product: graph optimisers turn a quotient into one, sometimes.
+            batch[field] = tf.cast(batch[field], tf.float32) * (1 / 127.5) - 1.0
         batch[LABEL] = tf.gather(labels, batch[INDEX])
         batch[LABELED] = tf.gather(labeled, batch[INDEX])
         return batch
