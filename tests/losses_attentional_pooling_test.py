@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import pathlib
 import re
 
 import keras
@@ -116,7 +117,7 @@ def test_matches_the_equations_written_as_loops(
     for seed, shapes in enumerate(SHAPES):
         teacher, student = feature_maps(*shapes, seed=seed)
         values, gradient = by_hand(teacher, student, **options)
-        for chunk_size in (None, 2):
+        for chunk_size in (None, 3) if seed == 0 else (None,):
             loss = unreduced(**options, chunk_size=chunk_size)
             got, got_gradient = gradients.value_and_gradient(
                 lambda a, loss=loss, r=teacher: loss(r, a), student
@@ -132,7 +133,7 @@ def test_matches_the_equations_written_as_loops(
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("chunk_size", [1, 2, 3, 5, 7, 8, 11, 12, 100])
+@pytest.mark.parametrize("chunk_size", [1, 3, 8, 11, 100])
 def test_blocks_change_nothing(chunk_size, direction):
     teacher, student = feature_maps((2, 8, 6), (2, 12, 6))
     for maps in ((teacher, student), (student, teacher)):
@@ -437,17 +438,45 @@ def test_sizes_may_be_unknown_until_the_graph_runs(
     assert gradients.relative_error(gradient, want[1]) < 1e-5
 
 
+TOKENS = 6_272
+
+
 @needs_tensorflow
-def test_blocks_keep_memory_linear():
-    # The compiled program says what it holds; eager and graph run the same steps.
+def test_no_compiled_block_is_larger_than_documented():
     import tensorflow as tf
 
     @tf.function(jit_compile=True)
     def gradient(teacher, student):
         return tf.gradients(unreduced()(teacher, student), student)
 
-    maps = tf.TensorSpec((1, 12_544, 8))
+    maps = tf.TensorSpec((1, TOKENS, 8))
     program = gradient.experimental_get_compiler_ir(maps, maps)("optimized_hlo")
     shapes = re.findall(r"f32\[([\d,]+)\]", program)
     sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
-    assert 12_544 * 8 < max(sizes) <= 2**21
+    assert TOKENS * 8 < max(sizes) <= 2**21
+
+
+@needs_tensorflow
+def test_blocks_are_not_kept_for_the_backward_pass():
+    try:
+        reset_peak_memory()
+    except OSError:
+        pytest.skip("this system does not reset a process's peak memory")
+    teacher, student = feature_maps((1, TOKENS, 4), (1, TOKENS, 4))
+    loss = unreduced()
+    loss(teacher[:, :8], student[:, :8])
+    before = reset_peak_memory()
+    gradients.value_and_gradient(lambda a: loss(teacher, a), student)
+    one_matrix_of_scores = 4 * TOKENS**2
+    assert peak_memory() - before < one_matrix_of_scores
+
+
+def reset_peak_memory():
+    """Forgets the process's peak and returns it, bytes; Linux only."""
+    pathlib.Path("/proc/self/clear_refs").write_text("5")
+    return peak_memory()
+
+
+def peak_memory():
+    status = pathlib.Path("/proc/self/status").read_text()
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])

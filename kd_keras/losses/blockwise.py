@@ -21,6 +21,7 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
 
     @ops.custom_gradient
     def readings(student, teacher):
+        student = ops.stop_gradient(student)  # TensorFlow would record every block.
         rows, columns = _read(
             student, teacher, alpha, chunk_size, of_student, of_teacher
         )
@@ -55,6 +56,7 @@ def self_reading(features, alpha, chunk_size):
 
     @ops.custom_gradient
     def reading(features):
+        features = ops.stop_gradient(features)  # As in `cross_readings`.
         rows, _ = _read(features, features, alpha, chunk_size, True, False)
 
         def gradient(*arguments, upstream=None):
@@ -81,13 +83,15 @@ def _read(queries, keys, alpha, chunk_size, of_rows, of_columns):
     zero = ops.zeros_like(queries[:, :, :1])
     state = {}
     if of_rows:
-        state.update(row_reading=ops.zeros_like(queries), row_log_z=zero)
+        state.update(rows=ops.copy(queries), row_log_z=zero)
     if of_columns:
         zero = ops.zeros_like(keys_t[:, :1])
         state.update(peak=zero - float("inf"), z=zero, sums=ops.zeros_like(keys))
 
     def step(start, size, state):
-        block = _slice(queries, start, size)
+        # Reading takes the place of the queries that it is made of: no block can then
+        # start before the last one ended. TensorFlow's graphs would run ten at once.
+        block = _slice(state.get("rows", queries), start, size)
         scores = ops.matmul(alpha * block, keys_t)
         state = dict(state)
         if of_rows:
@@ -95,7 +99,7 @@ def _read(queries, keys, alpha, chunk_size, of_rows, of_columns):
             weights = ops.exp(scores - peak)
             z = ops.sum(weights, axis=2, keepdims=True)
             reading = ops.matmul(weights, keys) / z
-            state["row_reading"] = _update(state["row_reading"], start, reading)
+            state["rows"] = _update(state["rows"], start, reading)
             state["row_log_z"] = _update(state["row_log_z"], start, peak + ops.log(z))
         if of_columns:
             peak = ops.maximum(state["peak"], ops.max(scores, axis=1, keepdims=True))
@@ -111,7 +115,7 @@ def _read(queries, keys, alpha, chunk_size, of_rows, of_columns):
     state = _over_blocks(step, ops.shape(queries)[1], chunk_size, state)
     rows = columns = None
     if of_rows:
-        rows = state["row_reading"], state["row_log_z"]
+        rows = state["rows"], state["row_log_z"]
     if of_columns:
         reading = state["sums"] / ops.transpose(state["z"], (0, 2, 1))
         log_z = state["peak"] + ops.log(state["z"])
@@ -140,7 +144,7 @@ def _differentiate(queries, keys, alpha, chunk_size, by_rows, by_columns):
         )
 
     def step(start, size, gradient):
-        block = _slice(queries, start, size)
+        block = _slice(gradient, start, size)  # In place, as in `_read`.
         scores = ops.matmul(alpha * block, keys_t)
         d_scores = d_block = 0.0
         if by_rows is not None:
@@ -156,7 +160,7 @@ def _differentiate(queries, keys, alpha, chunk_size, by_rows, by_columns):
         return _update(gradient, start, d_block)
 
     tokens = ops.shape(queries)[1]
-    return _over_blocks(step, tokens, chunk_size, ops.zeros_like(queries))
+    return _over_blocks(step, tokens, chunk_size, ops.copy(queries))
 
 
 def _weights(scores, log_z):
