@@ -44,7 +44,7 @@ maps = np.random.default_rng(0).uniform(size=(2, 1, 2, 2, 8)).astype("f4")
 for loss in (kd_keras.AttentionalPoolingLoss(), kd_keras.DirectLoss()):
     assert float(loss(maps, maps[::-1].copy())) > 0
 model = kd_keras.I3D(3, width=0.01, start="Mixed_5c")
-print(model(np.ones((2, 2, 1, 1, model.input.shape[-1]), "f4")).shape)
+print(*model(np.ones((2, 2, 1, 1, model.input.shape[-1]), "f4")).shape)
 model.save_weights(sys.argv[1])
 kd_keras.load_i3d_weights(model, sys.argv[1])
 try:
@@ -70,7 +70,7 @@ def test_losses_and_models_need_no_tensorflow(backend, tmp_path):
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["(2,", "3)"]
+    assert done.stdout.split() == ["2", "3"]
 
 
 def test_names_what_the_package_gives():
@@ -79,6 +79,7 @@ def test_names_what_the_package_gives():
 
 
 def test_the_distiller_is_imported_when_it_is_used():
+    pytest.importorskip("tensorflow")
     from kd_keras.distill import distiller
 
     assert kd_keras.Distiller is distiller.Distiller

@@ -12,6 +12,8 @@ import kd_keras
 from kd_keras.models import convert
 from tests import published_i3d
 
+pytest.importorskip("tensorflow", reason="writes checkpoints")
+
 
 @pytest.fixture(scope="module")
 def flow(tmp_path_factory):

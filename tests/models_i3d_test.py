@@ -7,8 +7,7 @@ import pytest
 import kd_keras
 from kd_keras.models import i3d
 from tests import published_i3d
-
-as_array = keras.ops.convert_to_numpy
+from tests.published_i3d import run
 
 # Time, height, width, channels of a 64x224x224 clip's endpoints, from the paper.
 ENDPOINT_SHAPES = {
@@ -95,11 +94,11 @@ def test_endpoints_are_those_of_the_published_network(divisor, channels, clip_sh
         model.input, {name: model.get_layer(name).output for name in i3d.ENDPOINTS}
     )
     expected = published_i3d.endpoints(variables, clip)
-    for name, value in every_endpoint(clip, training=False).items():
+    for name, value in run(every_endpoint, clip).items():
         scale = np.abs(expected[name]).max()
         assert 0.1 < scale < 100  # neither dead nor exploded: the check means something
         np.testing.assert_allclose(
-            as_array(value) / scale, expected[name] / scale, atol=2e-5, err_msg=name
+            value / scale, expected[name] / scale, atol=2e-5, err_msg=name
         )
 
 
@@ -112,7 +111,7 @@ def test_head_is_the_published_pooling(size):
     bias = rng.standard_normal(bias.shape)
     model.set_weights([kernel, bias])
     np.testing.assert_allclose(
-        as_array(model(features)), published_i3d.head(features, kernel, bias), atol=1e-5
+        run(model, features), published_i3d.head(features, kernel, bias), atol=1e-5
     )
 
 
@@ -123,7 +122,7 @@ def test_first_and_last_time_step_count_half():
     features = np.zeros((5, 5, 1, 1, kernel.shape[3]), "f4")
     features[range(5), range(5), :, :, 0] = 1.0  # clip i is lit at time i alone
     np.testing.assert_allclose(
-        as_array(model(features))[:, 0], np.array([1, 2, 2, 2, 1]) / 8, rtol=1e-6
+        run(model, features)[:, 0], np.array([1, 2, 2, 2, 1]) / 8, rtol=1e-6
     )
 
 
@@ -134,13 +133,13 @@ def test_a_fixed_size_changes_nothing(narrow, num_frames, image_size):
     model = kd_keras.I3D(7, num_frames, image_size, width=0.125)
     model.set_weights(narrow.get_weights())
     clip = np.random.default_rng(2).uniform(-1, 1, (2, *model.input.shape[1:]))
-    np.testing.assert_allclose(as_array(model(clip)), as_array(narrow(clip)), atol=1e-5)
+    np.testing.assert_allclose(run(model, clip), run(narrow, clip), atol=1e-5)
 
 
 @pytest.mark.parametrize("start", i3d.ENDPOINTS[:-1:3])
 def test_a_tail_continues_from_stored_features(narrow, start):
     clip = np.random.default_rng(3).uniform(-1, 1, (2, 9, 40, 40, 3))
-    features = keras.Model(narrow.input, narrow.get_layer(start).output)(clip)
+    features = run(keras.Model(narrow.input, narrow.get_layer(start).output), clip)
     tail = kd_keras.I3D(7, 9, 40, width=0.125, start=start)
     assert tail.input.name == start
     assert tail.input.shape[1:] == features.shape[1:]
@@ -148,9 +147,7 @@ def test_a_tail_continues_from_stored_features(narrow, start):
     assert tail.get_layer("Logits").output is tail.output
     for layer in tail.layers:
         layer.set_weights(narrow.get_layer(layer.name).get_weights())
-    np.testing.assert_allclose(
-        as_array(tail(features)), as_array(narrow(clip)), atol=1e-5
-    )
+    np.testing.assert_allclose(run(tail, features), run(narrow, clip), atol=1e-5)
 
 
 def test_a_tail_of_open_size():
@@ -173,7 +170,7 @@ def test_a_saved_model_needs_keras_alone(narrow, tmp_path):
     narrow.save(tmp_path / "narrow.keras")
     model = keras.saving.load_model(tmp_path / "narrow.keras")
     clip = np.random.default_rng(4).uniform(-1, 1, (1, 9, 32, 32, 3))
-    np.testing.assert_array_equal(as_array(model(clip)), as_array(narrow(clip)))
+    np.testing.assert_array_equal(run(model, clip), run(narrow, clip))
     assert {type(layer).__module__.split(".")[0] for layer in narrow.layers} == {
         "keras"
     }
@@ -186,11 +183,11 @@ def test_dropout_acts_in_training_on_the_pooled_features():
     assert layer.rate == 0.9
     assert layer.output.shape[1:4] == (1, 1, 1)
     clip = np.random.default_rng(5).uniform(-1, 1, (1, 9, 16, 16, 3))
-    np.testing.assert_array_equal(as_array(model(clip)), as_array(model(clip)))
+    np.testing.assert_array_equal(run(model, clip), run(model, clip))
     tail = kd_keras.I3D(3, width=0.05, dropout=0.9, start="Mixed_5c")
     features = np.ones((1, 2, 1, 1, tail.input.shape[-1]), "f4")
     assert not np.array_equal(
-        as_array(tail(features, training=True)), as_array(tail(features))
+        keras.ops.convert_to_numpy(tail(features, training=True)), run(tail, features)
     )
 
 
@@ -207,10 +204,8 @@ def test_logits_are_float32_under_mixed_precision(compute, narrow):
         return  # TensorFlow has no float16 max pooling on CPUs.
     model.set_weights(narrow.get_weights())
     clip = np.random.default_rng(6).uniform(-1, 1, (2, 9, 32, 32, 3))
-    exact = as_array(narrow(clip))
-    np.testing.assert_allclose(
-        as_array(model(clip)), exact, atol=0.1 * np.abs(exact).max()
-    )
+    exact = run(narrow, clip)
+    np.testing.assert_allclose(run(model, clip), exact, atol=0.1 * np.abs(exact).max())
 
 
 def test_a_step_of_training_moves_weights_and_statistics():

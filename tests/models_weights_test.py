@@ -9,6 +9,8 @@ import pytest
 import kd_keras
 from tests import published_i3d
 
+pytest.importorskip("tensorflow", reason="writes checkpoints")
+
 CLIP = np.random.default_rng(0).uniform(-1, 1, (1, 9, 32, 32, 3)).astype("f4")
 
 

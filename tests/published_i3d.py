@@ -3,6 +3,7 @@
 import json
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 
@@ -105,6 +106,16 @@ def write_checkpoint(prefix, variables) -> str:
         tensors=[tf.constant(value) for value in variables.values()],
     )
     return str(prefix)
+
+
+def run(model, inputs):
+    """What the model says, in NumPy.
+
+    Op by op, JAX compiles each of them: there the model is compiled as a whole.
+    """
+    if keras.backend.backend() == "jax":
+        return model.predict_on_batch(inputs)
+    return keras.tree.map_structure(keras.ops.convert_to_numpy, model(inputs))
 
 
 def endpoints(variables, clip, prefix="") -> dict[str, np.ndarray]:

@@ -95,7 +95,8 @@ def I3D(
 
     Args:
         num_classes: Number of logits.
-        num_frames: Frames of a clip, at least 9; None leaves it open.
+        num_frames: Frames of a clip, at least 9; None leaves it open, and fewer give
+            NaN then.
         image_size: Pixels, one number or (height, width); None leaves it open.
         channels: 3 for RGB, 2 for optical flow.
         width: Scales every number of filters f to max(1, floor(f * width + 0.5)).
