@@ -9,8 +9,8 @@ DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
 # Up to here the four matrices of scores of one example take 64 MiB and are kept.
 _MAX_TOKENS_IN_ONE_BLOCK = 2048
-# Beyond, one block of scores of one example takes 8 MiB.
-_SCORES_PER_BLOCK = 2**21
+# Beyond, one block of scores of one example takes 16 MiB.
+_SCORES_PER_BLOCK = 2**22
 _MIN_CHUNK_SIZE = 64
 
 
@@ -203,11 +203,25 @@ def _self_reading(features, alpha, chunk_size):
     """phi(a_i, A)."""
     if chunk_size is not None:
         return blockwise.self_reading(features, alpha, chunk_size)
-    return _pool(_scores(features, features, alpha), features)
+    return _pool(alpha * _gram(features), features)
+
+
+def _gram(features):
+    """A Aᵀ; as it is symmetric, its gradient is one product instead of two."""
+
+    @ops.custom_gradient
+    def gram(features):
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[-1] if upstream is None else upstream
+            return ops.matmul(upstream + ops.transpose(upstream, (0, 2, 1)), features)
+
+        return ops.matmul(features, ops.transpose(features, (0, 2, 1))), gradient
+
+    return gram(features)
 
 
 def _scores(queries, values, alpha):
-    return ops.matmul(alpha * queries, ops.transpose(values, (0, 2, 1)))
+    return alpha * ops.matmul(queries, ops.transpose(values, (0, 2, 1)))
 
 
 def _pool(scores, values):

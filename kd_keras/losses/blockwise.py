@@ -1,182 +1,169 @@
 """Attentional pooling in blocks of tokens: memory linear in the number of tokens.
 
-Scores of one block of tokens exist at a time. The forward pass keeps, besides the
-readings, the log of every normalizing constant Z; the backward pass recomputes each
-block's weights from it. All maps are float32 (batch, tokens, channels).
+Scores of one block of tokens exist at a time; the backward pass computes them again.
+All maps are float32 (batch, tokens, channels).
 """
 
 from keras import ops
 
 
+def self_reading(features, alpha, chunk_size):
+    """phi(a_i, A): reads a map with its own tokens, `chunk_size` at a time."""
+    num_tokens = ops.shape(features)[1]
+
+    @ops.custom_gradient
+    def reading(features):
+        # Or else TensorFlow, run eagerly, records every block for a backward pass.
+        features = ops.stop_gradient(features)
+        features_t = _transpose(features)
+
+        def read(start, size, reading):
+            # The reading of a block takes the place of its queries. Blocks thus wait
+            # for each other, of which TensorFlow's graphs would run ten at once.
+            block = _slice(reading, start, size)
+            weights = ops.softmax(ops.matmul(alpha * block, features_t))
+            return _update(reading, start, ops.matmul(weights, features))
+
+        reading = _over_blocks(read, num_tokens, chunk_size, ops.copy(features))
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[-1] if upstream is None else upstream
+            upstream_delta = _append_delta(upstream, reading)
+            features_one_t = _transpose(_append_one(features))
+
+            def differentiate(start, size, state):
+                as_query, as_value = state
+                block = _slice(as_query, start, size)
+                d_reading = _slice(upstream_delta, start, size)
+                weights = ops.softmax(ops.matmul(alpha * block, features_t))
+                d_scores = weights * ops.matmul(d_reading, features_one_t)
+                as_value += ops.matmul(_transpose(weights), d_reading[..., :-1])
+                as_value += ops.matmul(_transpose(d_scores), alpha * block)
+                d_block = alpha * ops.matmul(d_scores, features)
+                return _update(as_query, start, d_block), as_value
+
+            state = ops.copy(features), ops.zeros_like(features)
+            state = _over_blocks(differentiate, num_tokens, chunk_size, state)
+            return ops.add(*state)
+
+        return reading, gradient
+
+    return reading(features)
+
+
 def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
     """Reads each map with the tokens of the other; the gradient is the student's.
+
+    A block of scores, student tokens by all teacher tokens, serves both readings: each
+    of its rows holds all scores of one a_i, and the columns, one for each r_j, gather
+    over the blocks relative to the largest score so far.
 
     Args:
         chunk_size: Student tokens per block.
         of_student, of_teacher: Which queries are wanted.
     Returns:
-        phi(a_i, R) and phi(r_j, A), None where not wanted. Both come from one product
-        A Rᵀ.
+        phi(a_i, R) and phi(r_j, A), None where not wanted.
     """
+    num_tokens = ops.shape(student)[1]
+    num_rows = num_tokens if of_student else 0
 
     @ops.custom_gradient
     def readings(student, teacher):
-        student = ops.stop_gradient(student)  # TensorFlow would record every block.
-        rows, columns = _read(
-            student, teacher, alpha, chunk_size, of_student, of_teacher
-        )
-        read = [each[0] for each in (rows, columns) if each is not None]
+        student = ops.stop_gradient(student)  # As in `self_reading`.
+        teacher_t = _transpose(teacher)
+
+        def read(start, size, state):
+            rows, peak, z, sums = state
+            block = _slice(rows, start, size)
+            scores = ops.matmul(alpha * block, teacher_t)
+            if of_student:
+                reading = ops.matmul(ops.softmax(scores), teacher)
+                rows = _update(rows, start, reading)
+            if of_teacher:
+                last_peak = peak
+                peak = ops.maximum(peak, ops.max(scores, axis=1, keepdims=True))
+                weights = ops.exp(scores - peak)
+                decay = ops.exp(last_peak - peak)
+                z = decay * z + ops.sum(weights, axis=1, keepdims=True)
+                sums = _transpose(decay) * sums
+                sums += ops.matmul(_transpose(weights), block)
+            return rows, peak, z, sums
+
+        zero = ops.zeros_like(teacher_t[:, :1])
+        state = ops.copy(student), zero - float("inf"), zero, ops.zeros_like(teacher)
+        state = _over_blocks(read, num_tokens, chunk_size, state)
+        rows, peak, z, sums = state
+        read_maps = [rows] if of_student else []
+        if of_teacher:
+            z_t = _transpose(z)
+            columns = sums / z_t
+            read_maps.append(columns)
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
-            by_rows = by_columns = None
             if of_student:
-                by_rows = _with_delta(upstream[:, :num_rows], *rows)
+                d_rows = _append_delta(upstream[:, :num_rows], rows)
+                teacher_one_t = _transpose(_append_one(teacher))
             if of_teacher:
-                by_columns = _with_delta(upstream[:, num_rows:], *columns)
-            d_student = _differentiate(
-                student, teacher, alpha, chunk_size, by_rows, by_columns
+                d_columns = upstream[:, num_rows:] / z_t
+                d_columns_delta_t = _transpose(_append_delta(d_columns, columns))
+
+            def differentiate(start, size, gradient):
+                block = _slice(gradient, start, size)
+                scores = ops.matmul(alpha * block, teacher_t)
+                d_scores = d_block = 0.0
+                if of_student:
+                    d_reading = _slice(d_rows, start, size)
+                    d_weights = ops.matmul(d_reading, teacher_one_t)
+                    d_scores = ops.softmax(scores) * d_weights
+                if of_teacher:
+                    # At most 1, unless huge scores round differently this time.
+                    weights = ops.exp(ops.minimum(scores - peak, 0.0))
+                    d_weights = ops.matmul(_append_one(block), d_columns_delta_t)
+                    d_scores += weights * d_weights
+                    d_block = ops.matmul(weights, d_columns)
+                d_block += alpha * ops.matmul(d_scores, teacher)
+                return _update(gradient, start, d_block)
+
+            d_student = _over_blocks(
+                differentiate, num_tokens, chunk_size, ops.copy(student)
             )
             return d_student, ops.zeros_like(teacher)
 
-        return ops.concatenate(read, axis=1), gradient
+        return ops.concatenate(read_maps, axis=1), gradient
 
-    # One tensor carries both readings: not every backend has custom gradients of
-    # functions with several results.
-    num_rows = ops.shape(student)[1] if of_student else 0
-    read = readings(student, teacher)
+    # One tensor carries both readings, as PyTorch's custom gradients need it.
+    both = readings(student, teacher)
     return (
-        read[:, :num_rows] if of_student else None,
-        read[:, num_rows:] if of_teacher else None,
+        both[:, :num_rows] if of_student else None,
+        both[:, num_rows:] if of_teacher else None,
     )
 
 
-def self_reading(features, alpha, chunk_size):
-    """phi(a_i, A): reads a map with its own tokens."""
+def _append_delta(upstream, reading):
+    """Appends a channel with -δ, δ = Σ_k w_k ∂L/∂w_k.
 
-    @ops.custom_gradient
-    def reading(features):
-        features = ops.stop_gradient(features)  # As in `cross_readings`.
-        rows, _ = _read(features, features, alpha, chunk_size, True, False)
-
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
-            # Scores are symmetric: as a query a token is a row, as a key and a value
-            # it is a column of the same weights.
-            upstream = _with_delta(upstream, *rows)
-            return _differentiate(
-                features, features, alpha, chunk_size, upstream, upstream
-            )
-
-        return rows[0], gradient
-
-    return reading(features)
-
-
-def _read(queries, keys, alpha, chunk_size, of_rows, of_columns):
-    """Readings and log Z (batch, tokens, 1) of rows and of columns of the scores.
-
-    Rows are whole in their block. Columns gather over the blocks: sums relative to the
-    largest score so far, rescaled when a larger one comes.
+    The gradient of softmax subtracts δ from every ∂L/∂w_k = upstream · v_k; with a one
+    appended to the values their product does so. As the reading is Σ_k w_k v_k, δ is
+    upstream · reading.
     """
-    keys_t = ops.transpose(keys, (0, 2, 1))
-    zero = ops.zeros_like(queries[:, :, :1])
-    state = {}
-    if of_rows:
-        state.update(rows=ops.copy(queries), row_log_z=zero)
-    if of_columns:
-        zero = ops.zeros_like(keys_t[:, :1])
-        state.update(peak=zero - float("inf"), z=zero, sums=ops.zeros_like(keys))
-
-    def step(start, size, state):
-        # Reading takes the place of the queries that it is made of: no block can then
-        # start before the last one ended. TensorFlow's graphs would run ten at once.
-        block = _slice(state.get("rows", queries), start, size)
-        scores = ops.matmul(alpha * block, keys_t)
-        state = dict(state)
-        if of_rows:
-            peak = ops.max(scores, axis=2, keepdims=True)
-            weights = ops.exp(scores - peak)
-            z = ops.sum(weights, axis=2, keepdims=True)
-            reading = ops.matmul(weights, keys) / z
-            state["rows"] = _update(state["rows"], start, reading)
-            state["row_log_z"] = _update(state["row_log_z"], start, peak + ops.log(z))
-        if of_columns:
-            peak = ops.maximum(state["peak"], ops.max(scores, axis=1, keepdims=True))
-            weights = ops.exp(scores - peak)
-            decay = ops.exp(state["peak"] - peak)
-            state["peak"] = peak
-            state["z"] = decay * state["z"] + ops.sum(weights, axis=1, keepdims=True)
-            state["sums"] = ops.transpose(decay, (0, 2, 1)) * state[
-                "sums"
-            ] + ops.matmul(ops.transpose(weights, (0, 2, 1)), block)
-        return state
-
-    state = _over_blocks(step, ops.shape(queries)[1], chunk_size, state)
-    rows = columns = None
-    if of_rows:
-        rows = state["rows"], state["row_log_z"]
-    if of_columns:
-        reading = state["sums"] / ops.transpose(state["z"], (0, 2, 1))
-        log_z = state["peak"] + ops.log(state["z"])
-        columns = reading, ops.transpose(log_z, (0, 2, 1))
-    return rows, columns
+    delta = ops.sum(upstream * reading, axis=-1, keepdims=True)
+    return ops.concatenate([upstream, -delta], axis=-1)
 
 
-def _with_delta(upstream, reading, log_z):
-    """Adds Σ_k w_k ∂L/∂w_k, which the softmax gradient subtracts.
-
-    As the reading is Σ_k w_k v_k, it is the product of upstream and reading.
-    """
-    return upstream, ops.sum(upstream * reading, axis=-1, keepdims=True), log_z
+def _append_one(values):
+    return ops.concatenate([values, ops.ones_like(values[..., :1])], axis=-1)
 
 
-def _differentiate(queries, keys, alpha, chunk_size, by_rows, by_columns):
-    """Gradient of the tokens that are queries of rows, and keys and values of columns.
-
-    `by_rows` and `by_columns` hold what `_with_delta` returns, or None.
-    """
-    keys_t = ops.transpose(keys, (0, 2, 1))
-    if by_columns is not None:
-        column_upstream = by_columns[0]
-        column_upstream_t, column_delta, column_log_z = (
-            ops.transpose(each, (0, 2, 1)) for each in by_columns
-        )
-
-    def step(start, size, gradient):
-        block = _slice(gradient, start, size)  # In place, as in `_read`.
-        scores = ops.matmul(alpha * block, keys_t)
-        d_scores = d_block = 0.0
-        if by_rows is not None:
-            upstream, delta, log_z = (_slice(each, start, size) for each in by_rows)
-            d_weights = ops.matmul(upstream, keys_t)
-            d_scores = _weights(scores, log_z) * (d_weights - delta)
-        if by_columns is not None:
-            weights = _weights(scores, column_log_z)
-            d_weights = ops.matmul(block, column_upstream_t)
-            d_scores = d_scores + weights * (d_weights - column_delta)
-            d_block = ops.matmul(weights, column_upstream)
-        d_block = d_block + alpha * ops.matmul(d_scores, keys)
-        return _update(gradient, start, d_block)
-
-    tokens = ops.shape(queries)[1]
-    return _over_blocks(step, tokens, chunk_size, ops.copy(queries))
-
-
-def _weights(scores, log_z):
-    # At most 1, which a huge score that rounds differently here would exceed.
-    return ops.exp(ops.minimum(scores - log_z, 0.0))
-
-
-def _over_blocks(step, tokens, chunk_size, state):
+def _over_blocks(step, num_tokens, chunk_size, state):
     """Runs `step(start, size, state)` over all blocks, the last one ragged."""
-    if isinstance(tokens, int):
-        chunk_size = min(chunk_size, tokens)
-    full = tokens // chunk_size
+    if isinstance(num_tokens, int):
+        chunk_size = min(chunk_size, num_tokens)
+    full = num_tokens // chunk_size
     state = ops.fori_loop(
         0, full, lambda i, state: step(i * chunk_size, chunk_size, state), state
     )
-    rest = tokens - full * chunk_size
+    rest = num_tokens - full * chunk_size
     if isinstance(rest, int) and rest == 0:
         return state
     return step(full * chunk_size, rest, state)
@@ -189,3 +176,7 @@ def _slice(tokens, start, size):
 
 def _update(tokens, start, block):
     return ops.slice_update(tokens, (0, start, 0), block)
+
+
+def _transpose(tokens):
+    return ops.transpose(tokens, (0, 2, 1))
