@@ -393,12 +393,14 @@ def test_compiles_to_the_same_numbers(chunk_size, direction):
             value = loss(teacher, student)
         return value, tape.gradient(value, student)
 
-    eager = value_and_gradient(*map(tf.constant, (teacher, student)))
+    maps = tf.constant(teacher), tf.constant(student)
+    huge_maps = [1e6 * x for x in maps]
+    eager = value_and_gradient(*maps)
     for jit_compile in (False, True):
         compiled = tf.function(value_and_gradient, jit_compile=jit_compile)
-        got = compiled(*map(tf.constant, (teacher, student)))
-        for one, other in zip(got, eager, strict=True):
+        for one, other in zip(compiled(*maps), eager, strict=True):
             assert gradients.relative_error(one, other) < 2e-6
+        assert all(np.isfinite(x).all() for x in compiled(*huge_maps))
 
 
 @needs_tensorflow

@@ -203,25 +203,27 @@ def _self_reading(features, alpha, chunk_size):
     """phi(a_i, A)."""
     if chunk_size is not None:
         return blockwise.self_reading(features, alpha, chunk_size)
-    return _pool(alpha * _gram(features), features)
+    return _pool(_self_scores(features, alpha), features)
 
 
-def _gram(features):
-    """A Aᵀ; as it is symmetric, its gradient is one product instead of two."""
+def _self_scores(features, alpha):
+    """The scores of a map with itself: symmetric, so their gradient is one product."""
 
     @ops.custom_gradient
-    def gram(features):
+    def scores(features):
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
-            return ops.matmul(upstream + ops.transpose(upstream, (0, 2, 1)), features)
+            both_ways = upstream + ops.transpose(upstream, (0, 2, 1))
+            return ops.matmul(alpha * both_ways, features)
 
-        return ops.matmul(features, ops.transpose(features, (0, 2, 1))), gradient
+        return _scores(features, features, alpha), gradient
 
-    return gram(features)
+    return scores(features)
 
 
 def _scores(queries, values, alpha):
-    return alpha * ops.matmul(queries, ops.transpose(values, (0, 2, 1)))
+    # Scaled after the product, XLA rounds scores and their maximum differently.
+    return ops.matmul(alpha * queries, ops.transpose(values, (0, 2, 1)))
 
 
 def _pool(scores, values):

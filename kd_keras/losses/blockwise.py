@@ -117,8 +117,7 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
                     d_weights = ops.matmul(d_reading, teacher_one_t)
                     d_scores = ops.softmax(scores) * d_weights
                 if of_teacher:
-                    # At most 1, unless huge scores round differently this time.
-                    weights = ops.exp(ops.minimum(scores - peak, 0.0))
+                    weights = ops.exp(scores - peak)
                     d_weights = ops.matmul(_append_one(block), d_columns_delta_t)
                     d_scores += weights * d_weights
                     d_block = ops.matmul(weights, d_columns)
