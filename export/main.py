@@ -6,14 +6,12 @@ python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
 import dataclasses
 import os
 import shutil
-import sys
 
 import keras
-import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
 import kd_keras
-from export import saved_model, student_file
+from export import command, saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data.clips import FITS
 
@@ -121,18 +119,7 @@ def run(request: Request) -> str:
 def main(_) -> int:
     fields = dataclasses.fields(Request)
     request = Request(**{field.name: FLAGS[field.name].value for field in fields})
-    try:
-        run(request)
-        status = 0
-    except (ValueError, OSError, tf.errors.OpError, saved_model.CheckFailedError) as e:
-        print(f"export: {e}", file=sys.stderr)
-        status = 1
-    if "://" in request.output:
-        # tensorflow-io's file systems abort the interpreter as it ends.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
-    return status
+    return command.status_of("export", lambda: run(request))
 
 
 def _spec(request: Request, student: keras.Model) -> ExportSpec:
@@ -177,7 +164,4 @@ def _require_room(output: str, size: int) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    # Quiet by default: TensorFlow tells of every file of an export.
-    FLAGS.set_default("verbosity", logging.WARNING)
-    tf.get_logger().setLevel("WARNING")
-    app.run(main)
+    command.start(main)

@@ -17,9 +17,9 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 import tensorflow as tf
-from absl import app, flags, logging
+from absl import flags
 
-from export import saved_model, student_file
+from export import command, saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import video as video_lib
 from kd_keras.data.segments import TEST, Video
@@ -188,12 +188,8 @@ def anticipations(
 
 def main(_) -> int:
     fields = dataclasses.fields(Request)
-    try:
-        run(Request(**{field.name: FLAGS[field.name].value for field in fields}))
-    except (ValueError, OSError, tf.errors.OpError) as error:
-        print(f"predict: {error}", file=sys.stderr)
-        return 1
-    return 0
+    request = Request(**{field.name: FLAGS[field.name].value for field in fields})
+    return command.status_of("predict", lambda: run(request))
 
 
 def _require_output(request):
@@ -317,5 +313,4 @@ def _headline(anticipation):
 
 if __name__ == "__main__":
     define_flags()
-    FLAGS.set_default("verbosity", logging.WARNING)
-    app.run(main)
+    command.start(main)

@@ -331,6 +331,19 @@ def test_remote_file_systems_get_the_graph_last(monkeypatch):
     assert answer["probabilities"].shape == (1, 4)
 
 
+def test_a_remote_copy_that_fails_is_removed(monkeypatch):
+    def fail_at_the_graph(source, target):
+        if target.endswith("saved_model.pb"):
+            raise OSError("connection lost")
+        copy(source, target)
+
+    copy = tf.io.gfile.copy
+    monkeypatch.setattr(tf.io.gfile, "copy", fail_at_the_graph)
+    with pytest.raises(OSError, match="connection lost"):
+        saved_model.export_student(tiny_student(), "ram://models/lost", TINY_SPEC)
+    assert saved_model.versions("ram://models/lost") == []
+
+
 def test_file_systems_that_need_an_extra_library_say_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(ValueError, match=r"s3:// paths need tensorflow-io"):
