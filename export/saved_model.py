@@ -80,6 +80,11 @@ def export_student(
     Raises:
         ValueError: If the student does not fit the spec, or the version exists.
     """
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "A SavedModel is made of TensorFlow operations. Set KERAS_BACKEND="
+            f"tensorflow; it is {keras.backend.backend()}."
+        )
     student_file.check_fits(student, spec)
     output = os.fspath(output_dir).rstrip("/")
     require_file_system(output)

@@ -344,6 +344,13 @@ def test_a_remote_copy_that_fails_is_removed(monkeypatch):
     assert saved_model.versions("ram://models/lost") == []
 
 
+def test_other_backends_are_refused(tmp_path, monkeypatch):
+    student = tiny_student()
+    monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
+    with pytest.raises(ValueError, match="KERAS_BACKEND=tensorflow; it is jax"):
+        saved_model.export_student(student, tmp_path, TINY_SPEC)
+
+
 def test_file_systems_that_need_an_extra_library_say_so(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_io", None)
     with pytest.raises(ValueError, match=r"s3:// paths need tensorflow-io"):
