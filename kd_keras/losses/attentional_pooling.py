@@ -9,9 +9,8 @@ DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
 # Up to here the four matrices of scores of one example take 64 MiB and are kept.
 _MAX_TOKENS_IN_ONE_BLOCK = 2048
-# Beyond, one block of scores of one example takes 16 MiB.
-_SCORES_PER_BLOCK = 2**22
-_MIN_CHUNK_SIZE = 64
+# Long enough for fast products, short enough for memory: 25 MB for 12,544 tokens.
+_CHUNK_SIZE = 512
 
 
 def attentional_pooling(queries, values, alpha=None):
@@ -53,8 +52,8 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             not depend on the size of the map.
         chunk_size: Query tokens per block. Blocks bound memory to chunk_size x tokens
             and are recomputed in the backward pass. None keeps all in one block up to
-            2,048 tokens (64 MiB per example), and picks a size beyond or where the
-            number of tokens is not known before the graph runs.
+            2,048 tokens (64 MiB per example) and takes 512 tokens beyond, or where
+            their number is not known before the graph runs.
         reduction, name: As in every Keras loss.
         dtype: As in every Keras loss, but values are float32 under any policy.
     Shapes:
@@ -178,12 +177,10 @@ def _chunk_size(chunk_size, teacher, student):
     """Tokens per block, or None for all in one block."""
     counts = ops.shape(teacher)[1], ops.shape(student)[1]
     if not all(isinstance(count, int) for count in counts):
-        return chunk_size or _MAX_TOKENS_IN_ONE_BLOCK // 8
-    most = max(counts)
-    if chunk_size is None and most > _MAX_TOKENS_IN_ONE_BLOCK:
-        fitting = _SCORES_PER_BLOCK // most
-        return max(fitting // _MIN_CHUNK_SIZE, 1) * _MIN_CHUNK_SIZE
-    return None if chunk_size is None or chunk_size >= most else chunk_size
+        return _CHUNK_SIZE if chunk_size is None else chunk_size
+    if chunk_size is None:
+        return None if max(counts) <= _MAX_TOKENS_IN_ONE_BLOCK else _CHUNK_SIZE
+    return None if max(counts) <= chunk_size else chunk_size
 
 
 def _cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):

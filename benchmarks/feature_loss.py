@@ -1,0 +1,170 @@
+"""Speed and memory of the feature loss with its gradient, beside the naive ways.
+
+`python -m benchmarks.feature_loss` prints for each size of map and each way the median
+time, the rate at which the method's products were done, and the peak memory that the
+first run adds. "float32 product" is what the machine does at best. All ways take turns
+in one process, so that other load hits them alike. Memory is read on Linux only.
+"""
+
+import concurrent.futures
+import multiprocessing
+import pathlib
+import re
+import statistics
+import sys
+import time
+
+import tensorflow as tf
+from absl import app, flags
+
+import kd_keras
+
+try:
+    import torch
+except ImportError:
+    torch = None
+
+_SHAPES = flags.DEFINE_list(
+    "shapes",
+    ["8x196x1024", "2x1568x480", "1x6272x192", "1x12544x192"],
+    "Maps to compare: batch x tokens x channels.",
+)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed turns of each way.", lower_bound=1)
+
+_PRODUCT = "float32 product"
+# Products of tokens x tokens x channels, forward and backward.
+_PRODUCTS = 7 + 9
+# Matrices of scores, weights and their gradients that a naive way holds at once.
+_NAIVE_MATRICES = 10
+_NAIVE_LIMIT_BYTES = 2 * 2**30
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
+    for text in _SHAPES.value:
+        shape = batch, tokens, channels = tuple(map(int, text.split("x")))
+        flops = _PRODUCTS * 2 * batch * tokens**2 * channels
+        product, product_flops = _product()
+        seconds = _take_turns({_PRODUCT: product, **_ways(*shape)}, _REPEATS.value)
+
+        print(f"\n{batch} x {tokens} tokens x {channels} channels")
+        print(f"{'':20}{'ms':>10}{'GFLOP/s':>10}{'MiB':>8}")
+        _print_row(_PRODUCT, seconds.pop(_PRODUCT), product_flops, "")
+        for name, median in seconds.items():
+            _print_row(name, median, flops, f"{_added_peak_mib(shape, name):.0f}")
+
+
+def _print_row(name, seconds, flops, memory):
+    rate = 1e-9 * flops / seconds
+    print(f"{name:20}{1e3 * seconds:10.1f}{rate:10.0f}{memory:>8}", flush=True)
+
+
+def _ways(batch, tokens, channels):
+    """Functions without arguments by name; each waits for its gradient."""
+    teacher = tf.nn.relu(tf.random.stateless_normal((batch, tokens, channels), (0, 0)))
+    student = tf.nn.relu(tf.random.stateless_normal((batch, tokens, channels), (0, 1)))
+    loss = kd_keras.AttentionalPoolingLoss()
+    ours = _with_gradient(loss)
+
+    def run(function):
+        return lambda: function(teacher, student).numpy()
+
+    ways = {
+        "ours, eager": run(ours),
+        "ours, graph": run(tf.function(ours)),
+        "ours, XLA": run(tf.function(ours, jit_compile=True)),
+    }
+    if _NAIVE_MATRICES * 4 * batch * tokens**2 <= _NAIVE_LIMIT_BYTES:
+        naive = _with_gradient(_naive_tensorflow)
+        ways["naive, graph"] = run(tf.function(naive))
+        ways["naive, XLA"] = run(tf.function(naive, jit_compile=True))
+        if torch is not None:
+            maps = (torch.from_numpy(x.numpy()) for x in (teacher, student))
+            ways["naive, PyTorch"] = _naive_pytorch(*maps)
+    return ways
+
+
+def _with_gradient(loss):
+    def gradient(teacher, student):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = loss(teacher, student)
+        return tape.gradient(value, student)
+
+    return gradient
+
+
+def _naive_tensorflow(teacher, student):
+    """Eq. 3 as one would write it down."""
+
+    def read(queries, values):
+        scores = tf.matmul(queries, values, transpose_b=True)
+        return tf.matmul(tf.nn.softmax(scores * values.shape[-1] ** -0.5), values)
+
+    gaps = [read(q, teacher) - read(q, student) for q in (student, teacher)]
+    return sum(tf.reduce_mean(tf.reduce_sum(tf.square(gap), -1)) for gap in gaps)
+
+
+def _naive_pytorch(teacher, student):
+    student.requires_grad_()
+
+    def read(queries, values):
+        scores = queries @ values.mT * values.shape[-1] ** -0.5
+        return torch.softmax(scores, -1) @ values
+
+    def run():
+        gaps = [read(q, teacher) - read(q, student) for q in (student, teacher)]
+        loss = sum(gap.square().sum(-1).mean() for gap in gaps)
+        return torch.autograd.grad(loss, student)
+
+    return run
+
+
+def _product(size=2048):
+    matrix = tf.random.stateless_normal((size, size), (0, 2))
+    product = tf.function(tf.matmul)
+    return lambda: product(matrix, matrix).numpy(), 2 * size**3
+
+
+def _take_turns(ways, repeats):
+    """Median seconds of each way."""
+    for way in ways.values():
+        way()  # Traces, compiles and fills the caches.
+    seconds = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            start = time.perf_counter()
+            way()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def _added_peak_mib(shape, name):
+    """Peak resident memory of the first run, in a process of its own.
+
+    Memory that an allocator keeps would hide the need of every later run.
+    """
+    if sys.platform != "linux":
+        return float("nan")
+    spawn = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as executor:
+        return executor.submit(_peak_mib_of_first_run, shape, name).result()
+
+
+def _peak_mib_of_first_run(shape, name):
+    way = _ways(*shape)[name]
+    _product()[0]()
+    before = _peak_kib()
+    way()
+    return (_peak_kib() - before) / 1024
+
+
+def _peak_kib():
+    # Not getrusage, whose peak a process inherits from its parent.
+    status = pathlib.Path("/proc/self/status").read_text()
+    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+
+
+if __name__ == "__main__":
+    app.run(main)
