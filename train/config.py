@@ -75,7 +75,7 @@ class Data:
         "Folder with Rename_Images or ReCompress_Videos, and splits (--dataset=jhmdb).",
     )
     split: int = _flag(1, "J-HMDB's split.", lower=1, upper=3)
-    demo_videos: int = _flag(72, "Generated videos.", lower=3)
+    demo_videos: int = _flag(160, "Generated videos.", lower=3)
     demo_labeled_fraction: float = _flag(
         0.2,
         "Fraction of the generated training segments with a label.",

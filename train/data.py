@@ -91,12 +91,11 @@ def _read_index(config, directory):
 
 def _write_demo(config, directory):
     options = config.data
-    print(f"Writing {options.demo_videos} videos to {directory / 'videos'}", flush=True)
+    print(f"Writing {options.demo_videos} videos to {directory / 'demo'}", flush=True)
     return scenes.write_scenes(
         directory / "demo",
         num_videos=options.demo_videos,
         labeled_fraction=options.demo_labeled_fraction,
-        seed=config.run.seed,
     )
 
 
