@@ -22,8 +22,12 @@ class ClassMeanRecall(keras.metrics.Metric):
     def __init__(self, num_classes, name="class_mean_recall", dtype=None):
         super().__init__(name=name, dtype=dtype)
         self.num_classes = num_classes
-        self.hits = self.add_weight(shape=(num_classes,), initializer="zeros", name="hits")
-        self.examples = self.add_weight(shape=(num_classes,), initializer="zeros", name="examples")
+        self.hits = self.add_weight(
+            shape=(num_classes,), initializer="zeros", name="hits"
+        )
+        self.examples = self.add_weight(
+            shape=(num_classes,), initializer="zeros", name="examples"
+        )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true = ops.cast(y_true, "int32")
