@@ -16,16 +16,11 @@ def feature_reader(model, feature_layer):
     Raises:
         ValueError: If the model has no layer of that name.
     """
-    outputs = [model.output]
-    if feature_layer is not None:
-        outputs.append(_layer(model, feature_layer).output)
+    if feature_layer is None:
+        return lambda clips, training=False: (model(clips, training=training), None)
+    outputs = [model.output, _layer(model, feature_layer).output]
     network = keras.Model(model.input, outputs)
-
-    def read(clips, training=False):
-        logits, *features = network(clips, training=training)
-        return logits, features[0] if features else None
-
-    return read
+    return lambda clips, training=False: network(clips, training=training)
 
 
 def num_channels(model, feature_layer):
