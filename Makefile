@@ -77,7 +77,7 @@ $(PYTHON) -m venv --clear $(1)
 endef
 
 # Two workers would fight over the memory of a GPU.
-pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS)
+pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile
 
 BACKEND_TESTS = tests/losses_*_test.py tests/models_*_test.py
 
