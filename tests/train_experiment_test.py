@@ -209,6 +209,35 @@ def test_student_starts_where_it_is_told():
     assert all(not np.array_equal(k, s) for k, s in zip(kernels, starts, strict=True))
 
 
+def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
+    from train import networks
+
+    config = _config("unused")
+    teacher = networks.build(_config("unused", "--width=0.25"), 5)
+    with pytest.raises(ValueError, match="Give the teacher's --width"):
+        networks.start_student(config, teacher)
+
+
+def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
+    def weights_of(name):
+        subprocess.run(
+            [
+                *(sys.executable, "-m", "train.main", "--deterministic", "--noexport"),
+                "--flagfile=configs/smoke.flags",
+                *("--students=attention", "--demo_videos=8", f"--run_dir={name}"),
+            ],
+            cwd=_ROOT,
+            check=True,
+            capture_output=True,
+        )
+        student = keras.saving.load_model(name / "student.keras")
+        return student.get_weights()
+
+    one, other = weights_of(tmp_path / "one"), weights_of(tmp_path / "other")
+    for a, b in zip(one, other, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_the_command_line_says_what_is_wrong_in_a_line():
     found = subprocess.run(
         [sys.executable, "-m", "train.main", "--run_dir=x", "--num_frames=3"],

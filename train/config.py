@@ -173,13 +173,22 @@ class Augmentation:
     crop: bool = _flag(True, "Crop at random instead of at the centre.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
     brightness: float = _flag(
-        0.1, "Largest change, as a fraction of white.", lower=0.0, upper=1.0
+        0.0,
+        "Largest change, as a fraction of white; try 0.1 where lighting varies.",
+        lower=0.0,
+        upper=1.0,
     )
     contrast: float = _flag(
-        0.2, "Largest change of the contrast factor from 1.", lower=0.0, upper=1.0
+        0.0,
+        "Largest change of the contrast factor from 1; try 0.2.",
+        lower=0.0,
+        upper=1.0,
     )
     saturation: float = _flag(
-        0.2, "Largest change of the saturation factor from 1.", lower=0.0, upper=1.0
+        0.0,
+        "Largest change of the saturation factor from 1; try 0.2.",
+        lower=0.0,
+        upper=1.0,
     )
 
 

@@ -2,8 +2,6 @@
 
 import dataclasses
 
-from absl import logging
-
 from kd_keras.data import csv_videos, jhmdb, pairs, scenes
 from kd_keras.data.clips import ClipFormat, ClipLoader
 from kd_keras.data.pipeline import Augmentation
@@ -60,7 +58,7 @@ def load(config, directory):
     groups = {"labeled": labeled, "unlabeled": unlabeled, "evaluated": evaluated}
     summaries = {name: pairs.summarise(group) for name, group in groups.items()}
     for name, summary in summaries.items():
-        logging.info("%s: %s", name, summary)
+        print(f"{name}: {summary}", flush=True)
     return RunData(
         index=index,
         labeled=labeled,
@@ -149,9 +147,8 @@ def _loader(config, directory, index, groups):
             clip for pairs in groups for p in pairs for clip in (p.observed, p.future)
         }
         gigabytes = loader.estimate_bytes(clips) / 1e9
-        logging.info(
-            "%d clips take %.2f GB in %s.", len(clips), gigabytes, options.cache
-        )
+        place = "memory" if options.cache == "memory" else cache_dir
+        print(f"{len(clips)} clips will take {gigabytes:.2f} GB in {place}", flush=True)
     return loader
 
 

@@ -5,7 +5,6 @@ import sys
 
 import keras
 import tensorflow as tf
-from absl import logging
 
 
 class DivergedError(RuntimeError):
@@ -44,7 +43,7 @@ def train(model, batches_from, steps, *, run, phase, validate, validate_every):
     manager.restore_or_initialize()
     start = int(step)
     if start:
-        logging.info("%s continues at step %d of %d.", phase, start, steps)
+        print(f"{phase} continues at step {start} of {steps}", flush=True)
         run.forget_after(phase, start)
     train_step = tf.function(model.train_step, reduce_retracing=True)
     model.reset_metrics()

@@ -43,6 +43,13 @@ def start_student(config, teacher):
         return build(config, num_classes, seed=config.run.seed + 1, published=False)
     student = build(config, num_classes)
     if init == "teacher":
+        shapes = [w.shape for w in student.weights]
+        if shapes != [w.shape for w in teacher.weights]:
+            raise ValueError(
+                "--student_init=teacher copies the teacher's weights into the student, "
+                "and theirs have other shapes. Give the teacher's --width, or "
+                "--student_init=pretrained or fresh."
+            )
         student.set_weights(teacher.get_weights())
     return student
 

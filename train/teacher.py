@@ -4,7 +4,6 @@ import pathlib
 
 import keras
 import tensorflow as tf
-from absl import logging
 
 from kd_keras.data import pipeline
 from train import loop, networks
@@ -71,5 +70,5 @@ def _load(path, classes):
             f"The teacher {path} knows {model.output.shape[-1]} classes, the data set "
             f"has {len(classes)}: {', '.join(classes)}."
         )
-    logging.info("Teacher: %s", path)
+    print(f"teacher: {path}", flush=True)
     return model
