@@ -216,7 +216,9 @@ def many(num_good, num_bad):
 
 def test_a_bad_video_is_skipped_by_name_with_its_segments(read, caplog):
     index = read(many(2, 1) + "bad0.mp4,3,4,walk,train\n")
-    assert index.bad_videos == {"bad0.mp4": "it is torn"}
+    (reason,) = index.bad_videos.values()
+    assert list(index.bad_videos) == ["bad0.mp4"]
+    assert re.fullmatch(r"it is torn; named in .*annotations.csv, line 4", reason)
     assert set(index.videos) == set(index.durations_s) == {"v0.mp4", "v1.mp4"}
     assert {segment.video for segment in index.segments} == {"v0.mp4", "v1.mp4"}
     assert "Skipping video bad0.mp4: it is torn" in caplog.text
@@ -246,7 +248,7 @@ def test_more_bad_videos_stop(read, num_good, num_bad, fraction):
 def test_a_class_lost_with_a_skipped_video_says_so(read):
     rows = many(5, 1) + "bad0.mp4,2,3,sit,train\n"
     with pytest.raises(
-        ValueError, match=r"class 'sit' .* \(bad0.mp4: it is torn\); repair"
+        ValueError, match=r"class 'sit' .* \(bad0.mp4: it is torn; .* line 7\); repair"
     ):
         read(rows)
 

@@ -54,7 +54,9 @@ def read_csv(
         name: Video(name, pathlib.Path(path), part)
         for name, (path, part) in parts.items()
     }
-    infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress)
+    # The first row of a video: the last to write its key.
+    places = {row.video: f"{annotations}, line {row.line}" for row in rows[::-1]}
+    infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress, places)
     _stop_at(annotations, _classes_lost(rows, bad_videos))
     rows = [row for row in rows if row.video in infos]
     _stop_at(annotations, _beyond_the_video(rows, infos))

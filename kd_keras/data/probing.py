@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kd_keras.data.segments import Video
 from kd_keras.data.video import BadVideo, VideoInfo, probe
@@ -15,7 +15,10 @@ _NUM_SHOWN = 5
 
 
 def probe_videos(
-    videos: Iterable[Video], max_bad_videos: float = 0.01, progress: bool = True
+    videos: Iterable[Video],
+    max_bad_videos: float = 0.01,
+    progress: bool = True,
+    places: Mapping[str, str] | None = None,
 ) -> tuple[dict[str, VideoInfo], dict[str, str]]:
     """Probes the videos, one thread per core, and skips the few that are broken.
 
@@ -25,6 +28,7 @@ def probe_videos(
             video may always be, so that a small data set survives a broken file;
             0 allows none.
         progress: Print a line to stderr every ten seconds.
+        places: Where the annotations name each video, for messages.
     Returns:
         What each readable video holds, by name, and the reason by name of each video
         that was skipped; both in the order of `videos`.
@@ -42,7 +46,11 @@ def probe_videos(
         results = pool.map(_probe_or_reason, videos)
         results = _report(results, len(videos), progress)
         for video, result in zip(videos, results, strict=True):
-            (bad_videos if isinstance(result, str) else infos)[video.name] = result
+            if isinstance(result, str):
+                place = f"; named in {places[video.name]}" if places else ""
+                bad_videos[video.name] = result + place
+            else:
+                infos[video.name] = result
     _check_bad_videos(bad_videos, len(videos), max_bad_videos)
     for name, reason in bad_videos.items():
         logging.getLogger(__name__).warning("Skipping video %s: %s", name, reason)
