@@ -192,8 +192,8 @@ def _seconds(column, text):
     if not matched:
         raise ValueError(f"{column} {text!r} is not a time as 00:01:02.50 is")
     hours, minutes, seconds = matched.groups()
-    # In one division, so that 00:00:03.37 is the float 3.37.
-    return float(f"{3600 * int(hours) + 60 * int(minutes) + float(seconds):.6f}")
+    # Free of the error of the sum: 00:01:02.35 is the float 62.35.
+    return round(3600 * int(hours) + 60 * int(minutes) + float(seconds), 6)
 
 
 def _part_of(participant):

@@ -87,7 +87,7 @@ def open_release(
     reasons = {name: _missing_reason(paths.get(name)) for name in parts}
     bad_videos = {name: reason for name, reason in reasons.items() if reason}
     videos = {
-        name: Video(name, paths[name], part, _frame_rate(paths[name], name, frame_rates))
+        name: Video(name, paths[name], part, _rate(paths[name], frame_rates.get(name)))
         for name, part in parts.items()
         if name not in bad_videos
     }
@@ -120,6 +120,6 @@ def _missing_reason(path):
         return str(error)
 
 
-def _frame_rate(path, name, frame_rates):
-    """Frames per second of frames; a video file knows the time of each of its own."""
-    return None if path.suffix.lower() in _VIDEOS else frame_rates.get(name)
+def _rate(path, frame_rate):
+    """Of frames alone; a video file knows the time of each of its own."""
+    return None if path.suffix.lower() in _VIDEOS else frame_rate
