@@ -84,7 +84,7 @@ def open_release(
     if not os.path.isdir(root):
         raise ValueError(f"data_root {root} is not a folder.")
     paths = find_media(root, parts)
-    reasons = {name: _missing_reason(paths.get(name)) for name in parts}
+    reasons = {name: _missing_reason(root, paths.get(name)) for name in parts}
     bad_videos = {name: reason for name, reason in reasons.items() if reason}
     videos = {
         name: Video(name, paths[name], part, _rate(paths[name], frame_rates.get(name)))
@@ -107,10 +107,13 @@ def open_release(
     )
 
 
-def _missing_reason(path):
+def _missing_reason(root, path):
     """Says why a video cannot be there, or nothing."""
     if path is None:
-        return "there is neither a folder nor a tar of frames nor a video of this name"
+        return (
+            "there is neither a folder nor a tar of frames nor a video of this name "
+            f"below {root}"
+        )
     try:
         if path.is_dir():
             with os.scandir(path) as entries:

@@ -121,11 +121,11 @@ class Footage:
         sharing = self.num_sharing / max(1, self.num_pairs)
         times = self.pair_hours / self.shown_hours if self.shown_hours else 0.0
         return (
-            f"Unlabeled: {self.video_hours:.1f} h of training video, "
-            f"{self.gap_hours:.1f} h of it in {self.num_gaps} gaps between labeled "
+            f"Unlabeled: {self.video_hours:.2f} h of training video, "
+            f"{self.gap_hours:.2f} h of it in {self.num_gaps} gaps between labeled "
             f"segments (median {self.median_gap_s:.2f} s); {self.num_disjoint} windows "
             f"fit without overlap. The {self.num_pairs} pairs show "
-            f"{self.shown_hours:.1f} h, {times:.2f} times on average; {sharing:.0%} of "
+            f"{self.shown_hours:.2f} h, {times:.2f} times on average; {sharing:.0%} of "
             "them share footage with another."
         )
 
