@@ -1,4 +1,7 @@
-"""Measures of classification: top-k accuracy, class-mean recall, confusion."""
+"""Measures of classification: top-k accuracy, class-mean recall, confusion, bigram."""
+
+import collections
+from collections.abc import Hashable, Sequence
 
 import keras
 import numpy as np
@@ -74,3 +77,33 @@ def summarise(labels, scores):
         "top5": float(np.mean(rank <= 5)),
         "class_mean_recall": float(recall.mean()),
     }
+
+
+def bigram(
+    training_previous: Sequence[Hashable],
+    training_labels: Sequence[int],
+    previous: Sequence[Hashable],
+) -> list[int]:
+    """Returns the most frequent training label after each label that came before.
+
+    On EPIC-KITCHENS this knows the true last verb, which no network is told, and is
+    right more often than the paper's networks: results stand beside it.
+
+    Args:
+        training_previous: What came before each training example; None is as good as
+            any label.
+        training_labels: Class index of each training example, at least one.
+        previous: What comes before each example to answer; where that never came in
+            training, the answer is the most frequent label of all. Of labels that are
+            equally frequent it is the first.
+    """
+    followers = collections.defaultdict(collections.Counter)
+    for before, label in zip(training_previous, training_labels, strict=True):
+        followers[before][label] += 1
+    fallback = _most_frequent(collections.Counter(training_labels))
+    answers = {before: _most_frequent(counts) for before, counts in followers.items()}
+    return [answers.get(before, fallback) for before in previous]
+
+
+def _most_frequent(counts):
+    return min(counts, key=lambda label: (-counts[label], label))

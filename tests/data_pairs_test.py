@@ -1,70 +1,26 @@
 """Pairs against intervals worked out by hand, and the laws of their choice."""
 
 import collections
-import csv
 import fractions
 import math
-import pathlib
-import statistics
 
 import numpy as np
 import pytest
 
 from kd_keras.data.pairs import (
     labeled_pairs,
+    previous_labels,
     summarise,
-    unlabeled_pairs,
     withhold_labels,
 )
-from kd_keras.data.segments import Clip, Index, Pair, Segment, Video
-from kd_keras.data.video import VideoInfo
-
-CEILING = (
-    pathlib.Path(__file__).parents[2] / "shared/data/videos/ceiling_actions"
-).resolve()
-needs_ceiling = pytest.mark.skipif(
-    not CEILING.is_dir(), reason=f"{CEILING} is not there"
-)
-
-
-def make_index(segments, durations_s, val=(), times_s=()):
-    return Index(
-        classes=tuple(sorted({s.label for s in segments if s.label is not None})),
-        videos={
-            name: Video(name, pathlib.Path(name), "val" if name in val else "train")
-            for name in durations_s
-        },
-        durations_s=dict(durations_s),
-        segments=tuple(segments),
-        bad_videos={},
-        infos={
-            name: VideoInfo(np.array(times), durations_s[name], height=4, width=4)
-            for name, times in dict(times_s).items()
-        },
-    )
+from kd_keras.data.segments import Clip, Pair, Segment
+from tests import indexes
+from tests.indexes import make_index, needs_ceiling, spans
 
 
 @pytest.fixture
 def kitchen():
-    """One training video of 30 s, one of validation."""
-    return make_index(
-        [
-            Segment("a", 4.0, 6.0, "wash"),
-            Segment("a", 10.0, 14.0, "cut"),
-            Segment("a", 13.0, 16.0, "wash"),
-            Segment("a", 20.0, 22.0, None),
-            Segment("v", 5.0, 6.0, "cut"),
-        ],
-        {"a": 30.0, "v": 60.0},
-        val=["v"],
-    )
-
-
-def spans(pairs):
-    return [
-        (p.observed.start_s, p.observed.end_s, p.future.start_s, p.future.end_s)
-        for p in pairs
-    ]
+    return indexes.kitchen()
 
 
 def test_labeled_pairs_by_hand(kitchen):
@@ -164,130 +120,9 @@ def test_fraction_needs_the_frames():
         labeled_pairs(index, "train", observed_fraction=0.2)
 
 
-def test_unlabeled_pairs_by_hand(kitchen):
-    # Gaps: [0, 4), [6, 10), [16, 30). The median action lasts 3 s (2, 4, 3). The first
-    # gap has room for no window, as an observed clip takes its first 3 s.
-    pairs = unlabeled_pairs(kitchen, lead_time_s=1.0, observed_s=2.0)
-    assert spans(pairs) == [
-        (17.0, 19.0, 20.0, 22.0),  # the segment without a label
-        (3.0, 5.0, 6.0, 9.0),
-        (13.0, 15.0, 16.0, 19.0),
-        (16.0, 18.0, 19.0, 22.0),
-        (19.0, 21.0, 22.0, 25.0),
-        (22.0, 24.0, 25.0, 28.0),
-    ]
-    assert {pair.label for pair in pairs} == {None}
-    assert unlabeled_pairs(kitchen, 1.0, 2.0, gaps=False) == pairs[:1]
-
-
-def test_observed_clips_can_be_kept_inside_the_gap(kitchen):
-    pairs = unlabeled_pairs(kitchen, 1.0, 1.0, future_s=2.0, observed_in_gap=True)
-    assert spans(pairs) == [
-        (18.0, 19.0, 20.0, 22.0),
-        (0.0, 1.0, 2.0, 4.0),
-        (6.0, 7.0, 8.0, 10.0),
-        (16.0, 17.0, 18.0, 20.0),
-        (18.0, 19.0, 20.0, 22.0),
-        (20.0, 21.0, 22.0, 24.0),
-        (22.0, 23.0, 24.0, 26.0),
-        (24.0, 25.0, 26.0, 28.0),
-        (26.0, 27.0, 28.0, 30.0),
-    ]
-
-
-def test_a_stride_lets_windows_overlap(kitchen):
-    pairs = unlabeled_pairs(kitchen, 1.0, 2.0, future_s=3.0, stride_s=0.5)
-    starts_s = [pair.future.start_s for pair in pairs[1:]]
-    assert starts_s[:4] == [6.0, 6.5, 7.0, 16.0]
-    assert starts_s[-1] == 27.0
-
-
-def test_windows_tile_a_gap_in_spite_of_rounding():
-    index = make_index([Segment("a", 5.0, 5.1, "x")], {"a": 5.7})
-    pairs = unlabeled_pairs(index, 0.0, 1.0, future_s=0.1)
-    after = [pair.future for pair in pairs if pair.future.start_s > 5]
-    assert len(after) == 6
-    assert after[-1].end_s <= 5.7
-
-
-def test_long_unlabeled_footage_gives_windows_only():
-    index = make_index(
-        [Segment("a", 1.0, 3.0, "x"), Segment("b", 0.0, 10.0, None)],
-        {"a": 3.0, "b": 10.0},
-    )
-    pairs = unlabeled_pairs(index, 1.0, 1.0)
-    assert spans(pairs) == [(s - 2, s - 1, s, s + 2) for s in (2.0, 4.0, 6.0, 8.0)]
-
-
-def test_validation_footage_is_never_used(kitchen):
-    pairs = unlabeled_pairs(withhold_labels(kitchen, 0.1), 1.0, 2.0, stride_s=0.1)
-    assert {clip.video for p in pairs for clip in (p.observed, p.future)} == {"a"}
-
-
-def test_by_fraction_only_segments_are_used():
-    frames = {"a": 15, "b": 20, "c": 30, "d": 40}
-    index = make_index(
-        [Segment(name, 0.0, n / 25, "x") for name, n in frames.items()],
-        {name: n / 25 for name, n in frames.items()},
-        times_s={name: np.arange(n) / 25 for name, n in frames.items()},
-    )
-    whole = labeled_pairs(index, "train", observed_fraction=0.2)
-    half = withhold_labels(index, 0.5)
-    labeled = labeled_pairs(half, "train", observed_fraction=0.2)
-    unlabeled = unlabeled_pairs(half, observed_fraction=0.2)
-    assert len(labeled) == len(unlabeled) == 2
-    assert sorted(spans(labeled + unlabeled)) == sorted(spans(whole))
-
-
-def test_a_draw_is_repeatable_nested_and_bounded(kitchen):
-    def draw(count, seed=0):
-        return unlabeled_pairs(
-            kitchen, 1.0, 2.0, 1.0, stride_s=0.25, count=count, seed=seed
-        )
-
-    candidates = draw(None)
-    assert draw(9) == draw(9)
-    assert draw(9) != draw(9, seed=1)
-    assert len(set(draw(9))) == 9
-    assert set(draw(5)) < set(draw(9)) < set(candidates)
-    assert draw(0) == []
-    assert draw(len(candidates)) == candidates
-    with pytest.raises(ValueError, match=f"count=999 .* there are {len(candidates)}"):
-        draw(999)
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "message"),
-    [
-        ({"lead_time_s": -1.0}, "lead_time_s must be at least 0 seconds. Got -1.0"),
-        ({"lead_time_s": None}, "lead_time_s must .* Got None; give it, or observed"),
-        ({"lead_time_s": math.nan}, "lead_time_s must"),
-        ({"observed_s": 0.0}, "observed_s must be above 0"),
-        ({"observed_s": None}, "observed_s must be above 0"),
-        ({"observed_s": math.inf}, "observed_s must be above 0"),
-        ({"future_s": 0.0}, "future_s must be above 0"),
-        ({"observed_fraction": 0.0}, "observed_fraction must be above 0"),
-        ({"observed_fraction": 1.5}, "observed_fraction must be above 0"),
-        ({"stride_s": 0.0}, "stride_s must be above 0"),
-        ({"count": -1}, "count must be at least 0"),
-    ],
-)
-def test_wrong_arguments(kitchen, kwargs, message):
-    kwargs = {"lead_time_s": 1.0, "observed_s": 1.0, **kwargs}
-    with pytest.raises(ValueError, match=message):
-        unlabeled_pairs(kitchen, **kwargs)
-
-
 def test_wrong_part(kitchen):
     with pytest.raises(ValueError, match=r"train, val, test. Got 'training'"):
         labeled_pairs(kitchen, "training", 1.0, 1.0)
-
-
-def test_gaps_need_a_length(kitchen):
-    index = make_index([Segment("a", 4.0, 6.0, None)], {"a": 9.0})
-    with pytest.raises(ValueError, match=r"Give future_s in seconds"):
-        unlabeled_pairs(index, 1.0, 1.0)
-    assert unlabeled_pairs(index, 1.0, 1.0, future_s=1.0)
 
 
 def many_classes():
@@ -365,24 +200,9 @@ def test_summary_counts_footage_once():
     assert summarise([]).footage_hours == 0
 
 
-@pytest.fixture(scope="module")
-def ceiling():
-    with (CEILING / "videos.csv").open(newline="") as file:
-        videos = {row["video"]: row for row in csv.DictReader(file)}
-    with (CEILING / "annotations.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    return make_index(
-        [
-            Segment(r["video"], float(r["start"]), float(r["end"]), r["label"])
-            for r in rows
-        ],
-        {name: float(row["duration"]) for name, row in videos.items()},
-        val=[name for name, row in videos.items() if row["split"] == "val"],
-    )
-
-
 @needs_ceiling
-def test_real_annotations(ceiling):
+def test_real_annotations():
+    ceiling = indexes.ceiling()
     train = labeled_pairs(ceiling, "train", 1.0, 2.0)
     assert (len(train), len(labeled_pairs(ceiling, "val", 1.0, 2.0))) == (197, 91)
     # First row: 4.181, 7.389, walk; class 8 of the nine in alphabetical order.
@@ -394,27 +214,38 @@ def test_real_annotations(ceiling):
     assert summarise(train).num_padded == 7
 
 
-@needs_ceiling
-@pytest.mark.parametrize("fraction", [0.1, 0.5, 0.9])
-def test_real_annotations_half_labeled(ceiling, fraction):
-    index = withhold_labels(ceiling, fraction, seed=1)
-    labeled = labeled_pairs(index, "train", 1.0, 2.0)
-    withheld = unlabeled_pairs(index, 1.0, 2.0, gaps=False)
-    assert len(labeled) == math.floor(fraction * 197 + 0.5)
-    whole = labeled_pairs(ceiling, "train", 1.0, 2.0)
-    assert sorted(spans(labeled + withheld)) == sorted(spans(whole))
-    median_s = statistics.median(p.future.end_s - p.future.start_s for p in whole)
-    windows = unlabeled_pairs(index, 1.0, 2.0)[len(withheld) :]
-    assert windows
-    covered = collections.defaultdict(list)
-    for segment in index.segments:
-        if segment.label is not None:
-            covered[segment.video].append(segment)
-    for pair in windows:
-        name, start_s, end_s = pair.future.video, pair.future.start_s, pair.future.end_s
-        assert ceiling.videos[name].part == "train"
-        assert end_s - start_s == pytest.approx(median_s, abs=1e-5)
-        assert pair.observed.start_s >= -1e-9
-        assert pair.observed.end_s == pytest.approx(start_s - 1.0)
-        assert end_s <= ceiling.durations_s[name]
-        assert not any(s.start_s < end_s and start_s < s.end_s for s in covered[name])
+def test_previous_labels_by_hand():
+    # Wash at 4, cut at 10, wash at 13: at 12 s, 1 s ahead, the cut has begun.
+    pairs = labeled_pairs(indexes.kitchen(), "train", 1.0, 2.0)
+    assert previous_labels(pairs) == [None, 1, 0]
+    assert previous_labels(pairs[::-1]) == [0, 1, None]
+    far = labeled_pairs(indexes.kitchen(), "train", 3.5, 2.0)
+    assert previous_labels(far) == [None, 1, 1]
+    assert previous_labels([]) == []
+
+
+def test_previous_labels_match_loops():
+    random = np.random.default_rng(0)
+    starts_s = np.round(random.uniform(0, 60, 80), 1)
+    segments = [
+        Segment("ab"[i % 2], s, s + 3.0, "xyz"[i % 3]) for i, s in enumerate(starts_s)
+    ]
+    index = make_index(segments, {"a": 90.0, "b": 90.0})
+    pairs = labeled_pairs(index, "train", 0.5, 1.0)
+    for place, (pair, found) in enumerate(
+        zip(pairs, previous_labels(pairs), strict=True)
+    ):
+        before = [
+            (other.future.start_s, number, other.label)
+            for number, other in enumerate(pairs)
+            if other.future.video == pair.future.video
+            and number != place
+            and other.future.start_s <= pair.future.start_s - 0.5 + 1e-9
+        ]
+        assert found == (max(before)[2] if before else None)
+
+
+def test_actions_that_start_at_once_do_not_tell_of_each_other():
+    segments = [Segment("a", 4.0, 6.0, "x"), Segment("a", 4.0, 7.0, "y")]
+    index = make_index(segments, {"a": 9.0})
+    assert previous_labels(labeled_pairs(index, "train", 0.0, 1.0)) == [None, None]

@@ -5,23 +5,12 @@ A dataclass field is a flag: `define_flags` makes the flags from the fields, and
 """
 
 import dataclasses
-import types
-import typing
 
 from absl import flags
 
-
-def _flag(default, text, choices=None, lower=None, upper=None):
-    metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def _start_flag(published, scratch, text, lower, upper):
-    """A flag whose default depends on whether --weights are given."""
-    text += f" By default {published:g} with --weights, {scratch:g} from scratch."
-    metadata = {"help": text, "choices": None, "lower": lower, "upper": upper}
-    metadata |= {"published": published, "scratch": scratch}
-    return dataclasses.field(default=None, metadata=metadata)
+from train import data_defaults, flag_fields
+from train.flag_fields import flag as _flag
+from train.flag_fields import start_flag as _start_flag
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +49,10 @@ class Data:
 
     dataset: str = _flag(
         "csv",
-        "csv: your videos and a CSV. jhmdb: J-HMDB in its official layout. demo: "
-        "videos that are generated into the run directory.",
-        choices=("csv", "jhmdb", "demo"),
+        "csv: your videos and a CSV. jhmdb, epic_kitchens, thumos14: J-HMDB, "
+        "EPIC-KITCHENS-55, THUMOS14 in their official layouts. demo: videos that are "
+        "generated into the run directory.",
+        choices=("csv", "jhmdb", "epic_kitchens", "thumos14", "demo"),
     )
     annotations: str | None = _flag(
         None, "CSV with the columns video,start,end,label,split (--dataset=csv)."
@@ -72,9 +62,30 @@ class Data:
     )
     data_root: str | None = _flag(
         None,
-        "Folder with Rename_Images or ReCompress_Videos, and splits (--dataset=jhmdb).",
+        "Folder of the release. jhmdb: with Rename_Images or ReCompress_Videos, and "
+        "splits. epic_kitchens: with the annotations' CSV files, there or in its "
+        "annotations, and rgb or videos. thumos14: with annotations_val, "
+        "annotations_test, video_info.json and the videos.",
     )
     split: int = _flag(1, "J-HMDB's split.", lower=1, upper=3)
+    epic_split: str = _flag(
+        "p01_p25",
+        "EPIC-KITCHENS' split. p01_p25: the paper's, participants P01-P25 train "
+        "(23,191 segments), P26-P31 validate (5,281). rulstm: by lists of videos "
+        "(23,493 and 4,979). They never compare.",
+        choices=("p01_p25", "rulstm"),
+    )
+    epic_target: str = _flag(
+        "verb",
+        "What a label of EPIC-KITCHENS is: one of 125 verbs or of 352 nouns.",
+        choices=("verb", "noun"),
+    )
+    media_frame_rate: float = _flag(
+        60.0,
+        "Frames per second of EPIC-KITCHENS' folders and tars of frames; 60 as "
+        "released. Videos know their own.",
+        lower=0.1,
+    )
     demo_videos: int = _flag(160, "Generated videos.", lower=3)
     demo_labeled_fraction: float = _flag(
         0.2,
@@ -106,14 +117,28 @@ class Data:
         "Seconds from the end of the observed clip to the start of the action.",
         lower=0.0,
     )
-    observed_s: float = _flag(
-        2.0, "Length of the observed clip in seconds.", lower=0.01
+    frame_rate: float | None = _flag(
+        None,
+        "Frames per second at which --num_frames are taken of the observed clip, "
+        "instead of --observed_s. By default 30 with --dataset=epic_kitchens.",
+        lower=0.1,
+    )
+    observed_s: float | None = _flag(
+        None,
+        "Length of the observed clip in seconds. By default --num_frames / "
+        "--frame_rate where there is one, 1 with --dataset=thumos14, else 2.",
+        lower=0.01,
     )
     future_s: float | None = _flag(
         None,
-        "Length of the future clip in seconds from the action's start; by default the "
-        "whole action.",
-        lower=0.01,
+        "Length of the future clip in seconds from the action's start; 0 is the whole "
+        "action. By default --observed_s with --dataset=epic_kitchens, else 0.",
+        lower=0.0,
+    )
+    include_action_segments: bool = _flag(
+        False,
+        "Train students also on the future clips of the labeled pairs, as if they had "
+        "been observed (the paper's data augmentation).",
     )
     observed_fraction: float | None = _flag(
         None,
@@ -124,8 +149,21 @@ class Data:
     )
     unlabeled_pairs: int | None = _flag(
         None,
-        "Number of unlabeled pairs, drawn under --label_seed; by default all.",
+        "Number of unlabeled pairs, drawn under --label_seed; by default all of a "
+        "regular grid. Windows of footage overlap when it is more than fit.",
         lower=0,
+    )
+    unlabeled_rule: str = _flag(
+        "future_in_gap",
+        "Which footage unlabeled pairs are cut from. gaps: both clips within one gap "
+        "between labeled segments. future_in_gap: the future clip alone. anywhere: any "
+        "position in a training video.",
+        choices=("gaps", "future_in_gap", "anywhere"),
+    )
+    unlabeled_list: str | None = _flag(
+        None,
+        "CSV of the unlabeled pairs to use, such as the pairs_unlabeled.csv of another "
+        "run; --unlabeled_rule and --unlabeled_pairs mean nothing then.",
     )
     unlabeled_gaps: bool = _flag(
         True,
@@ -152,9 +190,10 @@ class Data:
         "the last frame, or stop with an error.",
         choices=("resample", "loop", "pad_last", "error"),
     )
-    cache: str = _flag(
-        "memory",
-        "Where decoded clips are kept. off decodes them anew each time.",
+    cache: str | None = _flag(
+        None,
+        "Where decoded clips are kept. off decodes them anew each time. By default "
+        "off with --dataset=epic_kitchens and thumos14, else memory.",
         choices=("memory", "disk", "off"),
     )
     cache_dir: str | None = _flag(
@@ -326,7 +365,8 @@ def define_flags(values=flags.FLAGS):
     """Defines a flag for every field."""
     for group in _GROUPS.values():
         for field in dataclasses.fields(group):
-            _define(field, values)
+            flag_fields.define(field, values)
+    data_defaults.check(values)
 
 
 def from_flags(values=flags.FLAGS):
@@ -339,12 +379,13 @@ def from_flags(values=flags.FLAGS):
             return field.metadata.get(start)
         return tuple(value) if isinstance(value, list) else value
 
-    return Config(
+    config = Config(
         **{
             name: group(**{f.name: value_of(f) for f in dataclasses.fields(group)})
             for name, group in _GROUPS.items()
         }
     )
+    return dataclasses.replace(config, data=data_defaults.complete(config.data))
 
 
 def to_flagfile(config):
@@ -366,34 +407,3 @@ def as_flags(config):
         for group in dataclasses.asdict(config).values()
         for name, value in group.items()
     }
-
-
-def _define(field, values):
-    name, default, meta = field.name, field.default, field.metadata
-    kind, given = _kind(field.type), {"flag_values": values}
-    bounds = {"lower_bound": meta["lower"], "upper_bound": meta["upper"]}
-    if kind is bool:
-        flags.DEFINE_bool(name, default, meta["help"], **given)
-    elif kind is int:
-        flags.DEFINE_integer(name, default, meta["help"], **bounds, **given)
-    elif kind is float:
-        flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
-    elif kind is tuple:
-        flags.DEFINE_list(name, list(default), meta["help"], **given)
-        flags.register_validator(
-            name,
-            lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
-            f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
-            **given,
-        )
-    elif meta["choices"]:
-        flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
-    else:
-        flags.DEFINE_string(name, default, meta["help"], **given)
-
-
-def _kind(hint):
-    """Returns the type behind a hint such as `float | None` or `tuple[str, ...]`."""
-    if isinstance(hint, types.UnionType):
-        hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
-    return typing.get_origin(hint) or hint

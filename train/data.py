@@ -2,10 +2,20 @@
 
 import dataclasses
 
-from kd_keras.data import csv_videos, jhmdb, pairs, scenes
+from kd_keras.data import (
+    csv_videos,
+    epic_kitchens,
+    jhmdb,
+    pair_lists,
+    pairs,
+    scenes,
+    thumos14,
+    unlabeled,
+)
 from kd_keras.data.clips import ClipFormat, ClipLoader
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
+from train.run_directory import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +25,8 @@ class RunData:
     Attributes:
         index: Classes, videos and segments; withheld labels are gone.
         labeled: Training pairs with a label.
+        at_action: With --include_action_segments the same again, with the future clip
+            as the observed one; for students alone.
         unlabeled: Training pairs without.
         evaluated: Labeled pairs of the evaluated part.
         eval_part: `val` or `test`.
@@ -25,6 +37,7 @@ class RunData:
 
     index: Index
     labeled: list[Pair]
+    at_action: list[Pair]
     unlabeled: list[Pair]
     evaluated: list[Pair]
     eval_part: str
@@ -48,43 +61,86 @@ def load(config, directory):
     timing = _timing(options)
     labeled = pairs.labeled_pairs(index, TRAIN, **timing)
     evaluated = pairs.labeled_pairs(index, eval_part, **timing)
-    unlabeled = pairs.unlabeled_pairs(
-        index,
-        **timing,
-        gaps=options.unlabeled_gaps,
-        count=options.unlabeled_pairs,
-        seed=options.label_seed,
-    )
-    groups = {"labeled": labeled, "unlabeled": unlabeled, "evaluated": evaluated}
+    rule = options.unlabeled_rule if options.unlabeled_gaps else None
+    if options.unlabeled_list is not None:
+        unlabeled_pairs = pair_lists.read_unlabeled(options.unlabeled_list, index)
+    else:
+        unlabeled_pairs = unlabeled.unlabeled_pairs(
+            index,
+            **timing,
+            rule=rule,
+            count=options.unlabeled_pairs,
+            seed=options.label_seed,
+        )
+    at_action = []
+    if options.include_action_segments:
+        at_action = [dataclasses.replace(p, observed=p.future) for p in labeled]
+    groups = {
+        "labeled": labeled,
+        "at_action": at_action,
+        "unlabeled": unlabeled_pairs,
+        "evaluated": evaluated,
+    }
     summaries = {name: pairs.summarise(group) for name, group in groups.items()}
     for name, summary in summaries.items():
         print(f"{name}: {summary}", flush=True)
+    if rule is not None and options.observed_fraction is None:
+        footage = unlabeled.describe_footage(
+            index, unlabeled_pairs, **timing, rule=rule
+        )
+        summaries["footage"] = footage
+        print(footage, flush=True)
+    loader = _loader(config, directory, index, groups.values())
+    _write_lists(directory, options, index, groups, rule)
     return RunData(
         index=index,
         labeled=labeled,
-        unlabeled=unlabeled,
+        at_action=at_action,
+        unlabeled=unlabeled_pairs,
         evaluated=evaluated,
         eval_part=eval_part,
-        loader=_loader(config, directory, index, groups.values()),
+        loader=loader,
         augmentation=_augmentation(config.augmentation),
-        summary={name: dataclasses.asdict(s) for name, s in summaries.items()},
+        summary={name: dataclasses.asdict(s) for name, s in summaries.items()}
+        | {"dropped": index.dropped},
     )
+
+
+def _write_lists(directory, options, index, groups, rule):
+    """Leaves the pairs of the run in its folder, for others to check and to use."""
+    for name in ("labeled", "evaluated"):
+        text = pair_lists.format_labeled(
+            groups[name], index, options.num_frames, options.short_clip
+        )
+        write_text(directory / f"pairs_{name}.csv", text)
+    text = pair_lists.format_unlabeled(groups["unlabeled"], rule, options.label_seed)
+    write_text(directory / "pairs_unlabeled.csv", text)
 
 
 def _read_index(config, directory):
     options = config.data
-    if options.dataset == "jhmdb":
+    bad = {"max_bad_videos": options.max_bad_videos}
+    if options.dataset in ("jhmdb", "epic_kitchens", "thumos14"):
         _require(options, "data_root")
-        return jhmdb.read_jhmdb(
-            options.data_root, options.split, max_bad_videos=options.max_bad_videos
+    if options.dataset == "jhmdb":
+        return jhmdb.read_jhmdb(options.data_root, options.split, **bad)
+    if options.dataset == "epic_kitchens":
+        return epic_kitchens.read_epic_kitchens(
+            options.data_root,
+            options.epic_split,
+            options.epic_target,
+            options.media_frame_rate,
+            **bad,
         )
+    if options.dataset == "thumos14":
+        return thumos14.read_thumos14(options.data_root, **bad)
     if options.dataset == "demo":
         annotations = _write_demo(config, directory)
         video_root = annotations.parent
     else:
         _require(options, "annotations", "video_root")
         annotations, video_root = options.annotations, options.video_root
-    return csv_videos.read_csv(annotations, video_root, options.max_bad_videos)
+    return csv_videos.read_csv(annotations, video_root, **bad)
 
 
 def _write_demo(config, directory):
@@ -120,7 +176,7 @@ def _timing(options):
     return {
         "lead_time_s": options.lead_time_s,
         "observed_s": options.observed_s,
-        "future_s": options.future_s,
+        "future_s": options.future_s if options.future_s > 0 else None,
     }
 
 
@@ -142,7 +198,8 @@ def _loader(config, directory, index, groups):
         max_bad_fraction=options.max_bad_videos,
         infos=index.infos,
     )
-    if options.cache != "off":
+    # Videos that were not opened yet are not opened for an estimate.
+    if options.cache != "off" and index.infos.keys() == index.videos.keys():
         clips = {
             clip for pairs in groups for p in pairs for clip in (p.observed, p.future)
         }

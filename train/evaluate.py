@@ -4,7 +4,8 @@ import numpy as np
 import tensorflow as tf
 
 from kd_keras.data import pipeline
-from kd_keras.metrics import confusion_matrix, summarise
+from kd_keras.data.pairs import previous_labels
+from kd_keras.metrics import bigram, confusion_matrix, summarise
 
 
 class Evaluator:
@@ -74,6 +75,9 @@ def evaluate(experiment, teacher, students):
             "observed": summarise(labels, observed),
         },
     }
+    after_last = bigram_top1(data.labeled, readable_pairs(data))
+    if after_last is not None:
+        results["bigram"] = {"top1": after_last}
     confusion = {"teacher": confusion_matrix(labels, future).tolist()}
     scores = {}
     for method, student in students.items():
@@ -87,6 +91,7 @@ def evaluate(experiment, teacher, students):
         results |= {"student": scores[best], "best_student": best, "students": scores}
     return results | {
         "num_train_labeled": len(data.labeled),
+        "num_train_at_action": len(data.at_action),
         "num_train_unlabeled": len(data.unlabeled),
         "num_evaluated": len(labels),
         "num_classes": num_classes,
@@ -101,6 +106,24 @@ def evaluate(experiment, teacher, students):
 def majority(training_labels, labels):
     """Returns the top-1 of always saying the most frequent training class."""
     return float(np.mean(labels == np.bincount(training_labels).argmax()))
+
+
+def bigram_top1(training_pairs, pairs):
+    """Returns the top-1 of guessing by the true label of the last action.
+
+    It is None where no evaluated action has another one before it.
+    """
+    previous = previous_labels(pairs)
+    if all(label is None for label in previous):
+        return None
+    training_labels = [pair.label for pair in training_pairs]
+    answers = bigram(previous_labels(training_pairs), training_labels, previous)
+    return float(np.mean([a == p.label for a, p in zip(answers, pairs, strict=True)]))
+
+
+def readable_pairs(data):
+    """Returns the evaluated pairs whose videos turned out to be readable."""
+    return [p for p in data.evaluated if p.future.video not in data.loader.bad_videos]
 
 
 def bad_videos(data):

@@ -61,6 +61,11 @@ def table_rows(results):
     teacher = results["teacher"]
     return [
         ("majority", results["majority"]["top1"]),
+        *(
+            [("bigram on the true last action", results["bigram"]["top1"])]
+            if "bigram" in results
+            else []
+        ),
         ("teacher, future clip", teacher["future"]["top1"]),
         ("teacher, observed clip", teacher["observed"]["top1"]),
         *(

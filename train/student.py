@@ -31,6 +31,7 @@ def get_student(experiment, method, teacher):
         train_recogniser(
             experiment,
             student,
+            [*experiment.data.labeled, *experiment.data.at_action],
             pipeline.OBSERVED,
             f"student_{method}",
             training.student_steps,
@@ -70,6 +71,7 @@ def feature_loss(method, options):
 def _distil(experiment, method, student, teacher):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
+    pairs = [*data.labeled, *data.at_action, *data.unlabeled]
     distiller = Distiller(
         student,
         teacher,
@@ -85,7 +87,7 @@ def _distil(experiment, method, student, teacher):
     )
     loop.train(
         distiller,
-        lambda step: experiment.batches([*data.labeled, *data.unlabeled], step),
+        lambda step: experiment.batches(pairs, step),
         training.student_steps,
         run=experiment.directory,
         phase=f"student_{method}",

@@ -25,14 +25,14 @@ def get_teacher(experiment):
     return _train(experiment, path)
 
 
-def train_recogniser(experiment, model, field, phase, steps, learning_rate):
-    """Trains a network from the labeled pairs alone, on one of their two clips."""
-    config, data = experiment.config, experiment.data
-    num_classes = len(data.index.classes)
+def train_recogniser(experiment, model, pairs, field, phase, steps, learning_rate):
+    """Trains a network from labeled pairs alone, on one of their two clips."""
+    config = experiment.config
+    num_classes = len(experiment.data.index.classes)
     networks.compile_recogniser(model, config, steps, learning_rate)
 
     def batches_from(step):
-        batches = experiment.batches(data.labeled, step, fields=(field,))
+        batches = experiment.batches(pairs, step, fields=(field,))
         return batches.map(
             lambda batch: (batch[field], tf.one_hot(batch[pipeline.LABEL], num_classes))
         )
@@ -54,6 +54,7 @@ def _train(experiment, path):
     train_recogniser(
         experiment,
         model,
+        experiment.data.labeled,
         pipeline.FUTURE,
         "teacher",
         config.training.teacher_steps,

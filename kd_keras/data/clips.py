@@ -212,6 +212,12 @@ class ClipLoader:
 
     def _decode(self, clip):
         info = self.info(clip.video)
+        if clip.start_s >= info.duration_s:
+            raise video_lib.BadVideo(
+                clip.video,
+                f"it lasts {info.duration_s:.3f} s, and the annotations ask for a clip "
+                f"at {clip.start_s:.3f} s",
+            )
         try:
             indices = video_lib.frame_indices(
                 info.times_s,

@@ -1,20 +1,17 @@
 """Reads a user's own videos: one CSV row per segment, `video,start,end,label,split`."""
 
-import csv
 import dataclasses
-import io
 import logging
 import os
 import pathlib
 import unicodedata
-from collections.abc import Iterator
 
 from kd_keras.data.probing import probe_videos
 from kd_keras.data.segments import PARTS, TRAIN, Index, Segment, Video
+from kd_keras.data.tables import read_table, stop_at
 
 _COLUMNS = ("video", "start", "end", "label", "split")
 _ALIASES = {"label_name": "label"}
-_NUM_SHOWN = 5
 
 
 def read_csv(
@@ -47,8 +44,8 @@ def read_csv(
     """
     annotations, video_root = pathlib.Path(annotations), pathlib.Path(video_root)
     rows = _read_rows(annotations, video_root)
-    _stop_at(annotations, _leaks(rows))
-    _stop_at(annotations, _classes_without_training(rows))
+    stop_at(annotations, _leaks(rows))
+    stop_at(annotations, _classes_without_training(rows))
     parts = {row.video: (row.path, row.part) for row in rows}
     videos = {
         name: Video(name, pathlib.Path(path), part)
@@ -57,9 +54,9 @@ def read_csv(
     # The first row of a video: the last to write its key.
     places = {row.video: f"{annotations}, line {row.line}" for row in rows[::-1]}
     infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress, places)
-    _stop_at(annotations, _classes_lost(rows, bad_videos))
+    stop_at(annotations, _classes_lost(rows, bad_videos))
     rows = [row for row in rows if row.video in infos]
-    _stop_at(annotations, _beyond_the_video(rows, infos))
+    stop_at(annotations, _beyond_the_video(rows, infos))
     durations_s = {name: float(info.duration_s) for name, info in infos.items()}
     return Index(
         classes=tuple(sorted({row.label for row in rows if row.label is not None})),
@@ -71,6 +68,7 @@ def read_csv(
                 row.start_s,
                 min(row.end_s, durations_s[row.video]),
                 row.label,
+                uid=str(row.line),
             )
             for row in rows
         ),
@@ -91,99 +89,20 @@ class _Row:
 
 
 def _read_rows(annotations, video_root):
-    records = _read_records(annotations)
-    header = next(records, None)
-    if header is None:
-        raise ValueError(
-            f"{annotations} is empty; it needs a header {','.join(_COLUMNS)} and one "
-            "row per segment."
-        )
     if not video_root.is_dir():
         raise ValueError(f"video_root {video_root} is not a folder.")
-    columns = _find_columns(annotations, *header)
-    root = os.path.abspath(video_root)
-    rows, problems, names = [], [], {}
-    for line, record in records:
-        try:
-            row = _parse(line, record, columns, len(header[1]), root)
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-            continue
+    root, names = os.path.abspath(video_root), {}
+
+    def parse(line, values):
+        row = _parse(line, *(values[name] for name in _COLUMNS), root)
         # "a.mp4" and "./a.mp4" are one video; it keeps the spelling that came first.
-        rows.append(
-            dataclasses.replace(row, video=names.setdefault(row.path, row.video))
-        )
-    if not rows and not problems:
-        problems.append("there is a header but no row; write one row per segment")
-    _stop_at(annotations, problems)
+        return dataclasses.replace(row, video=names.setdefault(row.path, row.video))
+
+    rows = read_table(annotations, _COLUMNS, parse, _ALIASES)
     return _drop_repeats(annotations, rows)
 
 
-def _read_records(annotations) -> Iterator[tuple[int, list[str]]]:
-    """Yields (line on which it starts, values) of every record that is not blank."""
-    text = io.StringIO(_read_text(annotations), newline="")
-    reader = csv.reader(text, skipinitialspace=True, strict=True)
-    line = 1
-    try:
-        for record in reader:
-            values = [value.strip() for value in record]
-            if any(values):
-                yield line, values
-            line = reader.line_num + 1
-    except csv.Error as error:
-        raise ValueError(
-            f"{annotations}, line {line}: not a CSV record ({error}); put a value that "
-            'holds a comma or a quote in "quotes", and write a quote inside as "".'
-        ) from error
-
-
-def _read_text(annotations):
-    if not annotations.is_file():
-        raise ValueError(f"annotations {annotations} is not a file.")
-    raw = annotations.read_bytes()
-    try:
-        text = raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{annotations}, line {line}: not UTF-8 text ({error.reason}); save the "
-            'file as "CSV UTF-8".'
-        ) from error
-    if "\0" in text:
-        line = text.count("\n", 0, text.index("\0")) + 1
-        raise ValueError(
-            f"{annotations}, line {line}: holds a zero byte, as UTF-16 and spreadsheet "
-            'files do; save the file as "CSV UTF-8".'
-        )
-    return text
-
-
-def _find_columns(annotations, line, header):
-    """Returns the position of each column, by its name."""
-    names = [_ALIASES.get(name, name) for name in header]
-    missing = [column for column in _COLUMNS if column not in names]
-    twice = [column for column in _COLUMNS if names.count(column) > 1]
-    if not missing and not twice:
-        return {column: names.index(column) for column in _COLUMNS}
-    if missing:
-        problem = f"the header lacks {', '.join(missing)}"
-    else:
-        problem = f"the header has {', '.join(twice)} more than once"
-        if "label" in twice:
-            problem += " (label_name is another name of label)"
-    problem += f". It has {header}, and must name {','.join(_COLUMNS)} once each"
-    if len(header) == 1 and (used := {";", "\t", "|"} & set(header[0])):
-        problem += f"; it is separated by {used.pop()!r}: save it with commas"
-    raise ValueError(f"{annotations}, line {line}: {problem}.")
-
-
-def _parse(line, record, columns, num_columns, root):
-    if len(record) != num_columns:
-        raise ValueError(
-            f"{len(record)} values where the header has {num_columns}; put a value "
-            'that holds a comma in "quotes"'
-        )
-    video, start, end, label, part = (record[columns[name]] for name in _COLUMNS)
+def _parse(line, video, start, end, label, part, root):
     if part not in PARTS:
         raise ValueError(f"unknown split {part!r}; write one of {', '.join(PARTS)}")
     start_s, end_s = _seconds("start", start), _seconds("end", end)
@@ -302,17 +221,3 @@ def _beyond_the_video(rows, infos):
             f"line {row.line}: {beyond} lies beyond the end of video {row.video!r}, "
             f"which lasts {info.duration_s:.3f} s; times are seconds from its start"
         )
-
-
-def _stop_at(annotations, problems):
-    problems = list(problems)
-    if not problems:
-        return
-    if len(problems) == 1:
-        raise ValueError(f"{annotations}: {problems[0]}.")
-    more = len(problems) - _NUM_SHOWN
-    raise ValueError(
-        f"{annotations} has {len(problems)} problems:\n  "
-        + "\n  ".join(problems[:_NUM_SHOWN])
-        + (f"\n  ... and {more} more" if more > 0 else "")
-    )

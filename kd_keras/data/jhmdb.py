@@ -73,7 +73,8 @@ def read_jhmdb(
         videos=readable,
         durations_s=durations_s,
         segments=tuple(
-            Segment(name, 0.0, durations_s[name], labels[name]) for name in readable
+            Segment(name, 0.0, durations_s[name], labels[name], uid=name)
+            for name in readable
         ),
         bad_videos=bad_videos,
         infos=infos,

@@ -5,12 +5,12 @@ observed clip may reach before the video: the part before 0 is padded with the f
 frame when the clip is read, and no pair is dropped for it.
 """
 
+import bisect
 import collections
 import dataclasses
 import fractions
 import math
 import random
-import statistics
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -18,10 +18,80 @@ import numpy as np
 from kd_keras.data.segments import PARTS, TRAIN, Clip, Index, Pair, Segment
 
 # Times of one video that differ by less are the same: rounding, never a frame.
-_SAME_S = 1e-6
+SAME_S = 1e-6
 # A frame that begins so little before a segment belongs to it: annotations and some
 # containers round to milliseconds.
 _SAME_FRAME_S = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """Where the two clips of a pair lie, by lead time or by fraction.
+
+    By lead time: the observed clip is
+    [start - lead_time_s - observed_s, start - lead_time_s) and the future clip the
+    segment, or its first `future_s` seconds, which may reach past the segment but not
+    past the video.
+
+    By fraction (J-HMDB): the observed clip is the first max(1, round(f N)) of the
+    segment's N frames, halves rounded up, and the future clip the whole segment.
+
+    Attributes:
+        lead_time_s: Seconds, >= 0. Unused with `observed_fraction`, as are the next.
+        observed_s: Seconds, > 0.
+        future_s: Seconds, > 0, or None for the whole segment.
+        observed_fraction: In (0, 1], or None for pairs by lead time.
+    """
+
+    lead_time_s: float | None = None
+    observed_s: float | None = None
+    future_s: float | None = None
+    observed_fraction: float | None = None
+
+    def __post_init__(self):
+        if self.observed_fraction is not None:
+            if not 0 < self.observed_fraction <= 1:
+                raise ValueError(
+                    "observed_fraction must be above 0 and at most 1. Got "
+                    f"{self.observed_fraction}."
+                )
+            return
+        if self.lead_time_s is None or not 0 <= self.lead_time_s < math.inf:
+            raise ValueError(
+                f"lead_time_s must be at least 0 seconds. Got {self.lead_time_s}; give "
+                "it, or observed_fraction."
+            )
+        if self.observed_s is None or not 0 < self.observed_s < math.inf:
+            raise ValueError(
+                f"observed_s must be above 0 seconds. Got {self.observed_s}."
+            )
+        if self.future_s is not None and not 0 < self.future_s < math.inf:
+            raise ValueError(
+                f"future_s must be above 0 seconds, or None. Got {self.future_s}."
+            )
+
+    def pair_at(self, index: Index, segment: Segment, label: int | None) -> Pair:
+        """Returns the pair whose future clip lies at a segment."""
+        whole = Clip(segment.video, segment.start_s, segment.end_s)
+        if self.observed_fraction is not None:
+            end_s = _fraction_end_s(index, segment, self.observed_fraction)
+            observed = dataclasses.replace(whole, end_s=end_s)
+            return Pair(observed, whole, label, segment.uid)
+        return Pair(
+            self.observed_before(segment.video, segment.start_s),
+            whole if self.future_s is None else self._future(index, segment),
+            label,
+            segment.uid,
+        )
+
+    def observed_before(self, video: str, start_s: float) -> Clip:
+        """Returns the observed clip of a future clip that starts at a time."""
+        end_s = start_s - self.lead_time_s
+        return Clip(video, end_s - self.observed_s, end_s)
+
+    def _future(self, index, segment):
+        end_s = min(segment.start_s + self.future_s, index.durations_s[segment.video])
+        return Clip(segment.video, segment.start_s, end_s)
 
 
 def withhold_labels(index: Index, labeled_fraction: float, seed: int = 0) -> Index:
@@ -75,95 +145,22 @@ def labeled_pairs(
 ) -> list[Pair]:
     """Returns one pair for each labeled segment of a part, in the segments' order.
 
-    By lead time: the observed clip is
-    [start - lead_time_s - observed_s, start - lead_time_s) and the future clip the
-    segment, or its first `future_s` seconds, which may reach past the segment but not
-    past the video. A pair whose observed clip lies wholly before the video is kept:
-    the student then sees the first frame repeated (`summarise` counts these).
-
-    By fraction (J-HMDB): the observed clip is the first max(1, round(f N)) of the
-    segment's N frames, halves rounded up, and the future clip the whole segment.
+    A pair whose observed clip lies wholly before the video is kept: the student then
+    sees the first frame repeated (`summarise` counts these).
 
     Args:
         part: `train`, `val` or `test`.
-        lead_time_s: Seconds, >= 0. Unused with `observed_fraction`, as are the next.
-        observed_s: Seconds, > 0.
-        future_s: Seconds, > 0, or None for the whole segment.
-        observed_fraction: In (0, 1], or None for pairs by lead time.
+        lead_time_s: This and the next as in `Timing`.
     """
     if part not in PARTS:
         raise ValueError(f"part must be one of {', '.join(PARTS)}. Got {part!r}.")
-    timing = _Timing(lead_time_s, observed_s, future_s, observed_fraction)
+    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
     labels = {name: number for number, name in enumerate(index.classes)}
     return [
         timing.pair_at(index, segment, labels[segment.label])
         for segment in index.segments
         if segment.label is not None and index.videos[segment.video].part == part
     ]
-
-
-def unlabeled_pairs(
-    index: Index,
-    lead_time_s: float | None = None,
-    observed_s: float | None = None,
-    future_s: float | None = None,
-    observed_fraction: float | None = None,
-    *,
-    gaps: bool = True,
-    observed_in_gap: bool = False,
-    stride_s: float | None = None,
-    count: int | None = None,
-    seed: int = 0,
-) -> list[Pair]:
-    """Returns pairs without a label, from the footage of training videos alone.
-
-    First those at training segments that have no label (withheld, or known to have
-    none), cut as `labeled_pairs` cuts them. A segment known to have none that is longer
-    than every action is footage to search, not an action, and gives no such pair.
-
-    Then, by lead time only, windows of the gaps: the footage that no labeled training
-    segment covers. Future clips lie on a regular grid that begins at the start of each
-    gap, wholly inside it. Their observed clips never reach before the video; they may
-    show labeled footage, as the teacher is asked about the future clip alone.
-
-    Args:
-        lead_time_s: As in `labeled_pairs`.
-        observed_s: As in `labeled_pairs`.
-        future_s: As in `labeled_pairs`; in gaps None stands for the median duration of
-            the training actions, labeled or withheld.
-        observed_fraction: As in `labeled_pairs`; there are no windows of gaps then.
-        gaps: False for the segments without a label alone.
-        observed_in_gap: Keep the observed clip, too, and what lies between, inside the
-            gap (the paper's EPIC-KITCHENS pairs).
-        stride_s: Seconds between the starts of neighbouring future clips in a gap; None
-            for their duration, so that they do not overlap.
-        count: Draw so many of all candidates; None for all.
-        seed: Of the draw. A larger count with the same seed contains a smaller one.
-    """
-    timing = _Timing(lead_time_s, observed_s, future_s, observed_fraction)
-    if stride_s is not None and not 0 < stride_s < math.inf:
-        raise ValueError(f"stride_s must be above 0 seconds or None. Got {stride_s}.")
-    if count is not None and count < 0:
-        raise ValueError(f"count must be at least 0 or None. Got {count}.")
-    segments = [s for s in index.segments if index.videos[s.video].part == TRAIN]
-    actions_s = [_duration_s(s) for s in segments if s.label is not None or s.withheld]
-    longest_s = max(actions_s, default=math.inf)
-    pairs = [
-        timing.pair_at(index, segment, None)
-        for segment in segments
-        if segment.label is None and _duration_s(segment) <= longest_s + _SAME_S
-    ]
-    if gaps and observed_fraction is None:
-        if future_s is None and not actions_s:
-            raise ValueError(
-                "future_s=None takes the median duration of the training actions, and "
-                "there are none. Give future_s in seconds."
-            )
-        window_s = statistics.median(actions_s) if future_s is None else future_s
-        timing = dataclasses.replace(timing, future_s=window_s)
-        labeled = [segment for segment in segments if segment.label is not None]
-        pairs += _gap_pairs(index, labeled, timing, stride_s, observed_in_gap)
-    return pairs if count is None else _draw(pairs, count, seed)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,6 +195,28 @@ class PairSummary:
         return text
 
 
+def previous_labels(pairs: Sequence[Pair]) -> list[int | None]:
+    """Returns for each pair the label of the last action that its viewer may know.
+
+    That is the one, of the pairs given, that began last in the same video by the end
+    of the observed clip, and before the pair's own action; None where there is none.
+    """
+    places = collections.defaultdict(list)
+    for place, pair in enumerate(pairs):
+        places[pair.future.video].append(place)
+    previous = [None] * len(pairs)
+    for members in places.values():
+        members.sort(key=lambda place: (pairs[place].future.start_s, place))
+        starts_s = [pairs[place].future.start_s for place in members]
+        for place in members:
+            observed, future = pairs[place].observed, pairs[place].future
+            known = bisect.bisect_right(starts_s, observed.end_s + SAME_S)
+            known = min(known, bisect.bisect_left(starts_s, future.start_s))
+            if known:
+                previous[place] = pairs[members[known - 1]].label
+    return previous
+
+
 def summarise(pairs: Iterable[Pair]) -> PairSummary:
     """Counts the pairs, the padding, and the hours of footage that they show."""
     pairs = list(pairs)
@@ -207,17 +226,28 @@ def summarise(pairs: Iterable[Pair]) -> PairSummary:
             shown[clip.video].append((max(clip.start_s, 0.0), max(clip.end_s, 0.0)))
     num_labeled = sum(pair.label is not None for pair in pairs)
     footage_s = sum(
-        end_s - start_s for clips in shown.values() for start_s, end_s in _merge(clips)
+        end_s - start_s for clips in shown.values() for start_s, end_s in merge(clips)
     )
     return PairSummary(
         num_pairs=len(pairs),
         num_labeled=num_labeled,
         num_unlabeled=len(pairs) - num_labeled,
         num_videos=len(shown),
-        num_padded=sum(pair.observed.start_s < -_SAME_S for pair in pairs),
-        num_unseen=sum(pair.observed.end_s < _SAME_S for pair in pairs),
+        num_padded=sum(pair.observed.start_s < -SAME_S for pair in pairs),
+        num_unseen=sum(pair.observed.end_s < SAME_S for pair in pairs),
         footage_hours=footage_s / 3600,
     )
+
+
+def merge(intervals: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Returns the union of intervals as sorted intervals that do not touch."""
+    merged = []
+    for start_s, end_s in sorted(intervals):
+        if merged and start_s <= merged[-1][1]:
+            merged[-1] = merged[-1][0], max(end_s, merged[-1][1])
+        else:
+            merged.append((start_s, end_s))
+    return merged
 
 
 def _spread_by_class(segments: Sequence[Segment], labeled, draws):
@@ -235,57 +265,6 @@ def _spread_by_class(segments: Sequence[Segment], labeled, draws):
     return [position for _, _, position in sorted(ranked)]
 
 
-@dataclasses.dataclass(frozen=True)
-class _Timing:
-    """Where the two clips of a pair lie, by lead time or by fraction."""
-
-    lead_time_s: float | None
-    observed_s: float | None
-    future_s: float | None
-    observed_fraction: float | None
-
-    def __post_init__(self):
-        if self.observed_fraction is not None:
-            if not 0 < self.observed_fraction <= 1:
-                raise ValueError(
-                    "observed_fraction must be above 0 and at most 1. Got "
-                    f"{self.observed_fraction}."
-                )
-            return
-        if self.lead_time_s is None or not 0 <= self.lead_time_s < math.inf:
-            raise ValueError(
-                f"lead_time_s must be at least 0 seconds. Got {self.lead_time_s}; give "
-                "it, or observed_fraction."
-            )
-        if self.observed_s is None or not 0 < self.observed_s < math.inf:
-            raise ValueError(
-                f"observed_s must be above 0 seconds. Got {self.observed_s}."
-            )
-        if self.future_s is not None and not 0 < self.future_s < math.inf:
-            raise ValueError(
-                f"future_s must be above 0 seconds, or None. Got {self.future_s}."
-            )
-
-    def pair_at(self, index, segment, label):
-        whole = Clip(segment.video, segment.start_s, segment.end_s)
-        if self.observed_fraction is not None:
-            end_s = _fraction_end_s(index, segment, self.observed_fraction)
-            return Pair(dataclasses.replace(whole, end_s=end_s), whole, label)
-        return Pair(
-            self.observed_before(segment.video, segment.start_s),
-            whole if self.future_s is None else self._future(index, segment),
-            label,
-        )
-
-    def observed_before(self, video, start_s):
-        end_s = start_s - self.lead_time_s
-        return Clip(video, end_s - self.observed_s, end_s)
-
-    def _future(self, index, segment):
-        end_s = min(segment.start_s + self.future_s, index.durations_s[segment.video])
-        return Clip(segment.video, segment.start_s, end_s)
-
-
 def _fraction_end_s(index, segment, observed_fraction):
     """When the first frame after the observed ones begins."""
     if segment.video not in index.infos:
@@ -301,66 +280,6 @@ def _fraction_end_s(index, segment, observed_fraction):
     if num_observed >= end - first:
         return segment.end_s
     return float(times_s[first + num_observed])
-
-
-def _gap_pairs(index, labeled, timing, stride_s, observed_in_gap):
-    covered = collections.defaultdict(list)
-    for segment in labeled:
-        covered[segment.video].append((segment.start_s, segment.end_s))
-    before_s = timing.lead_time_s + timing.observed_s
-    stride_s = timing.future_s if stride_s is None else stride_s
-    pairs = []
-    for name, video in index.videos.items():
-        if video.part != TRAIN:
-            continue
-        for gap_start_s, gap_end_s in _gaps(covered[name], index.durations_s[name]):
-            first_s = gap_start_s + before_s if observed_in_gap else gap_start_s
-            first_s = max(first_s, before_s)
-            room_s = gap_end_s - first_s - timing.future_s
-            for step in range(math.floor((room_s + _SAME_S) / stride_s) + 1):
-                start_s = first_s + step * stride_s
-                end_s = min(start_s + timing.future_s, gap_end_s)
-                observed = timing.observed_before(name, start_s)
-                pairs.append(Pair(observed, Clip(name, start_s, end_s), None))
-    return pairs
-
-
-def _gaps(intervals, duration_s):
-    """Yields what the intervals leave of [0, duration_s)."""
-    gap_start_s = 0.0
-    for start_s, end_s in _merge(intervals):
-        if start_s > gap_start_s:
-            yield gap_start_s, start_s
-        gap_start_s = end_s
-    if duration_s > gap_start_s:
-        yield gap_start_s, duration_s
-
-
-def _draw(pairs, count, seed):
-    if count > len(pairs):
-        raise ValueError(
-            f"count={count} unlabeled pairs were asked for, and there are "
-            f"{len(pairs)}. Lower count, or lower stride_s so that windows overlap."
-        )
-    # Seeded random() is the same in every version of Python; sample() may change.
-    draws = random.Random(seed)
-    ranked = sorted((draws.random(), position) for position in range(len(pairs)))
-    return [pairs[position] for position in sorted(p for _, p in ranked[:count])]
-
-
-def _merge(intervals):
-    """Yields the union of intervals as sorted intervals that do not touch."""
-    merged = []
-    for start_s, end_s in sorted(intervals):
-        if merged and start_s <= merged[-1][1]:
-            merged[-1] = merged[-1][0], max(end_s, merged[-1][1])
-        else:
-            merged.append((start_s, end_s))
-    return merged
-
-
-def _duration_s(segment):
-    return segment.end_s - segment.start_s
 
 
 def _round_half_up(factor, number):

@@ -35,26 +35,56 @@ def probe_videos(
     Raises:
         ValueError: If more videos than allowed, or all, cannot be read.
     """
-    if not 0 <= max_bad_videos <= 1:
-        raise ValueError(
-            "max_bad_videos must be a fraction of the videos, from 0 to 1. Got "
-            f"{max_bad_videos}."
-        )
+    check_fraction(max_bad_videos)
+    videos = list(videos)
+    infos, bad_videos = try_videos(videos, progress)
+    if places:
+        bad_videos = {
+            name: f"{reason}; named in {places[name]}"
+            for name, reason in bad_videos.items()
+        }
+    skip_bad_videos(bad_videos, len(videos), max_bad_videos)
+    return infos, bad_videos
+
+
+def try_videos(
+    videos: Iterable[Video], progress: bool = True
+) -> tuple[dict[str, VideoInfo], dict[str, str]]:
+    """Returns what `probe_videos` does, however many videos cannot be read."""
     infos, bad_videos = {}, {}
     videos = list(videos)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         results = pool.map(_probe_or_reason, videos)
         results = _report(results, len(videos), progress)
         for video, result in zip(videos, results, strict=True):
-            if isinstance(result, str):
-                place = f"; named in {places[video.name]}" if places else ""
-                bad_videos[video.name] = result + place
-            else:
-                infos[video.name] = result
-    _check_bad_videos(bad_videos, len(videos), max_bad_videos)
+            (bad_videos if isinstance(result, str) else infos)[video.name] = result
+    return infos, bad_videos
+
+
+def skip_bad_videos(
+    bad_videos: Mapping[str, str], num_videos: int, max_bad_videos: float
+) -> None:
+    """Warns of each video that is skipped, where so few are.
+
+    Args:
+        bad_videos: Reason by name.
+        num_videos: Of the whole data set.
+        max_bad_videos: As in `probe_videos`.
+    Raises:
+        ValueError: If more videos than allowed, or all, cannot be read.
+    """
+    _check_bad_videos(bad_videos, num_videos, max_bad_videos)
     for name, reason in bad_videos.items():
         logging.getLogger(__name__).warning("Skipping video %s: %s", name, reason)
-    return infos, bad_videos
+
+
+def check_fraction(max_bad_videos: float) -> None:
+    """Raises a ValueError unless this is a fraction."""
+    if not 0 <= max_bad_videos <= 1:
+        raise ValueError(
+            "max_bad_videos must be a fraction of the videos, from 0 to 1. Got "
+            f"{max_bad_videos}."
+        )
 
 
 def _probe_or_reason(video):

@@ -34,7 +34,8 @@ class Segment:
     """An annotated interval [start_s, end_s) of a video.
 
     `label` None is a segment that is known to have no label, or, with `withheld`, an
-    action whose label training may not use.
+    action whose label training may not use. `uid` is what the annotations call the
+    segment: lists of pairs carry it.
     """
 
     video: str
@@ -42,6 +43,7 @@ class Segment:
     end_s: float
     label: str | None
     withheld: bool = False
+    uid: str = dataclasses.field(default="", compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +57,10 @@ class Index:
         segments: In the order of the annotations; none of an unreadable video.
         bad_videos: Reason by name of each video that was skipped.
         infos: What `video.probe` found out, by video name: the times of the frames, in
-            which an observed fraction is counted, and what reading them needs.
+            which an observed fraction is counted, and what reading them needs. A
+            data set whose annotations give the durations leaves it empty: the videos
+            are then probed when they are first read.
+        dropped: Rows of the annotations that were left out, by reason.
     """
 
     classes: tuple[str, ...]
@@ -66,6 +71,7 @@ class Index:
     infos: dict[str, "VideoInfo"] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
+    dropped: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +85,13 @@ class Clip:
 
 @dataclasses.dataclass(frozen=True)
 class Pair:
-    """An observed clip and its future clip; `label` is a class index or None."""
+    """An observed clip and its future clip; `label` is a class index or None.
+
+    `uid` is that of the segment at which the future clip lies, empty for a window of
+    unlabeled footage.
+    """
 
     observed: Clip
     future: Clip
     label: int | None
+    uid: str = dataclasses.field(default="", compare=False)

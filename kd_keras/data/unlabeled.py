@@ -1,0 +1,337 @@
+"""Cuts pairs without a label from training videos: by rule, number and seed."""
+
+import collections
+import dataclasses
+import itertools
+import math
+import random
+import statistics
+from collections.abc import Sequence
+
+from kd_keras.data.pairs import SAME_S, Timing, merge
+from kd_keras.data.segments import TRAIN, Clip, Index, Pair
+
+GAPS, FUTURE_IN_GAP, ANYWHERE = "gaps", "future_in_gap", "anywhere"
+RULES = (GAPS, FUTURE_IN_GAP, ANYWHERE)
+
+# Windows that start closer together than this show the same frames.
+_SHORTEST_STRIDE_S = 1 / 240
+
+
+def unlabeled_pairs(
+    index: Index,
+    lead_time_s: float | None = None,
+    observed_s: float | None = None,
+    future_s: float | None = None,
+    observed_fraction: float | None = None,
+    *,
+    rule: str | None = FUTURE_IN_GAP,
+    stride_s: float | None = None,
+    count: int | None = None,
+    seed: int = 0,
+) -> list[Pair]:
+    """Returns pairs without a label, from the footage of training videos alone.
+
+    First those at training segments that have no label (withheld, or known to have
+    none), cut as `labeled_pairs` cuts them. A segment known to have none that is longer
+    than every action is footage to search, not an action, and gives no such pair.
+
+    Then, by lead time only, windows of footage. A gap is footage that no labeled
+    training segment covers. Where future clips may lie is the rule's:
+
+        gaps: Both clips, and what lies between them, inside one gap (the paper's
+            EPIC-KITCHENS pairs).
+        future_in_gap: The future clip inside a gap. The observed clip may show labeled
+            footage, as the teacher is asked about the future clip alone.
+        anywhere: Both clips anywhere in the video; their labels are not looked at.
+
+    No observed clip reaches before the video. Without `count`, future clips lie on a
+    regular grid that begins at the start of each gap, or video. With it, windows are
+    drawn that share nothing, as long as there are enough of them; beyond that all are
+    taken and the rest drawn from the grid, then from grids of half the stride, a
+    quarter and so on: windows overlap as little and as evenly as they can.
+
+    Args:
+        lead_time_s: This and the next as in `Timing`.
+        future_s: In windows None stands for the median duration of the training
+            actions, labeled or withheld.
+        observed_fraction: There are no windows with it.
+        rule: One of `RULES`; None for the segments without a label alone.
+        stride_s: Seconds between the starts of neighbouring future clips on the grid;
+            None for their duration, so that they do not overlap. Given, `count` draws
+            from the grid at once.
+        count: Draw so many of all candidates; None for all of the grid.
+        seed: Of the draw. A larger count with the same seed contains a smaller one.
+    """
+    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
+    if rule is not None and rule not in RULES:
+        raise ValueError(f"rule must be one of {', '.join(RULES)}. Got {rule!r}.")
+    if stride_s is not None and not 0 < stride_s < math.inf:
+        raise ValueError(f"stride_s must be above 0 seconds or None. Got {stride_s}.")
+    if count is not None and count < 0:
+        raise ValueError(f"count must be at least 0 or None. Got {count}.")
+    segments = _training_segments(index)
+    longest_s = max(_actions_s(segments), default=math.inf)
+    pairs = [
+        timing.pair_at(index, segment, None)
+        for segment in segments
+        if segment.label is None and _duration_s(segment) <= longest_s + SAME_S
+    ]
+    levels = iter(())
+    if rule is not None and observed_fraction is None:
+        timing = _window_timing(timing, segments)
+        rooms = _rooms(index, segments, timing, rule)
+        disjoint_first = stride_s is None and count is not None
+        stride_s = timing.future_s if stride_s is None else stride_s
+        levels = _levels(rooms, timing, stride_s, disjoint_first)
+    candidates = [*pairs, *next(levels, [])]
+    if count is not None:
+        candidates = _draw(candidates, levels, count, seed)
+    return [c if isinstance(c, Pair) else _window(timing, *c) for c in candidates]
+
+
+@dataclasses.dataclass(frozen=True)
+class Footage:
+    """How much unlabeled footage there is, and how much of it pairs share.
+
+    Attributes:
+        video_hours: Of all training videos.
+        gap_hours: Of the footage that no labeled training segment covers.
+        num_gaps: Number of gaps.
+        median_gap_s: Their median duration in seconds; 0 where there is none.
+        num_disjoint: Windows that fit the rule and share nothing, not even what lies
+            between two clips; 0 where the pairs have no windows.
+        num_pairs: Of the unlabeled pairs.
+        num_sharing: Those of them that show footage which another one shows.
+        pair_hours: Of all their clips together.
+        shown_hours: Likewise, footage that several show counted once.
+    """
+
+    video_hours: float
+    gap_hours: float
+    num_gaps: int
+    median_gap_s: float
+    num_disjoint: int
+    num_pairs: int
+    num_sharing: int
+    pair_hours: float
+    shown_hours: float
+
+    def __str__(self):
+        sharing = self.num_sharing / max(1, self.num_pairs)
+        times = self.pair_hours / self.shown_hours if self.shown_hours else 0.0
+        return (
+            f"Unlabeled: {self.video_hours:.2f} h of training video, "
+            f"{self.gap_hours:.2f} h of it in {self.num_gaps} gaps between labeled "
+            f"segments (median {self.median_gap_s:.2f} s); {self.num_disjoint} windows "
+            f"fit without overlap. The {self.num_pairs} pairs show "
+            f"{self.shown_hours:.2f} h, {times:.2f} times on average; {sharing:.0%} of "
+            "them share footage with another."
+        )
+
+
+def describe_footage(
+    index: Index,
+    pairs: Sequence[Pair],
+    lead_time_s: float | None = None,
+    observed_s: float | None = None,
+    future_s: float | None = None,
+    observed_fraction: float | None = None,
+    *,
+    rule: str | None = FUTURE_IN_GAP,
+) -> Footage:
+    """Measures the footage, and the unlabeled pairs that were made of it."""
+    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
+    segments = _training_segments(index)
+    gaps_s = [
+        end_s - start_s
+        for spaces in _spaces(index, segments, GAPS).values()
+        for start_s, end_s in spaces
+    ]
+    num_disjoint = 0
+    if rule is not None and observed_fraction is None:
+        timing = _window_timing(timing, segments)
+        rooms = _rooms(index, segments, timing, rule)
+        num_disjoint = sum(1 for _ in _disjoint(rooms, timing))
+    clips = [clip for pair in pairs for clip in (pair.observed, pair.future)]
+    shown = collections.defaultdict(list)
+    for number, clip in enumerate(clips):
+        span = max(clip.start_s, 0.0), max(clip.end_s, 0.0)
+        shown[clip.video].append((*span, number // 2))
+    return Footage(
+        video_hours=_hours(index.durations_s[name] for name in _training_videos(index)),
+        gap_hours=_hours(gaps_s),
+        num_gaps=len(gaps_s),
+        median_gap_s=statistics.median(gaps_s) if gaps_s else 0.0,
+        num_disjoint=num_disjoint,
+        num_pairs=len(pairs),
+        num_sharing=len(set().union(*map(_sharing, shown.values()))),
+        pair_hours=_hours(e - s for spans in shown.values() for s, e, _ in spans),
+        shown_hours=_hours(
+            end_s - start_s
+            for spans in shown.values()
+            for start_s, end_s in merge(span[:2] for span in spans)
+        ),
+    )
+
+
+def _training_videos(index):
+    return [name for name, video in index.videos.items() if video.part == TRAIN]
+
+
+def _training_segments(index):
+    return [s for s in index.segments if index.videos[s.video].part == TRAIN]
+
+
+def _actions_s(segments):
+    return [_duration_s(s) for s in segments if s.label is not None or s.withheld]
+
+
+def _window_timing(timing, segments):
+    """The timing with a length of the future clip, which windows need."""
+    if timing.future_s is not None:
+        return timing
+    actions_s = _actions_s(segments)
+    if not actions_s:
+        raise ValueError(
+            "future_s=None takes the median duration of the training actions, and "
+            "there are none. Give future_s in seconds."
+        )
+    return dataclasses.replace(timing, future_s=statistics.median(actions_s))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Room:
+    """Where one space lets future clips start: [first_s, last_s]."""
+
+    video: str
+    first_s: float
+    last_s: float
+    end_s: float
+
+
+def _rooms(index, segments, timing, rule):
+    before_s = timing.lead_time_s + timing.observed_s
+    rooms = []
+    for name, spaces in _spaces(index, segments, rule).items():
+        for start_s, end_s in spaces:
+            first_s = start_s if rule == FUTURE_IN_GAP else start_s + before_s
+            first_s, last_s = max(first_s, before_s), end_s - timing.future_s
+            if first_s <= last_s + SAME_S:
+                rooms.append(_Room(name, first_s, last_s, end_s))
+    return rooms
+
+
+def _spaces(index, segments, rule):
+    """The intervals of each training video in which a rule lets clips lie."""
+    covered = collections.defaultdict(list)
+    if rule != ANYWHERE:
+        for segment in segments:
+            if segment.label is not None:
+                covered[segment.video].append((segment.start_s, segment.end_s))
+    return {
+        name: list(_gaps(covered[name], index.durations_s[name]))
+        for name in _training_videos(index)
+    }
+
+
+def _gaps(intervals, duration_s):
+    """Yields what the intervals leave of [0, duration_s)."""
+    gap_start_s = 0.0
+    for start_s, end_s in merge(intervals):
+        if start_s > gap_start_s:
+            yield gap_start_s, start_s
+        gap_start_s = end_s
+    if duration_s > gap_start_s:
+        yield gap_start_s, duration_s
+
+
+def _levels(rooms, timing, stride_s, disjoint_first):
+    """Yields lists of (room, start): each has what those before it do not."""
+    seen = set()
+
+    def new(starts):
+        added = []
+        for room, start_s in starts:
+            key = room.video, round(start_s / SAME_S)
+            if key not in seen:
+                seen.add(key)
+                added.append((room, start_s))
+        return added
+
+    if not rooms:
+        return
+    if disjoint_first:
+        yield new(_disjoint(rooms, timing))
+    yield new(_grid(rooms, stride_s))
+    while (stride_s := stride_s / 2) >= _SHORTEST_STRIDE_S:
+        yield new(_grid(rooms, stride_s))
+
+
+def _grid(rooms, stride_s):
+    for room in rooms:
+        num_steps = math.floor((room.last_s - room.first_s + SAME_S) / stride_s)
+        for step in range(num_steps + 1):
+            yield room, room.first_s + step * stride_s
+
+
+def _disjoint(rooms, timing):
+    """Yields windows from the left: the one that ends first leaves the most room."""
+    before_s = timing.lead_time_s + timing.observed_s
+    video, free_s = None, 0.0
+    for room in rooms:
+        if room.video != video:
+            video, free_s = room.video, 0.0
+        first_s = max(room.first_s, free_s + before_s)
+        for _, start_s in _grid(
+            [dataclasses.replace(room, first_s=first_s)], before_s + timing.future_s
+        ):
+            yield room, start_s
+            free_s = start_s + timing.future_s
+
+
+def _window(timing, room, start_s):
+    future = Clip(room.video, start_s, min(start_s + timing.future_s, room.end_s))
+    return Pair(timing.observed_before(room.video, start_s), future, None)
+
+
+def _draw(candidates, levels, count, seed):
+    """Draws from the candidates and, when all are taken, from each further level."""
+    # Seeded random() is the same in every version of Python; sample() may change.
+    draws = random.Random(seed)
+    drawn = []
+    for level in itertools.chain([candidates], levels):
+        ranked = sorted((draws.random(), place) for place in range(len(level)))
+        places = sorted(place for _, place in ranked[: count - len(drawn)])
+        drawn += [level[place] for place in places]
+        if len(drawn) == count:
+            return drawn
+    raise ValueError(
+        f"count={count} unlabeled pairs were asked for, and there are {len(drawn)}, "
+        "however much windows overlap. Lower count, or choose another rule."
+    )
+
+
+def _sharing(spans):
+    """Numbers of the pairs that show footage of a video which another pair shows."""
+    sharing, last_end_s = set(), -math.inf
+    spans = sorted(span for span in spans if span[1] > span[0])
+    for (start_s, end_s, number), after in zip(
+        spans, [*spans[1:], (math.inf, math.inf, None)], strict=True
+    ):
+        # The clips of one pair never overlap by lead time; by fraction one holds the
+        # other, and is no other pair's.
+        if after[0] < end_s - SAME_S and after[2] != number:
+            sharing |= {number, after[2]}
+        if start_s < last_end_s - SAME_S:
+            sharing.add(number)
+        last_end_s = max(last_end_s, end_s)
+    return sharing
+
+
+def _hours(seconds):
+    return sum(seconds) / 3600
+
+
+def _duration_s(segment):
+    return segment.end_s - segment.start_s

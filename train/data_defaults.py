@@ -1,0 +1,52 @@
+"""What flags of the data mean that were not given, where the data set decides."""
+
+import dataclasses
+import math
+
+from absl import flags
+
+_EPIC_FRAME_RATE = 30.0
+_OBSERVED_S = {"thumos14": 1.0}
+_DEFAULT_OBSERVED_S = 2.0
+_OPENED_WHEN_READ = ("epic_kitchens", "thumos14")
+
+
+def check(values):
+    """Has flags that contradict each other refused when they are parsed."""
+    flags.register_multi_flags_validator(
+        ["num_frames", "frame_rate", "observed_s"],
+        _agree_on_the_observed_clip,
+        "--observed_s differs from --num_frames / --frame_rate; give one of the two",
+        flag_values=values,
+    )
+
+
+def complete(data):
+    """Returns the `Data` with a value for each flag whose default depends on it."""
+    frame_rate, observed_s = data.frame_rate, data.observed_s
+    future_s, cache = data.future_s, data.cache
+    is_epic = data.dataset == "epic_kitchens"
+    if is_epic and frame_rate is None and observed_s is None:
+        frame_rate = _EPIC_FRAME_RATE
+    if observed_s is None and frame_rate is not None:
+        observed_s = data.num_frames / frame_rate
+    if observed_s is None:
+        observed_s = _OBSERVED_S.get(data.dataset, _DEFAULT_OBSERVED_S)
+    if future_s is None:
+        future_s = observed_s if is_epic else 0.0
+    if cache is None:
+        cache = "off" if data.dataset in _OPENED_WHEN_READ else "memory"
+    return dataclasses.replace(
+        data,
+        frame_rate=frame_rate,
+        observed_s=observed_s,
+        future_s=future_s,
+        cache=cache,
+    )
+
+
+def _agree_on_the_observed_clip(values):
+    if values["frame_rate"] is None or values["observed_s"] is None:
+        return True
+    expected_s = values["num_frames"] / values["frame_rate"]
+    return math.isclose(values["observed_s"], expected_s, rel_tol=1e-6)

@@ -1,0 +1,53 @@
+"""Dataclass fields as flags: default, help, choices and bounds in one place."""
+
+import dataclasses
+import types
+import typing
+
+from absl import flags
+
+
+def flag(default, text, choices=None, lower=None, upper=None):
+    """A field of a dataclass that `define` makes a flag of."""
+    metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def start_flag(published, scratch, text, lower, upper):
+    """A flag whose default depends on whether --weights are given."""
+    text += f" By default {published:g} with --weights, {scratch:g} from scratch."
+    metadata = {"help": text, "choices": None, "lower": lower, "upper": upper}
+    metadata |= {"published": published, "scratch": scratch}
+    return dataclasses.field(default=None, metadata=metadata)
+
+
+def define(field, values):
+    """Defines the flag of a field."""
+    name, default, meta = field.name, field.default, field.metadata
+    kind, given = _kind(field.type), {"flag_values": values}
+    bounds = {"lower_bound": meta["lower"], "upper_bound": meta["upper"]}
+    if kind is bool:
+        flags.DEFINE_bool(name, default, meta["help"], **given)
+    elif kind is int:
+        flags.DEFINE_integer(name, default, meta["help"], **bounds, **given)
+    elif kind is float:
+        flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
+    elif kind is tuple:
+        flags.DEFINE_list(name, list(default), meta["help"], **given)
+        flags.register_validator(
+            name,
+            lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
+            f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
+            **given,
+        )
+    elif meta["choices"]:
+        flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
+    else:
+        flags.DEFINE_string(name, default, meta["help"], **given)
+
+
+def _kind(hint):
+    """Returns the type behind a hint such as `float | None` or `tuple[str, ...]`."""
+    if isinstance(hint, types.UnionType):
+        hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
+    return typing.get_origin(hint) or hint
