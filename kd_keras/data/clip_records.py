@@ -208,7 +208,7 @@ def _runs(wanted, key_frames):
         at_end = end == len(wanted)
         at_key_frame = at_end or groups[end] != groups[end - 1]
         long = end - start >= _FRAMES_AT_A_TIME
-        if at_end or long and at_key_frame or end - start >= _MOST_FRAMES_AT_A_TIME:
+        if at_end or (long and at_key_frame) or end - start >= _MOST_FRAMES_AT_A_TIME:
             yield wanted[start:end]
             start = end
 

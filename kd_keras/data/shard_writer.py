@@ -49,7 +49,7 @@ def write_shards(
     made_from: Mapping,
     remake: str,
     expected_bytes: int,
-    files: Mapping[str, bytes] = {},  # noqa: B006 - never changed
+    files: Mapping[str, bytes] = {},
     verify: bool = False,
     num_threads: int | None = None,
     progress: bool = True,
