@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from absl import logging
+
 from kd_keras.data import (
     csv_videos,
     epic_kitchens,
@@ -9,10 +11,13 @@ from kd_keras.data import (
     pair_lists,
     pairs,
     scenes,
+    shards,
+    stored_index,
     thumos14,
     unlabeled,
 )
-from kd_keras.data.clips import ClipFormat, ClipLoader
+from kd_keras.data.clip_records import RecordLoader
+from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
 from train.run_directory import write_text
@@ -24,6 +29,7 @@ class RunData:
 
     Attributes:
         index: Classes, videos and segments; withheld labels are gone.
+        whole_index: The same with every label.
         labeled: Training pairs with a label.
         at_action: With --include_action_segments the same again, with the future clip
             as the observed one; for students alone.
@@ -36,14 +42,20 @@ class RunData:
     """
 
     index: Index
+    whole_index: Index
     labeled: list[Pair]
     at_action: list[Pair]
     unlabeled: list[Pair]
     evaluated: list[Pair]
     eval_part: str
-    loader: ClipLoader
+    loader: ClipLoader | RecordLoader
     augmentation: Augmentation
     summary: dict
+
+    @property
+    def for_students(self):
+        """The pairs that a student may learn from."""
+        return [*self.labeled, *self.at_action, *self.unlabeled]
 
 
 def load(config, directory):
@@ -54,7 +66,13 @@ def load(config, directory):
         directory: The `RunDirectory`, for generated videos and cached clips.
     """
     options = config.data
-    index = _read_index(config, directory)
+    records = None
+    if options.records is None:
+        index = _read_index(config, directory)
+    else:
+        records = shards.Shards(options.records)
+        index = stored_index.read(options.records)
+    whole_index = index
     parts = {video.part for video in index.videos.values()}
     eval_part = _eval_part(options.eval_part, parts)
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
@@ -90,10 +108,14 @@ def load(config, directory):
         )
         summaries["footage"] = footage
         print(footage, flush=True)
-    loader = _loader(config, directory, index, groups.values())
+    if records is None:
+        loader = _loader(config, directory, index, groups.values())
+    else:
+        loader = _record_loader(config, records, groups.values())
     _write_lists(directory, options, index, groups, rule)
     return RunData(
         index=index,
+        whole_index=whole_index,
         labeled=labeled,
         at_action=at_action,
         unlabeled=unlabeled_pairs,
@@ -115,6 +137,47 @@ def _write_lists(directory, options, index, groups, rule):
         write_text(directory / f"pairs_{name}.csv", text)
     text = pair_lists.format_unlabeled(groups["unlabeled"], rule, options.label_seed)
     write_text(directory / "pairs_unlabeled.csv", text)
+
+
+def clip_format(options):
+    """Returns the format of the clips of a run."""
+    return ClipFormat(
+        num_frames=options.num_frames,
+        image_size=options.image_size,
+        fit=options.fit,
+        short_clip=options.short_clip,
+    )
+
+
+def clips_of(*groups):
+    """Returns every clip of groups of pairs, once."""
+    return {
+        clip
+        for pairs in groups
+        for pair in pairs
+        for clip in (pair.observed, pair.future)
+    }
+
+
+def choosing_flags(options):
+    """Returns the flags that decide which clips a run has, by name."""
+    names = (
+        "dataset",
+        "split",
+        "eval_part",
+        "labeled_fraction",
+        "label_seed",
+        "lead_time_s",
+        "observed_s",
+        "future_s",
+        "observed_fraction",
+        "unlabeled_pairs",
+        "unlabeled_gaps",
+        "unlabeled_rule",
+        "unlabeled_list",
+        "epic_split",
+    )
+    return {f"--{name}": getattr(options, name) for name in names}
 
 
 def _read_index(config, directory):
@@ -187,12 +250,7 @@ def _loader(config, directory, index, groups):
         cache_dir = directory / "clips"
     loader = ClipLoader(
         index.videos,
-        ClipFormat(
-            num_frames=options.num_frames,
-            image_size=options.image_size,
-            fit=options.fit,
-            short_clip=options.short_clip,
-        ),
+        clip_format(options),
         cache=options.cache,
         cache_dir=cache_dir,
         max_bad_fraction=options.max_bad_videos,
@@ -200,13 +258,49 @@ def _loader(config, directory, index, groups):
     )
     # Videos that were not opened yet are not opened for an estimate.
     if options.cache != "off" and index.infos.keys() == index.videos.keys():
-        clips = {
-            clip for pairs in groups for p in pairs for clip in (p.observed, p.future)
-        }
+        clips = clips_of(*groups)
         gigabytes = loader.estimate_bytes(clips) / 1e9
         place = "memory" if options.cache == "memory" else cache_dir
         print(f"{len(clips)} clips will take {gigabytes:.2f} GB in {place}", flush=True)
     return loader
+
+
+def _record_loader(config, records, groups):
+    options = config.data
+    loader = RecordLoader(records, clip_format(options))
+    clips = clips_of(*groups)
+    missing = [clip for clip in clips if clip not in loader]
+    if missing:
+        # Says which flags differ, where they are the reason.
+        shards.check_made_from(
+            records.folder,
+            {"made_from": records.made_from},
+            choosing_flags(options),
+            only_given=True,
+        )
+        raise ValueError(
+            f"--records={records.folder} lacks {len(missing)} of the {len(clips)} "
+            f"clips of this run, the first of {missing[0].video}. Prepare another "
+            "folder."
+        )
+    return loader
+
+
+def check_left_out(config, records, index):
+    """Raises TooManyBadVideos where preparation left out more than --max_bad_videos."""
+    allowed = ClipLoader(
+        index.videos,
+        clip_format(config.data),
+        max_bad_fraction=config.data.max_bad_videos,
+    ).max_bad_videos
+    for name, reason in records.left_out.items():
+        logging.warning("Left out %s: %s", name, reason)
+    if len(records.left_out) > allowed:
+        raise TooManyBadVideos(
+            f"{len(records.left_out)} of {len(index.videos)} videos could not be read; "
+            f"at most {allowed} may be left out. Mend or remove them, delete "
+            f"{records.folder}, and prepare it again; or raise --max_bad_videos."
+        )
 
 
 def _augmentation(options):

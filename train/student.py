@@ -6,6 +6,7 @@ import kd_keras
 from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
 from train import loop, networks
+from train.stored_features import StoredFeatures
 from train.teacher import train_recogniser
 
 
@@ -26,19 +27,15 @@ def get_student(experiment, method, teacher):
             "it with --task=student."
         )
     student = networks.start_student(experiment.config, teacher)
+    stored = None
+    if experiment.config.data.features is not None:
+        stored = StoredFeatures(experiment, student, teacher)
     if method == "labels":
-        training = experiment.config.training
-        train_recogniser(
-            experiment,
-            student,
-            [*experiment.data.labeled, *experiment.data.at_action],
-            pipeline.OBSERVED,
-            f"student_{method}",
-            training.student_steps,
-            training.student_learning_rate,
-        )
+        _learn_from_labels(experiment, student, stored)
     else:
-        _distil(experiment, method, student, teacher)
+        _distil(experiment, method, student, teacher, stored)
+    if stored is not None:
+        stored.join()
     path.parent.mkdir(exist_ok=True)
     experiment.save(student, path)
     return student
@@ -68,29 +65,65 @@ def feature_loss(method, options):
     return None
 
 
-def _distil(experiment, method, student, teacher):
+def _learn_from_labels(experiment, student, stored):
+    training = experiment.config.training
+    labeled = [*experiment.data.labeled, *experiment.data.at_action]
+    instead = {}
+    if stored is not None:
+        instead = {
+            "batches": lambda step: stored.batches(labeled, step, "labels"),
+            "validate": stored.validation(),
+        }
+    train_recogniser(
+        experiment,
+        student if stored is None else stored.tail,
+        labeled,
+        pipeline.OBSERVED,
+        "student_labels",
+        training.student_steps,
+        training.student_learning_rate,
+        **instead,
+    )
+
+
+def _distil(experiment, method, student, teacher, stored):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
-    pairs = [*data.labeled, *data.at_action, *data.unlabeled]
+    pairs = data.for_students
     distiller = Distiller(
-        student,
-        teacher,
+        student if stored is None else stored.tail,
+        teacher if stored is None else None,
         feature_loss=feature_loss(method, options),
         feature_weight=options.feature_weight,
         feature_layer=options.feature_layer,
         temperature=options.temperature,
+        feature_channels=None if stored is None else _channels(teacher, options),
     )
     distiller.compile(
         optimizer=networks.optimizer(
             config, training.student_steps, training.student_learning_rate
         )
     )
+
+    def batches_from(step):
+        if stored is None:
+            return experiment.batches(pairs, step)
+        return stored.batches(pairs, step, method)
+
+    if stored is None:
+        validate = experiment.validation(student, pipeline.OBSERVED)
+    else:
+        validate = stored.validation()
     loop.train(
         distiller,
-        lambda step: experiment.batches(pairs, step),
+        batches_from,
         training.student_steps,
         run=experiment.directory,
         phase=f"student_{method}",
-        validate=experiment.validation(student, pipeline.OBSERVED),
+        validate=validate,
         validate_every=training.validate_every,
     )
+
+
+def _channels(teacher, options):
+    return teacher.get_layer(options.feature_layer).output.shape[-1]
