@@ -95,15 +95,15 @@ def bigram(
         training_labels: Class index of each training example, at least one.
         previous: What comes before each example to answer; where that never came in
             training, the answer is the most frequent label of all. Of labels that are
-            equally frequent it is the first.
+            equally frequent it is the one that training has first.
     """
     followers = collections.defaultdict(collections.Counter)
     for before, label in zip(training_previous, training_labels, strict=True):
         followers[before][label] += 1
-    fallback = _most_frequent(collections.Counter(training_labels))
-    answers = {before: _most_frequent(counts) for before, counts in followers.items()}
+
+    def most_frequent(counts):
+        return max(counts, key=counts.get)
+
+    fallback = most_frequent(collections.Counter(training_labels))
+    answers = {before: most_frequent(counts) for before, counts in followers.items()}
     return [answers.get(before, fallback) for before in previous]
-
-
-def _most_frequent(counts):
-    return min(counts, key=lambda label: (-counts[label], label))

@@ -56,3 +56,15 @@ def test_a_network_that_says_the_same_of_all_classes_recognises_nothing():
 def test_confusion_matrix_counts_rows_by_truth():
     matrix = metrics.confusion_matrix([0, 0, 2], np.eye(3)[[1, 0, 2]])
     np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])
+
+
+def test_bigram_by_hand():
+    previous = [None, "a", "a", "a", "b", None]
+    labels = [0, 1, 1, 2, 2, 1]
+    # After "a" comes 1, after "b" 2, at the start 0 came first; "c" never came.
+    assert metrics.bigram(previous, labels, ["a", "b", None, "c"]) == [1, 2, 0, 1]
+
+
+def test_bigram_of_labels_that_follow_each_other_is_always_right():
+    labels = [0, 1, 2] * 5
+    assert metrics.bigram([None, *labels], [*labels, 0], [0, 1, 2]) == [1, 2, 0]

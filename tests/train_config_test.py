@@ -71,3 +71,33 @@ def test_every_flag_says_what_it_is_for():
     for group in dataclasses.fields(config_lib.Config):
         for field in dataclasses.fields(group.type):
             assert field.metadata["help"].endswith("."), field.name
+
+
+def test_the_observed_clip_has_a_length_of_its_own_in_each_data_set():
+    def observed_s(*arguments):
+        data = _parse(*arguments).data
+        return data.observed_s, data.future_s, data.frame_rate
+
+    assert observed_s() == (2.0, 0.0, None)
+    assert observed_s("--dataset=thumos14") == (1.0, 0.0, None)
+    epic = "--dataset=epic_kitchens"
+    assert observed_s(epic, "--num_frames=32") == (32 / 30, 32 / 30, 30.0)
+    assert observed_s(epic, "--observed_s=3") == (3.0, 3.0, None)
+    assert observed_s(epic, "--frame_rate=60") == (16 / 60, 16 / 60, 60.0)
+    assert observed_s(epic, "--future_s=0") == (16 / 30, 0.0, 30.0)
+    assert observed_s("--frame_rate=8") == (2.0, 0.0, 8.0)
+    assert _parse(epic).data.cache == "off"
+    assert _parse().data.cache == "memory"
+
+
+def test_a_flagfile_repeats_the_defaults_of_a_data_set(tmp_path):
+    config = _parse("--dataset=epic_kitchens", "--num_frames=31")
+    path = tmp_path / "run.flags"
+    path.write_text(config_lib.to_flagfile(config))
+    assert _parse(f"--flagfile={path}") == config
+
+
+def test_lengths_that_contradict_each_other_are_refused():
+    _parse("--frame_rate=8", "--observed_s=2", "--num_frames=16")
+    with pytest.raises(flags.IllegalFlagValueError, match="give one of the two"):
+        _parse("--frame_rate=8", "--observed_s=1", "--num_frames=16")

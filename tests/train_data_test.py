@@ -1,0 +1,174 @@
+"""What a run is made of: data sets by flag, pairs, their lists, what is counted."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+from absl import flags
+
+from kd_keras.data import pair_lists
+from train import config as config_lib
+from train import data as data_lib
+from train.evaluate import bigram_top1
+from train.run_directory import RunDirectory
+
+LABELS = (
+    "uid,participant_id,video_id,start_timestamp,stop_timestamp,verb_class\n"
+    "0,P01,P01_01,00:00:01.00,00:00:02.00,0\n"
+    "1,P01,P01_01,00:00:10.00,00:00:12.00,1\n"
+    "2,P01,P01_01,00:00:20.00,00:00:21.00,0\n"
+    "3,P01,P01_01,00:00:30.00,00:00:33.00,1\n"
+    "4,P26,P26_01,00:00:10.00,00:00:12.00,1\n"
+    "5,P26,P26_01,00:00:20.00,00:00:22.00,0\n"
+)
+
+
+@pytest.fixture
+def epic(tmp_path):
+    files = {
+        "annotations/EPIC_train_action_labels.csv": LABELS,
+        "annotations/EPIC_verb_classes.csv": "verb_id,class_key\n0,take\n1,put\n",
+        "annotations/EPIC_video_info.csv": "video,duration\nP01_01,60\nP26_01,60\n",
+        "rgb/train/P01/P01_01.tar": "frames",
+        "rgb/train/P26/P26_01.tar": "frames",
+    }
+    for name, text in files.items():
+        path = tmp_path / "epic" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path / "epic"
+
+
+@pytest.fixture
+def load(tmp_path, epic):
+    def load(*arguments):
+        config = parse(
+            "--dataset=epic_kitchens",
+            f"--data_root={epic}",
+            f"--run_dir={tmp_path / 'run'}",
+            "--num_frames=30",
+            *arguments,
+        )
+        (tmp_path / "run/run.json").unlink(missing_ok=True)
+        return data_lib.load(config, RunDirectory(config))
+
+    return load
+
+
+def parse(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", *arguments])
+    return config_lib.from_flags(values)
+
+
+def test_epic_kitchens_clips_hold_num_frames_at_frame_rate(load):
+    data = load("--frame_rate=60")
+    assert data.index.classes == ("take", "put")
+    pair = data.labeled[1]
+    assert (pair.observed.start_s, pair.observed.end_s) == (8.5, 9.0)
+    assert (pair.future.start_s, pair.future.end_s) == (10.0, 10.5)
+    assert data.eval_part == "val"
+    assert data.loader.cache == "off"
+    assert data.index.infos == {}
+    whole = load("--future_s=0").labeled[1]
+    assert (whole.observed.start_s, whole.future.end_s) == (8.0, 12.0)
+
+
+def test_a_run_lists_its_pairs(load, epic, tmp_path):
+    data = load("--unlabeled_rule=gaps", "--unlabeled_pairs=5", "--label_seed=3")
+    assert (len(data.labeled), len(data.unlabeled), len(data.evaluated)) == (4, 5, 2)
+    run = tmp_path / "run"
+    index = data.index
+    read = pair_lists.read_labeled
+    assert read(run / "pairs_labeled.csv", index) == data.labeled
+    assert read(run / "pairs_evaluated.csv", index) == data.evaluated
+    assert pair_lists.read_unlabeled(run / "pairs_unlabeled.csv", index) == (
+        data.unlabeled
+    )
+    with (run / "pairs_unlabeled.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["rule"], row["seed"]) for row in rows} == {("gaps", "3")}
+    (run / "pairs_unlabeled.csv").rename(tmp_path / "list.csv")
+    again = load(f"--unlabeled_list={tmp_path / 'list.csv'}")
+    assert again.unlabeled == data.unlabeled
+
+
+def test_footage_is_said_and_counted(load, capsys):
+    data = load("--unlabeled_rule=anywhere", "--unlabeled_pairs=7")
+    assert "of it in 5 gaps between labeled segments" in capsys.readouterr().out
+    footage = data.summary["footage"]
+    # 60 s by windows of 1 s observed, 1 s between and 1 s of future.
+    assert (footage["num_disjoint"], footage["num_pairs"]) == (20, 7)
+    assert json.loads(json.dumps(data.summary)) == data.summary
+    alone = load("--nounlabeled_gaps", "--labeled_fraction=0.5")
+    assert len(alone.unlabeled) == len(alone.labeled) == 2
+    assert "footage" not in alone.summary
+
+
+def test_action_segments_are_for_students_alone(load):
+    assert load().at_action == []
+    data = load("--include_action_segments", "--labeled_fraction=0.5")
+    assert [p.observed for p in data.at_action] == [p.future for p in data.labeled]
+    assert [p.label for p in data.at_action] == [p.label for p in data.labeled]
+    assert data.summary["at_action"]["num_pairs"] == 2
+
+
+def test_bigram_stands_beside_results(load):
+    data = load()
+    # Training: take, put, take, put. Put in the beginning is missed, take found.
+    assert bigram_top1(data.labeled, data.evaluated) == 0.5
+    assert bigram_top1(data.labeled, data.evaluated[:1]) is None
+
+
+def test_thumos14_by_flag(tmp_path):
+    root = tmp_path / "thumos"
+    for name, text in {
+        "annotations_val/Diving_val.txt": "v_1  5.0 8.0\n",
+        "annotations_test/Diving_test.txt": "t_1  6.0 7.0\n",
+        "video_info.json": '{"v_1": {"fps": 25, "duration": 30.0}, '
+        '"t_1": {"fps": 25, "duration": 40.0}}',
+        "v_1.mp4": "video",
+        "t_1.mp4": "video",
+    }.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    config = parse(
+        "--dataset=thumos14", f"--data_root={root}", f"--run_dir={tmp_path / 'run'}"
+    )
+    data = data_lib.load(config, RunDirectory(config))
+    pair = data.labeled[0]
+    assert (pair.observed.start_s, pair.observed.end_s) == (3.0, 4.0)
+    assert (pair.future.start_s, pair.future.end_s) == (5.0, 8.0)
+    assert data.eval_part == "test"
+
+
+@pytest.mark.parametrize("dataset", ["jhmdb", "epic_kitchens", "thumos14"])
+def test_a_release_needs_its_folder(tmp_path, dataset):
+    config = parse(f"--dataset={dataset}", f"--run_dir={tmp_path}")
+    with pytest.raises(ValueError, match=f"--dataset={dataset} needs --data_root"):
+        data_lib.load(config, RunDirectory(config))
+
+
+def test_clips_beyond_the_media_are_refused(load, epic):
+    from tests import numbered_video
+
+    for video in ("P01_01", "P26_01"):
+        (epic / f"rgb/train/{video[:3]}/{video}.tar").unlink()
+        folder = epic / f"rgb/train/{video[:3]}/{video}"
+        numbered_video.write_folder(folder, range(1, 31), ".jpg", "frame_")
+    data = load("--media_frame_rate=2", "--image_size=32", "--max_bad_videos=0.5")
+    clip = data.loader.load(data.labeled[1].observed)
+    assert len(clip) == 30
+    # [8, 9) s at 2 frames a second: the frames numbered 17 and 18.
+    assert set(numbered_video.numbers(clip)) == {17, 18}
+    np.testing.assert_array_equal(
+        pair_lists.format_labeled(data.labeled[1:2], data.index, 30)
+        .splitlines()[1]
+        .split(",")[-1]
+        .split()[::29],
+        ["17", "18"],
+    )
+    with pytest.raises(ValueError, match=r"it lasts 15.000 s, and the annotations ask"):
+        data.loader.load(data.labeled[3].observed)
