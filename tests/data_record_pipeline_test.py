@@ -38,7 +38,9 @@ def loader(tmp_path_factory):
     folder = tmp_path_factory.mktemp("records")
     videos = {}
     for name, size in (("a", (48, 64)), ("b", (64, 48))):
-        path = numbered_video.write(folder / f"{name}.mp4", 60, frame_rate=20, size=size)
+        path = numbered_video.write(
+            folder / f"{name}.mp4", 60, frame_rate=20, size=size
+        )
         videos[name] = Video(name, path, TRAIN)
     infos = {name: video.probe(one) for name, one in videos.items()}
     clips = [clip for pair in _PAIRS for clip in (pair.observed, pair.future)]

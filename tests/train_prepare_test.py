@@ -73,9 +73,7 @@ def from_videos(folder, teacher, tmp_path_factory):
 
 
 # The largest difference as a fraction of the largest movement of a weight.
-@pytest.mark.parametrize(
-    "precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)]
-)
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)])
 def test_training_from_features_equals_training_from_videos(
     folder, teacher, features, from_videos, tmp_path, precision, tolerance
 ):
@@ -112,9 +110,7 @@ def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):
 def test_stale_features_are_refused_by_name(folder, teacher, features, tmp_path):
     features = features["float16"]
     with pytest.raises(shards.StaleRecords, match=r"--flip was 0.5, now 0.25"):
-        _train(
-            folder, tmp_path / "a", teacher, f"--features={features}", "--flip=0.25"
-        )
+        _train(folder, tmp_path / "a", teacher, f"--features={features}", "--flip=0.25")
     other = keras.saving.load_model(teacher)
     other.set_weights([weight + 1e-3 for weight in other.get_weights()])
     other.save(tmp_path / "other.keras")

@@ -12,9 +12,7 @@ from kd_keras.data.clip_records import RecordLoader, clip_key
 _CONTEXT = {
     media_sequence.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
     media_sequence.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
-    media_sequence.FRAME_INDEX: tf.io.FixedLenSequenceFeature(
-        [], tf.int64, allow_missing=True
-    ),
+    media_sequence.FRAME_INDEX: tf.io.VarLenFeature(tf.int64),
 }
 _LISTS = {media_sequence.IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)}
 
@@ -145,7 +143,7 @@ def _frames(record, draw, augmentation, size, num_frames):
         lists[media_sequence.IMAGE_ENCODED],
         fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
     )
-    frames = tf.gather(frames, context[media_sequence.FRAME_INDEX])
+    frames = tf.gather(frames, context[media_sequence.FRAME_INDEX].values)
     frames = tf.ensure_shape(frames, [num_frames, size, size, 3])
     if augmentation.flip:
         is_flipped = draw[_FLIP] < augmentation.flip
