@@ -1,4 +1,4 @@
-"""Prepared clips are read by a parser that knows the key names of MediaSequence alone."""
+"""A parser that knows nothing but the key names of MediaSequence reads clips."""
 
 import cv2
 import numpy as np

@@ -120,7 +120,7 @@ def _places(records, clips):
 
 
 def _record_at(path, start):
-    """A data set of the one record that starts at this byte; its checksum is checked."""
+    """A data set of the record that starts at this byte; its checksum is checked."""
     variant = tf.raw_ops.TFRecordDatasetV2(
         filenames=[path], compression_type="", buffer_size=2**18, byte_offsets=[start]
     )
