@@ -96,8 +96,9 @@ def test_clips_are_changed_as_on_one_machine(loader, monkeypatch):
         expected = augment.augment(
             loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
         )
-        # Two decoders of JPEG, and two roundings.
-        assert np.abs(found.astype(int) - expected).max() <= 4
+        # Two decoders of JPEG, which differ at edges, and two roundings.
+        gaps = np.abs(found.astype(int) - expected)
+        assert gaps.mean() < 1 and gaps.max() <= 16
 
 
 def test_views_repeat_and_draws_are_shared(loader):
