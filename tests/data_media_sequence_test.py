@@ -1,4 +1,4 @@
-"""Prepared clips, read by a parser that knows the names of MediaSequence alone."""
+"""A parser that knows nothing but the key names of MediaSequence reads clips."""
 
 import cv2
 import numpy as np
