@@ -53,15 +53,17 @@ def pair_dataset(
         fields: Clips to decode, of "observed" and "future".
         num_parallel: Pairs that are read at a time; None is one per core.
     Returns:
-        Dataset of dicts: each field float32 (batch, time, size, size, 3) in [-1, 1],
+        Dataset of dicts: each field float32 (batch, time, size, size, channels) in
+        [-1, 1], RGB or optical flow as the loader's format says,
         "label" int32 (batch,), 0 where there is none, "labeled" bool (batch,) and
         "index" int64 (batch,), the position in `pairs`.
     """
     _check(pairs, batch_size, start_step, fields)
     labels = np.array([0 if p.label is None else p.label for p in pairs], np.int32)
     labeled = np.array([p.label is not None for p in pairs])
-    size = loader.clip_format.image_size
-    clip_shape = [loader.clip_format.num_frames, size, size, 3]
+    clip_format = loader.clip_format
+    size = clip_format.image_size
+    clip_shape = [clip_format.num_frames, size, size, clip_format.channels]
     if training:
         read = _TrainingReader(pairs, loader, fields, seed, augmentation, shared_draw)
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
@@ -80,7 +82,10 @@ def pair_dataset(
     def finish(batch):
         for field in fields:
             # A product: graph optimisers turn a quotient into one, sometimes.
-            batch[field] = tf.cast(batch[field], tf.float32) * (1 / 127.5) - 1.0
+            clips = tf.cast(batch[field], tf.float32) * (1 / 127.5) - 1.0
+            if clip_format.gain != 1:
+                clips = tf.clip_by_value(clips * clip_format.gain, -1.0, 1.0)
+            batch[field] = clips
         batch[LABEL] = tf.gather(labels, batch[INDEX])
         batch[LABELED] = tf.gather(labeled, batch[INDEX])
         return batch
@@ -125,8 +130,14 @@ class _TrainingReader:
         for number, clip in enumerate(clips):
             own = 0 if self._shared_draw else number
             draw = augment.draw(self._seed, 2 * position + own)
-            size = self._loader.clip_format.image_size
-            yield augment.augment(clip, size, self._augmentation, draw)
+            clip_format = self._loader.clip_format
+            yield augment.augment(
+                clip,
+                clip_format.image_size,
+                self._augmentation,
+                draw,
+                clip_format.flow_encoding,
+            )
 
 
 class _EvaluationReader:
@@ -140,7 +151,9 @@ class _EvaluationReader:
         size = clip_format.image_size
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
-            black = np.zeros((clip_format.num_frames, size, size, 3), np.uint8)
+            black = np.zeros(
+                (clip_format.num_frames, size, size, clip_format.channels), np.uint8
+            )
             return [_UNREADABLE, *[black] * len(self._fields)]
         return [index, *(augment.centre_crop(clip, size) for clip in clips)]
 
