@@ -69,7 +69,7 @@ def augment(
     draw: Draw,
     flow_encoding: FlowEncoding = I3D_FLOW,
 ) -> np.ndarray:
-    """uint8 (time, height, width, channels) -> (time, image_size, image_size, channels).
+    """Crops, mirrors and colours a uint8 clip (time, height, width, channels).
 
     The crop lies at a relative position between the sides, so that clips of different
     sizes are cut alike. Colours are rounded to 8 bits.
