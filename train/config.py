@@ -5,6 +5,7 @@ A dataclass field is a flag: `define_flags` makes the flags from the fields, and
 """
 
 import dataclasses
+import math
 import types
 import typing
 
@@ -41,6 +42,14 @@ class Run:
     )
     teacher: str | None = _flag(
         None, "A trained teacher (.keras) to use; none is trained then."
+    )
+    fuse: tuple[str, ...] = _flag(
+        (),
+        "RUN_RGB,RUN_FLOW: folders of two trained runs that --task=evaluate adds up, "
+        "logits to logits, and reports beside each alone. The data is theirs.",
+    )
+    fuse_weights: tuple[float, ...] = _flag(
+        (1.0, 1.0), "What the logits of RUN_RGB and RUN_FLOW are multiplied by."
     )
     seed: int = _flag(0, "Seed of weights, order and augmentation.", lower=0)
     deterministic: bool = _flag(
@@ -132,6 +141,29 @@ class Data:
         "Cut unlabeled pairs also from the footage that no training label covers, not "
         "from segments without a label alone.",
     )
+    modality: str = _flag(
+        "rgb",
+        "What the networks see. rgb: frames. flow: optical flow, which is read where "
+        "--flow_root has it and computed elsewhere.",
+        choices=("rgb", "flow"),
+    )
+    flow_method: str = _flag(
+        "tvl1",
+        "Computes flow. tvl1: as for I3D's published weights, most of a second per "
+        "flow of 224 pixels; --cache=disk keeps it. dis: a hundred times faster.",
+        choices=("tvl1", "dis"),
+    )
+    flow_root: str | None = _flag(
+        None,
+        "Folder of stored flow: the images u and v of each video in a folder or tar of "
+        "its name. By default <data_root>/flow where that exists.",
+    )
+    flow_frame_rate: float | None = _flag(
+        None,
+        "Stored flow images per second; by default one per frame (EPIC-KITCHENS: per "
+        "two frames).",
+        lower=1e-3,
+    )
     num_frames: int = _flag(16, "Frames that a network sees of a clip.", lower=9)
     image_size: int | None = _start_flag(
         published=224,
@@ -160,6 +192,21 @@ class Data:
     cache_dir: str | None = _flag(
         None, "Folder of --cache=disk; by default <run_dir>/clips."
     )
+    records: str | None = _flag(
+        None,
+        "Folder of clips that train.prepare wrote, local or s3://; neither annotations "
+        "nor videos are read then.",
+    )
+    features: str | None = _flag(
+        None,
+        "Folder of stored features that train.prepare wrote, local or s3://; students "
+        "are trained from them. Needs --layer and --views as they were stored.",
+    )
+    data_service: str | None = _flag(
+        None,
+        "Address of a tf.data service, such as grpc://host:5000, whose workers read "
+        "--records and make the training batches.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -169,6 +216,12 @@ class Augmentation:
     shared_draw: bool = _flag(
         True,
         "Draw crop, flip and colour once per pair; otherwise once per clip.",
+    )
+    views: int = _flag(
+        0,
+        "Augmented views of a pair, which its passes repeat in turn: these can be "
+        "stored. 0 draws anew at each pass.",
+        lower=0,
     )
     crop: bool = _flag(True, "Crop at random instead of at the centre.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
@@ -235,6 +288,11 @@ class Distillation:
         "teacher started from, or from its own random weights.",
         choices=("teacher", "pretrained", "fresh"),
     )
+    layer: str | None = _flag(
+        None,
+        "Students keep everything up to this layer as it starts, such as "
+        "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
+    )
     feature_layer: str = _flag("Mixed_5c", "Layer whose feature maps are compared.")
     feature_weight: float = _flag(
         1e-3,
@@ -299,6 +357,37 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What train.prepare writes; no part of a run."""
+
+    output: str | None = _flag(
+        None, "Folder of the prepared data, local or remote (s3://bucket/folder)."
+    )
+    kind: str = _flag(
+        "clips",
+        "clips: the frames of every clip of the run, as JPEG. features: what reaches "
+        "--layer (MaxPool3d_4a_3x3 by default) in the student, for --views augmented "
+        "views of every training pair, and what the teacher says of them.",
+        choices=("clips", "features"),
+    )
+    jpeg_quality: int = _flag(95, "Quality of stored frames.", lower=1, upper=100)
+    precision: str = _flag(
+        "float16", "Type of stored features.", choices=("float16", "float32")
+    )
+    shard_records: int = _flag(
+        128, "Records in a file; a kill costs at most one file per core.", lower=1
+    )
+    verify: bool = _flag(
+        False, "Compare what is there with its checksums; make anew what differs."
+    )
+    check: bool = _flag(
+        False,
+        "Write nothing but a report of the data set: videos, labels, leaks, counts and "
+        "a contact sheet, into --output.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All of a run."""
 
@@ -311,41 +400,64 @@ class Config:
 
 
 _GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
+_RUN_GROUPS = tuple(_GROUPS.values())
 
 
-def define_flags(values=flags.FLAGS):
+def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
     """Defines a flag for every field."""
-    for group in _GROUPS.values():
+    for group in groups:
         for field in dataclasses.fields(group):
             _define(field, values)
 
 
 def from_flags(values=flags.FLAGS):
     """Returns the `Config` that the parsed flags describe."""
+    return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+
+
+def from_flagfile(path):
+    """Returns the `Config` of a run's run.flags.
+
+    Raises:
+        ValueError: If there is none, or it has flags that this version does not know.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        values(["", f"--flagfile={path}"])
+    except (flags.Error, OSError) as error:
+        raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+    return from_flags(values)
+
+
+def read(group, values=flags.FLAGS):
+    """Returns the dataclass of one group of parsed flags."""
     start = "scratch" if values["weights"].value is None else "published"
 
     def value_of(field):
         value = values[field.name].value
         if value is None:
             return field.metadata.get(start)
-        return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            return tuple(map(_element(field.type), value))
+        return value
 
-    return Config(
-        **{
-            name: group(**{f.name: value_of(f) for f in dataclasses.fields(group)})
-            for name, group in _GROUPS.items()
-        }
-    )
+    return group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
 
 
 def to_flagfile(config):
     """Returns the text of a flagfile that repeats the run."""
+    return flagfile_of(as_flags(config))
+
+
+def flagfile_of(values):
+    """Returns the text of a flagfile with these values by name."""
     lines = []
-    for name, value in as_flags(config).items():
+    for name, value in values.items():
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:
-            text = ",".join(value) if isinstance(value, tuple) else value
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             lines.append(f"--{name}={text}")
     return "\n".join(lines) + "\n"
 
@@ -370,13 +482,21 @@ def _define(field, values):
     elif kind is float:
         flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
     elif kind is tuple:
-        flags.DEFINE_list(name, list(default), meta["help"], **given)
-        flags.register_validator(
-            name,
-            lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
-            f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
-            **given,
-        )
+        flags.DEFINE_list(name, list(map(str, default)), meta["help"], **given)
+        if meta["choices"]:
+            flags.register_validator(
+                name,
+                lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
+                f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
+                **given,
+            )
+        elif _element(field.type) is float:
+            flags.register_validator(
+                name,
+                lambda chosen: all(map(_is_number, chosen)),
+                "must be numbers, comma-separated",
+                **given,
+            )
     elif meta["choices"]:
         flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
     else:
@@ -388,3 +508,15 @@ def _kind(hint):
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
     return typing.get_origin(hint) or hint
+
+
+def _element(hint):
+    """Returns the type of the elements of a hint such as `tuple[str, ...]`."""
+    return typing.get_args(hint)[0]
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

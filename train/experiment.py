@@ -63,6 +63,7 @@ class Experiment:
             training=True,
             seed=self.config.run.seed,
             start_step=start_step,
+            views=self.config.augmentation.views,
             augmentation=self.data.augmentation,
             shared_draw=self.config.augmentation.shared_draw,
             fields=fields,
@@ -94,6 +95,9 @@ class Experiment:
                 short_clip=clips.short_clip,
                 observed_s=data.observed_s if in_seconds else None,
                 lead_time_s=data.lead_time_s if in_seconds else None,
+                modality=clips.modality,
+                flow_method=clips.flow_method,
+                flow_encoding=clips.flow_encoding,
             ),
         )
 
