@@ -1,6 +1,7 @@
 """Trains a teacher and students, evaluates them and exports the best student.
 
 python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
+python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/both
 """
 
 import os
@@ -23,10 +24,14 @@ def main(argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
     from train.experiment import run_experiment
+    from train.fuse import run_fusion
     from train.loop import DivergedError
 
     try:
-        run_experiment(config)
+        if config.run.fuse:
+            run_fusion(config)
+        else:
+            run_experiment(config)
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
         sys.exit(f"Error: {error}")
