@@ -6,7 +6,6 @@ defaults on grey frames, cut to ±20 pixels, kept in 8 bits, divided by 20.
 
 import dataclasses
 import itertools
-import threading
 
 import cv2
 import numpy as np
@@ -18,9 +17,6 @@ FRAME_RATE = 25.0
 HEIGHT_PX = 256
 # Motion that a network sees as 1; more is cut off.
 BOUND_PX = 20.0
-
-# A computation keeps buffers: each thread has its own.
-_local = threading.local()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,9 +124,9 @@ def flow_between(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarr
     """Flow of two grey frames: float32 (height, width, 2) in pixels."""
     if method not in FLOW_METHODS:
         raise ValueError(f"method must be one of {FLOW_METHODS}. Got {method!r}.")
-    if not hasattr(_local, method):
-        setattr(_local, method, _new(method))
-    return getattr(_local, method).calc(before, after, None)
+    # A new one each time: OpenCV's TV-L1 forgets scales for good once a picture is too
+    # small for them, and neither can be used by two threads at once.
+    return _new(method).calc(before, after, None)
 
 
 def quantise_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
