@@ -128,9 +128,10 @@ def _spec(request: Request, student: keras.Model) -> ExportSpec:
     if request.classes is None or student_file.spec_path(request.student).is_file():
         values = dataclasses.asdict(student_file.load_spec(request.student))
     else:
-        _, num_frames, height, width, _ = student_file.clip_shape(student)
+        _, num_frames, height, width, channels = student_file.clip_shape(student)
         image_size = height if height == width else None
         values = {"num_frames": num_frames, "image_size": image_size}
+        values["modality"] = "flow" if channels == 2 else "rgb"
     for name in ("num_frames", "image_size", "fit"):
         if getattr(request, name) is not None:
             values[name] = getattr(request, name)

@@ -23,13 +23,12 @@ from export import command, saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
 from kd_keras.data import video as video_lib
+from kd_keras.data.clip_frames import read_clip
 from kd_keras.data.segments import TEST, Video
 
 FLAGS = flags.FLAGS
 
 _BATCH = 8
-# Frames at full size that are held at a time.
-_BLOCK_BYTES = 256_000_000
 _TIME_ERROR_S = 1e-6
 _TEXT_COLOUR, _BAR_COLOUR = (255, 255, 255), (40, 110, 60)
 
@@ -134,13 +133,14 @@ class ExportedStudent:
         self._loaded = tf.saved_model.load(self.path)
         self._serve = self._loaded.signatures["serving_default"]
         channels = self._serve.structured_input_signature[1]["frames"].shape[-1]
-        if channels != 3:
+        if channels != self.spec.clip_format.channels:
             raise ValueError(
-                f"{self.path} takes frames of {channels} channels, not RGB video."
+                f"{self.path} takes frames of {channels} channels, not "
+                f"{self.spec.modality} of a video."
             )
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Probabilities (batch, classes) of uint8 RGB frames; see `preprocess.py`."""
+        """Probabilities (batch, classes) of uint8 frames; see `preprocess.py`."""
         return self._serve(frames=tf.constant(frames))["probabilities"].numpy()
 
 
@@ -159,24 +159,8 @@ def anticipations(
     duration_s, observed_s = info.duration_s, spec.observed_s
     count = int(max(duration_s - observed_s, 0) / every_s + _TIME_ERROR_S) + 1
     times_s = [min(observed_s, duration_s) + i * every_s for i in range(count)]
-    # As evaluation decodes them; the graph then cuts the centre out.
-    height, width = spec.clip_format.resized(info.height, info.width)
     for several in _batched(times_s, _BATCH):
-        indices = [
-            video_lib.frame_indices(
-                info.times_s,
-                duration_s,
-                time_s - observed_s,
-                time_s,
-                spec.num_frames,
-                spec.short_clip,
-            )
-            for time_s in several
-        ]
-        # Clips overlap; every frame is decoded once for all of them.
-        needed, places = np.unique(indices, return_inverse=True)
-        frames = video_lib.read_frames(video, info, needed, (width, height))
-        clips = frames[places.reshape(len(several), spec.num_frames)]
+        clips = _clips(spec, video, info, several)
         for time_s, probabilities in zip(several, student(clips), strict=True):
             order = np.argsort(-probabilities, kind="stable")
             yield Anticipation(
@@ -251,6 +235,26 @@ def _rows(anticipation):
         yield (*start, rank, name, f"{probability:.4f}")
 
 
+def _clips(spec, video, info, times_s):
+    """The clips that end at these times, as evaluation reads them."""
+    intervals = [(time_s - spec.observed_s, time_s) for time_s in times_s]
+    if spec.modality == "flow":
+        return np.stack(
+            [read_clip(video, info, *i, spec.clip_format) for i in intervals]
+        )
+    indices = [
+        video_lib.frame_indices(
+            info.times_s, info.duration_s, *interval, spec.num_frames, spec.short_clip
+        )
+        for interval in intervals
+    ]
+    # Clips overlap; every frame is decoded once for all of them.
+    needed, places = np.unique(indices, return_inverse=True)
+    height, width = spec.clip_format.resized(info.height, info.width)
+    frames = video_lib.read_frames(video, info, needed, (width, height))
+    return frames[places.reshape(len(intervals), spec.num_frames)]
+
+
 def _batched(items, size):
     items = iter(items)
     while batch := list(itertools.islice(items, size)):
@@ -258,13 +262,10 @@ def _batched(items, size):
 
 
 def _frames_at(video, info, rate):
-    """Full-size frames at a constant rate, a block at a time."""
-    count = round(info.duration_s * rate)
-    times_s = np.arange(count) / rate
+    """Full-size frames at a constant rate, one at a time."""
+    times_s = np.arange(round(info.duration_s * rate)) / rate
     shown = np.searchsorted(info.times_s, times_s + _TIME_ERROR_S, "right") - 1
-    block = max(_BLOCK_BYTES // (3 * info.height * info.width), 1)
-    for indices in _batched(shown, block):
-        yield from video_lib.read_frames(video, info, np.array(indices))
+    return video_lib.iterate_frames(video, info, shown)
 
 
 def _annotated(frames, found, rate):

@@ -8,6 +8,10 @@ areas, but evaluation scales what the video stores before it makes RGB of it.
 
 Frames that already have the clip's height and width are taken as they are, so that a
 client may send just the square that it wants looked at.
+
+Of a student of optical flow the frames are the 8-bit levels of u and v, 2 channels, in
+the student's `flow_encoding`: I3D's uint8((v + 20) / 40 * 255), or EPIC-KITCHENS'
+released images as they are. They mean in the graph what they meant in training.
 """
 
 import tensorflow as tf
@@ -16,7 +20,7 @@ from kd_keras.data.clips import ClipFormat
 
 
 def prepare_frames(frames: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
-    """Returns the float32 clips in [-1, 1] for uint8 frames.
+    """Returns the float32 clips in [-1, 1] for uint8 frames, RGB or levels of flow.
 
     Shapes:
         frames: (batch, time, height, width, channels), none of them zero but batch.
@@ -38,7 +42,9 @@ def prepare_frames(frames: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
     )
     side, channels = clip_format.image_size, frames.shape[-1]
     clips = tf.reshape(images, (shape[0], clip_format.num_frames, side, side, channels))
-    return clips / 127.5 - 1.0
+    clips = clips / 127.5 - 1.0
+    gain = clip_format.gain
+    return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
 
 
 def _sample_in_time(frames, clip_format):

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 
 import keras
 
-from kd_keras.data.clips import ClipFormat
+from kd_keras.data.clip_format import ClipFormat
+from kd_keras.data.flow import I3D_FLOW, FlowEncoding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +24,7 @@ class ExportSpec:
             None where it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
             the student anticipates; None where it differs from clip to clip.
+        modality, flow_method, flow_encoding: As in `ClipFormat`.
     Raises:
         ValueError: If a value cannot be.
     """
@@ -35,8 +37,15 @@ class ExportSpec:
     margin: float = 8 / 7
     observed_s: float | None = None
     lead_time_s: float | None = None
+    modality: str = "rgb"
+    flow_method: str = "tvl1"
+    flow_encoding: FlowEncoding = I3D_FLOW
 
     def __post_init__(self):
+        if isinstance(self.flow_encoding, dict):
+            object.__setattr__(
+                self, "flow_encoding", FlowEncoding(**self.flow_encoding)
+            )
         object.__setattr__(self, "classes", tuple(self.classes))
         names = self.classes
         if not names or not all(isinstance(name, str) and name for name in names):
@@ -57,9 +66,8 @@ class ExportSpec:
 
     @property
     def clip_format(self) -> ClipFormat:
-        return ClipFormat(
-            self.num_frames, self.image_size, self.fit, self.short_clip, self.margin
-        )
+        names = {field.name for field in dataclasses.fields(ClipFormat)}
+        return ClipFormat(**{name: getattr(self, name) for name in names})
 
 
 def save_student(model: keras.Model, path: str | os.PathLike, spec: ExportSpec) -> None:
@@ -135,6 +143,12 @@ def check_fits(model: keras.Model, spec: ExportSpec) -> None:
         raise ValueError(
             f"The model takes clips of (time, height, width) {fixed}; num_frames and "
             f"image_size would make {given}."
+        )
+    channels = clip_shape(model)[-1]
+    if (channels == 2) != (spec.modality == "flow"):
+        raise ValueError(
+            f"The model takes clips of {channels} channels, which is not modality="
+            f"{spec.modality}: flow has 2."
         )
     outputs = _shapes(model.output_shape)
     if outputs != [(None, len(spec.classes))]:

@@ -12,7 +12,8 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
     """Draws clips as rows of frames.
 
     Args:
-        clips: Clips (time, height, width, 3) in [-1, 1], or uint8.
+        clips: Clips (time, height, width, 3) in [-1, 1], or uint8. Optical flow, with
+            2 channels, is shown as red (u) and green (v); no motion is grey.
         titles: One for each clip.
         path: PNG to write.
         frames_per_clip: Frames of a row, evenly spread over the clip.
@@ -30,7 +31,7 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
         for axis, frame in zip(row, np.asarray(clip)[chosen], strict=True):
             if frame.dtype != np.uint8:
                 frame = ((np.clip(frame, -1, 1) + 1) * 127.5).astype(np.uint8)
-            axis.imshow(frame)
+            axis.imshow(_as_rgb(frame))
             axis.axis("off")
         row[0].set_title(title, loc="left", fontsize=8)
     figure.tight_layout()
@@ -117,6 +118,13 @@ def table(rows, path):
     axis.set_xlabel("top-1 accuracy")
     figure.tight_layout()
     return _save(figure, path)
+
+
+def _as_rgb(frame):
+    if frame.shape[-1] == 3:
+        return frame
+    grey = np.full((*frame.shape[:2], 3 - frame.shape[-1]), 127, np.uint8)
+    return np.concatenate([frame, grey], axis=-1)
 
 
 def _save(figure, path):

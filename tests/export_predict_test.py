@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import io
 import pathlib
 import subprocess
@@ -124,9 +125,7 @@ def test_unknown_times_are_asked_for_or_left_out(tmp_path, video):
     assert {row["happens_s"] for row in rows} == {""}
 
 
-def test_the_annotated_video_shows_the_ranking(model, video, tmp_path, monkeypatch):
-    # Smaller than the video, so that its blocks are put together.
-    monkeypatch.setattr(predict, "_BLOCK_BYTES", 10 * 3 * HEIGHT * WIDTH)
+def test_the_annotated_video_shows_the_ranking(model, video, tmp_path):
     output = tmp_path / "annotated.mp4"
     table(model=model, video=video, output=str(output), every_s=0.5)
     assert [p.name for p in tmp_path.iterdir()] == ["annotated.mp4"]
@@ -167,15 +166,8 @@ def test_frames_of_a_varying_rate_keep_their_time(monkeypatch):
     info = types.SimpleNamespace(
         times_s=np.array([0.0, 0.1, 0.5, 0.6]), duration_s=0.8, height=4, width=4
     )
-    shown = []
-
-    def read_frames(video, info, indices):
-        shown.extend(indices.tolist())
-        return indices
-
-    monkeypatch.setattr(video_lib, "read_frames", read_frames)
-    list(predict._frames_at(None, info, 10.0))
-    assert shown == [0, 1, 1, 1, 1, 2, 3, 3]
+    monkeypatch.setattr(video_lib, "iterate_frames", lambda video, info, shown: shown)
+    assert predict._frames_at(None, info, 10.0).tolist() == [0, 1, 1, 1, 1, 2, 3, 3]
 
 
 def test_bad_input_is_named(model, video, tmp_path):
@@ -195,10 +187,29 @@ def test_bad_input_is_named(model, video, tmp_path):
         table(model=model, video=video, output=video)
 
 
-def test_a_student_of_flow_is_refused(tmp_path, video):
-    model = saved_model.export_student(tiny_student(channels=2), tmp_path, SPEC)
-    with pytest.raises(ValueError, match="2 channels, not RGB"):
-        table(model=model, video=video)
+def test_a_student_of_flow_sees_the_flow_that_evaluation_computes(tmp_path, video):
+    student = tiny_student(channels=2)
+    spec = dataclasses.replace(SPEC, modality="flow", flow_method="dis")
+    model = saved_model.export_student(student, tmp_path, spec)
+    rows = table(model=model, video=video, every_s=1.0)
+    loader = ClipLoader(
+        {"video": Video("video", pathlib.Path(video), TEST)}, spec.clip_format
+    )
+    ends_s = sorted({float(row["time_s"]) for row in rows})
+    pairs = [Pair(Clip("video", t - 1, t), Clip("video", t, t + 1), 0) for t in ends_s]
+    batches = pair_dataset(
+        pairs, loader, batch_size=8, training=False, fields=("observed",)
+    )
+    logits = student.predict(next(iter(batches))["observed"], verbose=0)
+    assert np.ptp(logits, axis=0).max() > 0.01
+    expected = np.sort(keras.ops.convert_to_numpy(keras.ops.softmax(logits)))[:, ::-1]
+    actual = np.reshape([float(row["probability"]) for row in rows], expected.shape)
+    np.testing.assert_allclose(actual, expected, atol=2e-4)
+
+
+def test_a_student_whose_channels_are_not_its_modality_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="takes clips of 2 channels, which is not"):
+        saved_model.export_student(tiny_student(channels=2), tmp_path, SPEC)
 
 
 def test_the_command_line(model, video, tmp_path):

@@ -31,6 +31,14 @@ class Run:
     teacher: str | None = _flag(
         None, "A trained teacher (.keras) to use; none is trained then."
     )
+    fuse: tuple[str, ...] = _flag(
+        (),
+        "RUN_RGB,RUN_FLOW: folders of two trained runs that --task=evaluate adds up, "
+        "logits to logits, and reports beside each alone. The data is theirs.",
+    )
+    fuse_weights: tuple[float, ...] = _flag(
+        (1.0, 1.0), "What the logits of RUN_RGB and RUN_FLOW are multiplied by."
+    )
     seed: int = _flag(0, "Seed of weights, order and augmentation.", lower=0)
     deterministic: bool = _flag(
         False, "Give the same weights at every repetition on one device; slower."
@@ -169,6 +177,29 @@ class Data:
         True,
         "Cut unlabeled pairs also from the footage that no training label covers, not "
         "from segments without a label alone.",
+    )
+    modality: str = _flag(
+        "rgb",
+        "What the networks see. rgb: frames. flow: optical flow, which is read where "
+        "--flow_root has it and computed elsewhere.",
+        choices=("rgb", "flow"),
+    )
+    flow_method: str = _flag(
+        "tvl1",
+        "Computes flow. tvl1: as for I3D's published weights, most of a second per "
+        "flow of 224 pixels; --cache=disk keeps it. dis: a hundred times faster.",
+        choices=("tvl1", "dis"),
+    )
+    flow_root: str | None = _flag(
+        None,
+        "Folder of stored flow: the images u and v of each video in a folder or tar of "
+        "its name. By default <data_root>/flow where that exists.",
+    )
+    flow_frame_rate: float | None = _flag(
+        None,
+        "Stored flow images per second; by default one per frame (EPIC-KITCHENS: per "
+        "two frames).",
+        lower=1e-3,
     )
     num_frames: int = _flag(16, "Frames that a network sees of a clip.", lower=9)
     image_size: int | None = _start_flag(
@@ -432,6 +463,21 @@ def from_flags(values=flags.FLAGS):
     return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
 
 
+def from_flagfile(path):
+    """Returns the `Config` of a run's run.flags.
+
+    Raises:
+        ValueError: If there is none, or it has flags that this version does not know.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        values(["", f"--flagfile={path}"])
+    except (flags.Error, OSError) as error:
+        raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+    return from_flags(values)
+
+
 def read(group, values=flags.FLAGS):
     """Returns the dataclass of one group of parsed flags."""
     start = "scratch" if values["weights"].value is None else "published"
@@ -440,7 +486,9 @@ def read(group, values=flags.FLAGS):
         value = values[field.name].value
         if value is None:
             return field.metadata.get(start)
-        return tuple(value) if isinstance(value, list) else value
+        if isinstance(value, list):
+            return tuple(map(flag_fields.element_type(field), value))
+        return value
 
     made = group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
     return data_defaults.complete(made) if group is Data else made
@@ -458,7 +506,7 @@ def flagfile_of(values):
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:
-            text = ",".join(value) if isinstance(value, tuple) else value
+            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
             lines.append(f"--{name}={text}")
     return "\n".join(lines) + "\n"
 

@@ -1,12 +1,14 @@
 """Finds the videos of a run and cuts them into pairs."""
 
 import dataclasses
+import os
 
 from absl import logging
 
 from kd_keras.data import (
     csv_videos,
     epic_kitchens,
+    flow_folders,
     jhmdb,
     pair_lists,
     pairs,
@@ -18,6 +20,7 @@ from kd_keras.data import (
 )
 from kd_keras.data.clip_records import RecordLoader
 from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
+from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
 from train.run_directory import write_text
@@ -73,7 +76,7 @@ def load(config, directory):
             "path that they share."
         )
     if options.records is None:
-        index = _read_index(config, directory)
+        index = _with_flow(options, _read_index(config, directory))
     else:
         records = shards.Shards(options.records)
         index = stored_index.read(options.records)
@@ -151,6 +154,9 @@ def clip_format(options):
         image_size=options.image_size,
         fit=options.fit,
         short_clip=options.short_clip,
+        modality=options.modality,
+        flow_method=options.flow_method,
+        flow_encoding=_flow_encoding(options),
     )
 
 
@@ -209,6 +215,32 @@ def _read_index(config, directory):
         _require(options, "annotations", "video_root")
         annotations, video_root = options.annotations, options.video_root
     return csv_videos.read_csv(annotations, video_root, **bad)
+
+
+def _with_flow(options, index):
+    """The index with the stored flow of its videos, where the run is one of flow."""
+    if options.modality != "flow":
+        return index
+    root = options.flow_root
+    if root is None and options.data_root is not None:
+        root = os.path.join(options.data_root, "flow")
+        root = root if os.path.isdir(root) else None
+    if root is not None:
+        index = flow_folders.attach_flow(
+            index, root, _flow_encoding(options), options.flow_frame_rate
+        )
+    stored = sum(video.flow_path is not None for video in index.videos.values())
+    computed = len(index.videos) - stored
+    print(
+        f"Optical flow: read for {stored} videos, computed for {computed} "
+        f"({options.flow_method}).",
+        flush=True,
+    )
+    return index
+
+
+def _flow_encoding(options):
+    return EPIC_FLOW if options.dataset == "epic_kitchens" else I3D_FLOW
 
 
 def _write_demo(config, directory):

@@ -27,6 +27,11 @@ class Evaluator:
             answer: What `answers` made of a model.
             field: `observed` or `future`, the clip that the model sees.
         """
+        indices, logits = self.indexed_logits(answer, field)
+        return np.array([self._pairs[index].label for index in indices]), logits
+
+    def indexed_logits(self, answer, field):
+        """Returns which of the pairs could be read, and their logits; in order."""
         batches = pipeline.pair_dataset(
             self._pairs,
             self._loader,
@@ -34,13 +39,13 @@ class Evaluator:
             training=False,
             fields=(field,),
         )
-        labels, logits = [], []
+        indices, logits = [], []
         for batch in batches:
-            labels.append(batch[pipeline.LABEL].numpy())
+            indices.append(batch[pipeline.INDEX].numpy())
             logits.append(answer(batch[field]).numpy())
-        if not labels:
+        if not indices:
             raise ValueError("None of the evaluated clips can be read.")
-        return np.concatenate(labels), np.concatenate(logits)
+        return np.concatenate(indices), np.concatenate(logits)
 
     def validation(self, model, field):
         """Returns a function without arguments that gives the model's scores."""

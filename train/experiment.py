@@ -100,6 +100,9 @@ class Experiment:
                 short_clip=clips.short_clip,
                 observed_s=data.observed_s if in_seconds else None,
                 lead_time_s=data.lead_time_s if in_seconds else None,
+                modality=clips.modality,
+                flow_method=clips.flow_method,
+                flow_encoding=clips.flow_encoding,
             ),
         )
 

@@ -1,6 +1,7 @@
 """Dataclass fields as flags: default, help, choices and bounds in one place."""
 
 import dataclasses
+import math
 import types
 import typing
 
@@ -33,17 +34,30 @@ def define(field, values):
     elif kind is float:
         flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
     elif kind is tuple:
-        flags.DEFINE_list(name, list(default), meta["help"], **given)
-        flags.register_validator(
-            name,
-            lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
-            f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
-            **given,
-        )
+        flags.DEFINE_list(name, list(map(str, default)), meta["help"], **given)
+        if meta["choices"]:
+            flags.register_validator(
+                name,
+                lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
+                f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
+                **given,
+            )
+        elif element_type(field) is float:
+            flags.register_validator(
+                name,
+                lambda chosen: all(map(_is_number, chosen)),
+                "must be numbers, comma-separated",
+                **given,
+            )
     elif meta["choices"]:
         flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
     else:
         flags.DEFINE_string(name, default, meta["help"], **given)
+
+
+def element_type(field):
+    """Returns the type of the elements of a field such as `tuple[str, ...]`."""
+    return typing.get_args(field.type)[0]
 
 
 def _kind(hint):
@@ -51,3 +65,10 @@ def _kind(hint):
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
     return typing.get_origin(hint) or hint
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False

@@ -1,6 +1,7 @@
 """Trains a teacher and students, evaluates them and exports the best student.
 
 python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
+python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/both
 """
 
 import os
@@ -24,11 +25,15 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     from kd_keras.data import remote
     from train.experiment import run_experiment
+    from train.fuse import run_fusion
     from train.loop import DivergedError
 
     status = 0
     try:
-        run_experiment(config)
+        if config.run.fuse:
+            run_fusion(config)
+        else:
+            run_experiment(config)
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
         print(f"Error: {error}", file=sys.stderr)

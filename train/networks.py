@@ -3,6 +3,7 @@
 import keras
 
 from kd_keras import I3D, load_i3d_weights
+from kd_keras.data.clip_format import MODALITIES
 from kd_keras.models.i3d import ENDPOINTS
 
 
@@ -123,6 +124,7 @@ def _i3d(config, num_classes, start=None):
         num_classes=num_classes,
         num_frames=config.data.num_frames,
         image_size=config.data.image_size,
+        channels=MODALITIES[config.data.modality],
         width=network.width,
         dropout=network.dropout,
         batch_norm_momentum=network.batch_norm_momentum,

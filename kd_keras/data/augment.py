@@ -1,9 +1,15 @@
-"""Random crops, mirror images and colours: one draw for all frames of a clip."""
+"""Random crops, mirror images and colours: one draw for all frames of a clip.
+
+Clips are 8-bit RGB or optical flow. One draw changes both alike, so that the flow of a
+clip still fits its frames; colours are those of RGB alone.
+"""
 
 import dataclasses
 
 import cv2
 import numpy as np
+
+from kd_keras.data.flow import I3D_FLOW, FlowEncoding
 
 # Luma of ITU-R BT.601: the grey of a colour.
 GREY = np.array([0.299, 0.587, 0.114])
@@ -57,20 +63,34 @@ def draw(seed: int, number: int) -> Draw:
 
 
 def augment(
-    clip: np.ndarray, image_size: int, augmentation: Augmentation, draw: Draw
+    clip: np.ndarray,
+    image_size: int,
+    augmentation: Augmentation,
+    draw: Draw,
+    flow_encoding: FlowEncoding = I3D_FLOW,
 ) -> np.ndarray:
-    """uint8 RGB (time, height, width, 3) -> (time, image_size, image_size, 3).
+    """Crops, mirrors and colours a uint8 clip (time, height, width, channels).
 
     The crop lies at a relative position between the sides, so that clips of different
     sizes are cut alike. Colours are rounded to 8 bits.
+
+    Args:
+        clip: RGB (3 channels), or the levels of u and v of optical flow (2). A mirror
+            image turns u around: what moved to the right moves to the left.
+        flow_encoding: What the levels of flow mean.
     """
+    channels = clip.shape[-1]
     place = (draw.top, draw.left) if augmentation.crop else None
     clip = np.ascontiguousarray(_crop(clip, image_size, place))
     # OpenCV sees the frames as one tall picture.
-    picture = clip.reshape(-1, image_size, 3)
+    picture = clip.reshape(-1, image_size, channels)
     if draw.flip < augmentation.flip:
         picture = cv2.flip(picture, 1)
-    if augmentation.brightness or augmentation.contrast or augmentation.saturation:
+        if channels == 2:
+            picture[..., 0] = flow_encoding.mirrored()[picture[..., 0]]
+    if channels == 3 and (
+        augmentation.brightness or augmentation.contrast or augmentation.saturation
+    ):
         picture = cv2.transform(picture, _colour_change(picture, augmentation, draw))
     return picture.reshape(clip.shape)
 

@@ -16,76 +16,31 @@ import keras
 import numpy as np
 
 from kd_keras.data import video as video_lib
+from kd_keras.data.clip_format import FITS, ClipFormat
+from kd_keras.data.clip_frames import clip_size, read_clip
+from kd_keras.data.flow import I3D_FLOW
+from kd_keras.data.flow_images import FlowInfo, probe_flow
 from kd_keras.data.segments import Clip, Video
 
-FITS = ("crop", "stretch")
+__all__ = [
+    "CACHES",
+    "FITS",
+    "ClipFormat",
+    "ClipLoader",
+    "TooManyBadVideos",
+    "num_cores",
+]
+
 CACHES = ("memory", "disk", "off")
 
 # Part of every key of the disk cache: raise it when the same clip reads differently.
-_CACHE_VERSION = 1
+_CACHE_VERSION = 2
 
 _log = logging.getLogger(__name__)
 
 
 class TooManyBadVideos(ValueError):
     """So many videos cannot be read that something else must be wrong."""
-
-
-@dataclasses.dataclass(frozen=True)
-class ClipFormat:
-    """The shape of a clip, and how a video is brought into it.
-
-    Frames are first resized with the whole picture kept, by averaging areas: "crop"
-    makes the shorter side `resized_side` pixels and keeps the aspect ratio (the longer
-    side is rounded to the nearest pixel, halves up), "stretch" makes both sides that
-    long. A square of `image_size` is then cut out: a random one in training, the
-    central one (offset (side - image_size) // 2) in evaluation and in serving.
-
-    Attributes:
-        num_frames: Of every clip, whatever its duration.
-        image_size: Height and width in pixels of what a network sees.
-        fit: "crop" or "stretch".
-        short_clip: What a clip with fewer frames than `num_frames` gives; see
-            `video.frame_indices`.
-        margin: `resized_side` / `image_size`, at least 1; 1 cuts nothing off.
-    """
-
-    num_frames: int = 16
-    image_size: int = 112
-    fit: str = "crop"
-    short_clip: str = "resample"
-    margin: float = 8 / 7
-
-    def __post_init__(self):
-        if self.num_frames < 1 or self.image_size < 1:
-            raise ValueError(
-                "num_frames and image_size must be at least 1. Got "
-                f"{self.num_frames} and {self.image_size}."
-            )
-        if self.fit not in FITS:
-            raise ValueError(f"fit must be one of {FITS}. Got {self.fit!r}.")
-        if self.short_clip not in video_lib.SHORT_CLIPS:
-            raise ValueError(
-                f"short_clip must be one of {video_lib.SHORT_CLIPS}. Got "
-                f"{self.short_clip!r}."
-            )
-        if not 1 <= self.margin < math.inf:
-            raise ValueError(f"margin must be at least 1. Got {self.margin}.")
-
-    @property
-    def resized_side(self) -> int:
-        """Pixels of the shorter side before the square is cut out."""
-        return math.floor(self.image_size * self.margin + 0.5)
-
-    def resized(self, height: int, width: int) -> tuple[int, int]:
-        """Height and width that a frame of this height and width is resized to."""
-        side, short = self.resized_side, min(height, width)
-        if self.fit == "stretch":
-            return side, side
-        return (
-            (2 * height * side + short) // (2 * short),
-            (2 * width * side + short) // (2 * short),
-        )
 
 
 class ClipLoader:
@@ -135,13 +90,14 @@ class ClipLoader:
         self.max_bad_videos = max(1, allowed) if max_bad_fraction else 0
         self.bad_videos: dict[str, str] = {}
         self._infos = dict(infos) if infos is not None else {}
+        self._flow_infos: dict[str, FlowInfo] = {}
         self._clips: dict[Clip, np.ndarray] = {}
         self._lock = threading.Lock()
 
     def load(self, clip: Clip) -> np.ndarray:
-        """Frames of a clip: uint8 RGB (num_frames, height, width, 3), read-only.
+        """A clip as `read_clip` gives it: uint8 (num_frames, height, width, channels).
 
-        Height and width are `clip_format.resized` of the video's.
+        It is kept, and read-only.
 
         Raises:
             BadVideo: The video cannot be decoded.
@@ -194,12 +150,13 @@ class ClipLoader:
         total = 0
         for clip in set(clips):
             try:
-                info = self.info(clip.video)
+                info, flow_info = self.info(clip.video), self.flow_info(clip.video)
             except video_lib.BadVideo as error:
                 self._note_bad_video(clip.video, error.reason)
                 continue
-            height, width = self.clip_format.resized(info.height, info.width)
-            total += self.clip_format.num_frames * height * width * 3
+            height, width = clip_size(info, self.clip_format, flow_info)
+            pixels = self.clip_format.num_frames * height * width
+            total += pixels * self.clip_format.channels
         return total
 
     def info(self, name: str) -> video_lib.VideoInfo:
@@ -210,28 +167,31 @@ class ClipLoader:
             self._infos[name] = video_lib.probe(self._video(name))
         return self._infos[name]
 
+    def flow_info(self, name: str) -> FlowInfo | None:
+        """The stored flow of a video, probed once; None where none is to be read."""
+        video = self._video(name)
+        if self.clip_format.modality != "flow" or video.flow_path is None:
+            return None
+        if name not in self._flow_infos:
+            self._flow_infos[name] = probe_flow(video, self.info(name))
+        return self._flow_infos[name]
+
     def _decode(self, clip):
-        info = self.info(clip.video)
+        video, info = self._video(clip.video), self.info(clip.video)
         if clip.start_s >= info.duration_s:
             raise video_lib.BadVideo(
                 clip.video,
                 f"it lasts {info.duration_s:.3f} s, and the annotations ask for a clip "
                 f"at {clip.start_s:.3f} s",
             )
-        try:
-            indices = video_lib.frame_indices(
-                info.times_s,
-                info.duration_s,
-                clip.start_s,
-                clip.end_s,
-                self.clip_format.num_frames,
-                self.clip_format.short_clip,
-            )
-        except ValueError as error:
-            raise ValueError(f"{clip.video}: {error}") from error
-        height, width = self.clip_format.resized(info.height, info.width)
-        video = self._video(clip.video)
-        return video_lib.read_frames(video, info, indices, (width, height))
+        return read_clip(
+            video,
+            info,
+            clip.start_s,
+            clip.end_s,
+            self.clip_format,
+            self.flow_info(clip.video),
+        )
 
     def _video(self, name):
         if name not in self.videos:
@@ -274,26 +234,27 @@ class ClipLoader:
         except (ValueError, OSError, EOFError) as error:
             _log.warning("Making the damaged %s again (%s)", path, error)
             return None
+        wanted = self.clip_format.num_frames, self.clip_format.channels
         usable = frames.dtype == np.uint8 and frames.ndim == 4
-        return frames if usable and len(frames) == self.clip_format.num_frames else None
+        return frames if usable and (len(frames), frames.shape[-1]) == wanted else None
 
     def _cache_path(self, clip):
         """Named after all that the frames depend on, so nothing old is ever read."""
         video = self._video(clip.video)
-        try:
-            status = os.stat(video.path)
-        except OSError as error:
-            raise video_lib.BadVideo(clip.video, f"{error}") from error
         made_from = {
             "version": _CACHE_VERSION,
             "video": clip.video,
-            "path": os.path.abspath(video.path),
+            "source": _state_of(clip.video, video.path),
             "frame_rate": video.frame_rate,
-            "bytes": status.st_size,
-            "changed_ns": status.st_mtime_ns,
             "interval_s": (float(clip.start_s), float(clip.end_s)),
             "format": dataclasses.asdict(self.clip_format),
         }
+        if self.clip_format.modality == "flow" and video.flow_path is not None:
+            made_from |= {
+                "flow": _state_of(clip.video, video.flow_path),
+                "flow_encoding": dataclasses.asdict(video.flow_encoding or I3D_FLOW),
+                "flow_frame_rate": video.flow_frame_rate,
+            }
         key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
         return self.cache_dir / key[:2] / f"{key[2:40]}.npy"
 
@@ -303,6 +264,15 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _state_of(name, path):
+    """What tells a file or folder from what it was before."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise video_lib.BadVideo(name, f"{error}") from error
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns
 
 
 def _write_array(path, array):

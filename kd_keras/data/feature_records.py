@@ -107,14 +107,21 @@ class FeatureRecorder:
         draws = pipeline.view_draws(pair, key[-1], self._shared_draw)
         for clip, draw in zip((pair.observed, pair.future), draws, strict=True):
             frames = self._loader.load(clip)
-            yield augment.augment(frames, size, self._augmentation, draw)
+            yield augment.augment(
+                frames,
+                size,
+                self._augmentation,
+                draw,
+                self._loader.clip_format.flow_encoding,
+            )
 
     def _answered(self, batch):
         keys, observed, future = zip(*batch, strict=True)
+        gain = self._loader.clip_format.gain
         with self._lock:
             answers = self._answer(
-                pipeline.to_input(np.stack(observed)),
-                pipeline.to_input(np.stack(future)),
+                pipeline.to_input(np.stack(observed), gain),
+                pipeline.to_input(np.stack(future), gain),
             )
         answers = {prefix: np.asarray(array) for prefix, array in answers.items()}
         for number, key in enumerate(keys):

@@ -60,15 +60,17 @@ def pair_dataset(
         fields: Clips to decode, of "observed" and "future".
         num_parallel: Pairs that are read at a time; None is one per core.
     Returns:
-        Dataset of dicts: each field float32 (batch, time, size, size, 3) in [-1, 1],
+        Dataset of dicts: each field float32 (batch, time, size, size, channels) in
+        [-1, 1], RGB or optical flow as the loader's format says,
         "label" int32 (batch,), 0 where there is none, "labeled" bool (batch,) and
         "index" int64 (batch,), the position in `pairs`.
     """
     _check(pairs, batch_size, start_step, fields)
     labels = np.array([0 if p.label is None else p.label for p in pairs], np.int32)
     labeled = np.array([p.label is not None for p in pairs])
-    size = loader.clip_format.image_size
-    clip_shape = [loader.clip_format.num_frames, size, size, 3]
+    clip_format = loader.clip_format
+    size = clip_format.image_size
+    clip_shape = [clip_format.num_frames, size, size, clip_format.channels]
     if training:
         order = Order(pairs, seed, views)
         read = _TrainingReader(order, loader, fields, augmentation, shared_draw)
@@ -87,7 +89,7 @@ def pair_dataset(
 
     def finish(batch):
         for field in fields:
-            batch[field] = to_input(batch[field])
+            batch[field] = to_input(batch[field], clip_format.gain)
         batch[LABEL] = tf.gather(labels, batch[INDEX])
         batch[LABELED] = tf.gather(labeled, batch[INDEX])
         return batch
@@ -98,10 +100,11 @@ def pair_dataset(
     return dataset.map(finish).prefetch(2)
 
 
-def to_input(clips: tf.Tensor) -> tf.Tensor:
-    """uint8 -> float32 in [-1, 1]."""
+def to_input(clips: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
+    """uint8 -> float32 in [-1, 1]; `gain` is that of the `ClipFormat`."""
     # A product: graph optimisers turn a quotient into one, sometimes.
-    return tf.cast(clips, tf.float32) * (1 / 127.5) - 1.0
+    clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1.0
+    return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
 
 
 class Order:
@@ -164,11 +167,12 @@ class _TrainingReader:
         position = int(position)
         index, clips = self._readable_pair(self._order.index(position))
         draws = self._order.draws(position, index, self._shared_draw)
-        size = self._loader.clip_format.image_size
+        clip_format = self._loader.clip_format
+        size, encoding = clip_format.image_size, clip_format.flow_encoding
         return [
             np.int64(index),
             *(
-                augment.augment(clip, size, self._augmentation, draw)
+                augment.augment(clip, size, self._augmentation, draw, encoding)
                 # One field alone is drawn for like the first of two.
                 for clip, draw in zip(clips, draws, strict=False)
             ),
@@ -198,7 +202,9 @@ class _EvaluationReader:
         size = clip_format.image_size
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
-            black = np.zeros((clip_format.num_frames, size, size, 3), np.uint8)
+            black = np.zeros(
+                (clip_format.num_frames, size, size, clip_format.channels), np.uint8
+            )
             return [_UNREADABLE, *[black] * len(self._fields)]
         return [index, *(augment.centre_crop(clip, size) for clip in clips)]
 

@@ -5,6 +5,7 @@ import pathlib
 import typing
 
 if typing.TYPE_CHECKING:
+    from kd_keras.data.flow import FlowEncoding
     from kd_keras.data.video import VideoInfo
 
 TRAIN, VAL, TEST = "train", "val", "test"
@@ -13,20 +14,28 @@ PARTS = (TRAIN, VAL, TEST)
 
 @dataclasses.dataclass(frozen=True)
 class Video:
-    """One video: a file that PyAV reads, or a folder of numbered frames.
+    """One video: a file that PyAV reads, or a folder or `.tar` of numbered frames.
 
     Attributes:
         name: As the annotations spell it; messages and results use it.
-        path: The file or the folder.
+        path: The file, the folder or the tar.
         part: `train`, `val` or `test`. A video belongs to one part only.
-        frame_rate: Frames per second of a folder of frames; None for a file, which
-            knows the time of each of its frames.
+        frame_rate: Frames per second of a folder or tar of frames; None for a file,
+            which knows the time of each of its frames.
+        flow_path: Folder or `.tar` with the numbered images of its optical flow in
+            `u` and `v`; None where there is none.
+        flow_encoding: What those images hold; None is what I3D's weights expect.
+        flow_frame_rate: Flow images per second; None is frame_rate divided by the
+            encoding's stride.
     """
 
     name: str
     path: pathlib.Path
     part: str
     frame_rate: float | None = None
+    flow_path: pathlib.Path | None = None
+    flow_encoding: "FlowEncoding | None" = None
+    flow_frame_rate: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)

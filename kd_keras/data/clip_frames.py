@@ -1,0 +1,145 @@
+"""The frames or the optical flow that stand for an interval of a video."""
+
+import numpy as np
+
+from kd_keras.data import flow as flow_lib
+from kd_keras.data import video as video_lib
+from kd_keras.data.clip_format import ClipFormat
+from kd_keras.data.flow_images import FlowInfo, read_flow_levels
+from kd_keras.data.frame_times import frame_indices
+from kd_keras.data.segments import Video
+from kd_keras.data.video_info import VideoInfo
+
+_TIME_ERROR_S = 1e-6
+
+
+def read_clip(
+    video: Video,
+    info: VideoInfo,
+    start_s: float,
+    end_s: float,
+    clip_format: ClipFormat,
+    flow_info: FlowInfo | None = None,
+) -> np.ndarray:
+    """Reads the interval [start_s, end_s) of a video in a format, uncropped.
+
+    A clip of flow holds the motion that led to each of its moments: none looks at a
+    frame at or after `end_s`. Where the video brings no flow, each is computed from
+    the frame then on screen and the one nearest to 1/25 s before it, both resized to
+    the clip's format, and scaled to pixels per 1/25 s of a picture 256 pixels high:
+    at 25 frames per second and the size of I3D's weights that is their recipe. A
+    clip that ends before anything can have moved stands still.
+
+    Args:
+        info: What `video.probe` returned.
+        flow_info: What `flow_images.probe_flow` returned for a video that brings its
+            flow; unused for RGB.
+    Returns:
+        uint8 (num_frames, height, width, channels): RGB, or the levels of u and v;
+        height and width as `ClipFormat.resized` gives them.
+    Raises:
+        BadVideo: A frame cannot be read.
+        ValueError: The clip is too short and `short_clip` is "error".
+    """
+    if clip_format.modality == "rgb":
+        indices = _indices(video, info.times_s, info, start_s, end_s, clip_format)
+        return video_lib.read_frames(video, info, indices, _size(info, clip_format))
+    if flow_info is not None:
+        return _stored_flow(video, flow_info, start_s, end_s, clip_format)
+    return _computed_flow(video, info, start_s, end_s, clip_format)
+
+
+def clip_size(
+    info: VideoInfo, clip_format: ClipFormat, flow_info: FlowInfo | None = None
+) -> tuple[int, int]:
+    """Height and width of what `read_clip` gives."""
+    source = info if flow_info is None else flow_info
+    return clip_format.resized(source.height, source.width)
+
+
+def _size(info, clip_format):
+    height, width = clip_format.resized(info.height, info.width)
+    return width, height
+
+
+def _indices(video, times_s, info, start_s, end_s, clip_format):
+    try:
+        return frame_indices(
+            times_s,
+            info.duration_s,
+            start_s,
+            end_s,
+            clip_format.num_frames,
+            clip_format.short_clip,
+        )
+    except ValueError as error:
+        raise ValueError(f"{video.name}: {error}") from error
+
+
+def _flow_indices(video, times_s, info, start_s, end_s, clip_format):
+    """The flows of an interval; None where it ends before the first is known.
+
+    A clip that starts with the video has one flow less than frames: it starts with
+    the first flow, which is known a little later.
+    """
+    first_s = times_s[0] if len(times_s) else end_s
+    if end_s - first_s <= _TIME_ERROR_S:
+        return None
+    if 0 <= start_s < first_s:
+        start_s = first_s
+    return _indices(video, times_s, info, start_s, end_s, clip_format)
+
+
+def _no_motion(size, clip_format):
+    width, height = size
+    shape = (clip_format.num_frames, height, width, 2)
+    return np.full(shape, clip_format.flow_encoding.zero_level, np.uint8)
+
+
+def _stored_flow(video, info, start_s, end_s, clip_format):
+    size = _size(info, clip_format)
+    indices = _flow_indices(video, info.times_s, info, start_s, end_s, clip_format)
+    if indices is None:
+        return _no_motion(size, clip_format)
+    levels = read_flow_levels(video, info, indices, size)
+    stored, wanted = info.encoding, clip_format.flow_encoding
+    if (stored.bound_px, stored.truncates) == (wanted.bound_px, wanted.truncates):
+        return levels
+    return wanted.quantise(stored.dequantise(np.arange(256)) * flow_lib.BOUND_PX)[
+        levels
+    ]
+
+
+def _computed_flow(video, info, start_s, end_s, clip_format):
+    size = _size(info, clip_format)
+    times_s = info.times_s
+    indices = _flow_indices(video, times_s[1:], info, start_s, end_s, clip_format)
+    if indices is None:
+        return _no_motion(size, clip_format)
+    afters, inverse = np.unique(indices + 1, return_inverse=True)
+    befores = _frames_before(times_s, afters)
+    needed = np.union1d(befores, afters)
+    frames = video_lib.iterate_frames(video, info, needed, size)
+    grey = {
+        int(index): flow_lib.as_grey(frame)
+        for index, frame in zip(needed, frames, strict=True)
+    }
+    levels = []
+    for before, after in zip(befores, afters, strict=True):
+        flow = flow_lib.flow_between(
+            grey[int(before)], grey[int(after)], clip_format.flow_method
+        )
+        apart_s = times_s[after] - times_s[before]
+        scale = flow_lib.HEIGHT_PX / clip_format.resized_side
+        scale /= flow_lib.FRAME_RATE * apart_s
+        levels.append(clip_format.flow_encoding.quantise(flow * np.float32(scale)))
+    return np.stack(levels)[inverse]
+
+
+def _frames_before(times_s, afters):
+    """The frame nearest to 1/25 s before each, but another one than it."""
+    wanted_s = times_s[afters] - 1 / flow_lib.FRAME_RATE
+    right = np.searchsorted(times_s, wanted_s + _TIME_ERROR_S)
+    left = np.maximum(right - 1, 0)
+    right_is_nearer = times_s[right] - wanted_s < wanted_s - times_s[left]
+    return np.minimum(np.where(right_is_nearer, right, left), afters - 1)

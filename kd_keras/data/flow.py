@@ -1,0 +1,150 @@
+"""Optical flow: computed as I3D's published weights expect it, and its 8-bit levels.
+
+The recipe of the weights: 25 frames per second, 256 pixels high, TV-L1 with OpenCV's
+defaults on grey frames, cut to ±20 pixels, kept in 8 bits, divided by 20.
+"""
+
+import dataclasses
+import itertools
+
+import cv2
+import numpy as np
+
+FLOW_METHODS = ("tvl1", "dis")
+
+# What the weights' flow was computed at.
+FRAME_RATE = 25.0
+HEIGHT_PX = 256
+# Motion that a network sees as 1; more is cut off.
+BOUND_PX = 20.0
+
+
+@dataclasses.dataclass(frozen=True)
+class FlowEncoding:
+    """How flow is kept as uint8, and which frames each image compares.
+
+    Level q stands for (q / 255 - 0.5) * 2 * bound_px pixels.
+
+    Attributes:
+        bound_px: Motion that the highest level stands for; more is cut off.
+        stride: Frames from one flow image to the next.
+        dilation: Frames from the first of the two that an image compares to the
+            second.
+        truncates: Whether levels were rounded down, as for I3D's weights, or to the
+            nearest.
+    """
+
+    bound_px: float = BOUND_PX
+    stride: int = 1
+    dilation: int = 1
+    truncates: bool = True
+
+    def __post_init__(self):
+        if not self.bound_px > 0 or self.stride < 1 or self.dilation < 1:
+            raise ValueError(
+                "bound_px must be positive, stride and dilation at least 1. Got "
+                f"{self.bound_px}, {self.stride} and {self.dilation}."
+            )
+
+    @property
+    def zero_level(self) -> int:
+        """The level of no motion: 127 for I3D, 128 for EPIC-KITCHENS.
+
+        Neither stands for exactly 0: I3D's weights saw -0.0039 where nothing moves.
+        """
+        return 127 if self.truncates else 128
+
+    def quantise(self, flow: np.ndarray) -> np.ndarray:
+        """Flow in pixels -> uint8 levels."""
+        bound = np.float32(self.bound_px)
+        levels = (np.clip(flow, -bound, bound) + bound) / (2 * bound) * np.float32(255)
+        # Halves up, so that no motion is the zero level.
+        return (levels if self.truncates else levels + np.float32(0.5)).astype(np.uint8)
+
+    def dequantise(self, levels: np.ndarray) -> np.ndarray:
+        """uint8 levels -> what a network sees: float32 in [-1, 1], ±1 is ±20 px."""
+        flow = (np.asarray(levels, np.float32) / 255 - 0.5) * (2 * self.bound_px)
+        return (np.clip(flow, -BOUND_PX, BOUND_PX) / BOUND_PX).astype(np.float32)
+
+    def mirrored(self) -> np.ndarray:
+        """uint8 (256,): what each level of u becomes when the picture is mirrored.
+
+        Levels change places around the zero level, so that what stands still keeps
+        it; subtracting from 255 would give it a motion. The ends hold what was cut
+        off and change places with each other.
+        """
+        levels = np.clip(2 * self.zero_level - np.arange(256), 0, 255)
+        levels[[0, 255]] = 255, 0
+        return levels.astype(np.uint8)
+
+
+I3D_FLOW = FlowEncoding()
+# The released flow of EPIC-KITCHENS, beside frames at 60 per second.
+EPIC_FLOW = FlowEncoding(bound_px=25.0, stride=2, dilation=3, truncates=False)
+
+
+def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
+    """Flow from each frame to the next, in pixels of these frames.
+
+    Frames should come at 25 per second and, for I3D's weights, 256 pixels high: they
+    are compared as they are.
+
+    Args:
+        frames: uint8 RGB (time, height, width, 3), or grey (time, height, width).
+        method: "tvl1", which the weights were trained with, or "dis", which is some
+            hundred times faster and less exact. Both with OpenCV's settings.
+    Returns:
+        float32 (time - 1, height, width, 2): u, to the right, and v, downwards.
+    """
+    frames = np.asarray(frames)
+    if frames.dtype != np.uint8 or not (
+        frames.ndim == 3 or (frames.ndim == 4 and frames.shape[-1] == 3)
+    ):
+        raise ValueError(
+            "Flow is computed of uint8 frames, RGB (time, height, width, 3) or grey "
+            f"(time, height, width). Got {frames.dtype} {frames.shape}."
+        )
+    if len(frames) < 2:
+        raise ValueError(f"Flow needs at least 2 frames. Got {len(frames)}.")
+    grey = [as_grey(frame) for frame in frames]
+    return np.stack(
+        [
+            flow_between(before, after, method)
+            for before, after in itertools.pairwise(grey)
+        ]
+    )
+
+
+def as_grey(frame: np.ndarray) -> np.ndarray:
+    """RGB (height, width, 3), or grey already, -> grey (height, width)."""
+    return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
+
+
+def flow_between(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarray:
+    """Flow of two grey frames: float32 (height, width, 2) in pixels."""
+    if method not in FLOW_METHODS:
+        raise ValueError(f"method must be one of {FLOW_METHODS}. Got {method!r}.")
+    # A new one each time: OpenCV's TV-L1 forgets scales for good once a picture is too
+    # small for them, and neither can be used by two threads at once.
+    return _new(method).calc(before, after, None)
+
+
+def quantise_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
+    """Flow in pixels -> the uint8 levels that I3D's recipe keeps, rounded down."""
+    return FlowEncoding(bound_px).quantise(flow)
+
+
+def dequantise_flow(levels: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
+    """uint8 levels -> what a network sees: float32 in [-1, 1], ±1 is ±20 px."""
+    return FlowEncoding(bound_px).dequantise(levels)
+
+
+def _new(method):
+    if method == "dis":
+        return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+    if not hasattr(cv2, "optflow"):
+        raise ValueError(
+            "TV-L1 flow needs opencv-contrib-python-headless; the OpenCV that is "
+            "installed lacks its contributed modules. Install it, or choose 'dis'."
+        )
+    return cv2.optflow.DualTVL1OpticalFlow_create()

@@ -1,0 +1,221 @@
+"""Video files through PyAV: the exact time of every frame, and the frames wanted."""
+
+import itertools
+
+import av
+import numpy as np
+
+from kd_keras.data.frame_times import median_spacing
+from kd_keras.data.video_info import BadVideo, VideoInfo
+
+# Packets in a row that may hold no picture of their own (hidden reference frames,
+# placeholders of packed B-frames): they show the picture before them.
+_MAX_PACKETS_WITHOUT_PICTURE = 2
+
+
+def probe_file(video, path):
+    """Reads the packets of a file and decodes its first frame."""
+    try:
+        with av.open(str(path)) as container:
+            stream = _picture_stream(video, container)
+            stream.codec_context.thread_count = 1
+            packets, ends_s = _read_packets(container, stream)
+            _check_complete(video, path, container, stream, ends_s)
+        with av.open(str(path)) as container:
+            stream = _picture_stream(video, container)
+            stream.codec_context.thread_count = 1
+            frame = next(container.decode(stream), None)
+            if frame is None:
+                raise BadVideo(video.name, f"{path} has no frame that can be decoded")
+            times = _frame_times(container, stream, packets, frame.pts)
+            pixel_aspect = stream.sample_aspect_ratio
+    except av.error.FFmpegError as error:
+        raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
+    times_s, stamps, by_position = times
+    height, width = frame.height, round(frame.width * (pixel_aspect or 1))
+    if frame.rotation % 180:
+        height, width = width, height
+    key_stamps = [pts for pts, _, is_key in packets if is_key and pts is not None]
+    return VideoInfo(
+        times_s=times_s,
+        duration_s=float(times_s[-1]) + _spacing(times_s, stream),
+        height=height,
+        width=width,
+        stamps=stamps,
+        by_position=by_position,
+        key_frames=np.flatnonzero(np.isin(stamps, key_stamps)),
+    )
+
+
+def iterate_file(video, info, wanted, size):
+    """Yields the frames at `wanted`, which ascend, in one pass."""
+    done = 0
+    # Some files cannot be sought, or land after the key frame: then from the start.
+    for start in sorted({_seekable_key_frame(info, wanted[0]), 0}, reverse=True):
+        try:
+            for picture in _decode_from(start, video, info, wanted[done:], size):
+                done += 1
+                yield picture
+            return
+        except (BadVideo, av.error.FFmpegError) as error:
+            if start:
+                continue
+            if isinstance(error, BadVideo):
+                raise
+            raise BadVideo(
+                video.name, f"{video.path} cannot be decoded ({error})"
+            ) from error
+
+
+def _picture_stream(video, container):
+    """The first stream of moving pictures; cover art is a picture, not a video."""
+    for stream in container.streams.video:
+        if not stream.disposition & av.stream.Disposition.attached_pic:
+            return stream
+    raise BadVideo(video.name, "the file has no video stream")
+
+
+def _read_packets(container, stream):
+    """(pts, dts, is key) of the shown packets, and when each stream's data ends."""
+    packets, ends_s = [], {}
+    for packet in container.demux():
+        time = packet.dts if packet.pts is None else packet.pts
+        if packet.size and time is not None:
+            end_s = float((time + (packet.duration or 0)) * packet.time_base)
+            before_s = ends_s.get(packet.stream_index, end_s)
+            ends_s[packet.stream_index] = max(end_s, before_s)
+        # Packets that an edit list hides are needed to decode others, never shown.
+        if (
+            packet.size
+            and packet.stream_index == stream.index
+            and not packet.is_discard
+        ):
+            packets.append((packet.pts, packet.dts, packet.is_keyframe))
+    return packets, ends_s
+
+
+def _check_complete(video, path, container, stream, ends_s):
+    """Finds a file that was cut off: a download that stopped, a full disk."""
+    if stream.index not in ends_s and not stream.frames:
+        raise BadVideo(video.name, f"{path} has no frames")
+    size = path.stat().st_size
+    if "mp4" in container.format.name:
+        # Its index lists every frame with its place; durations there may be wrong.
+        promised = max((e.pos + e.size for e in stream.index_entries), default=0)
+        if promised > size:
+            raise BadVideo(
+                video.name,
+                f"{path} is cut off: {size} bytes of at least {promised}",
+            )
+        return
+    if container.format.name == "avi" and stream.average_rate:
+        # The duration of a cut AVI is scaled down by the demuxer, the count is not.
+        promised_s = float(stream.frames / stream.average_rate)
+        found_s = ends_s.get(stream.index, 0.0)
+    else:
+        promised_s = (container.duration or 0) / av.time_base
+        promised_s += min(container.start_time or 0, 0) / av.time_base
+        found_s = max(ends_s.values(), default=0.0)
+    if found_s < promised_s - max(0.25, 0.02 * promised_s):
+        raise BadVideo(
+            video.name,
+            f"{path} is cut off or damaged: {found_s:.2f} s can be read of the "
+            f"{promised_s:.2f} s that its header names",
+        )
+
+
+def _frame_times(container, stream, packets, first_pts):
+    """Times from 0 on, the decoder's name of each frame, whether that is a count."""
+    presented = [pts for pts, _, _ in packets]
+    # AVI keeps no presentation times: with B-frames the demuxer's are guesses.
+    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
+    if None not in presented and not guessed:
+        stamps = np.unique(np.array(presented, np.int64))
+        # A recording may start in the middle of a group of pictures: what comes
+        # before its first key frame is never shown.
+        if first_pts is not None:
+            stamps = stamps[np.searchsorted(stamps, first_pts) :]
+        ticks, by_position = stamps - stamps[0], False
+    else:
+        decoded = [dts for _, dts, _ in packets]
+        stamps, by_position = np.arange(len(packets)), True
+        if None in decoded:
+            rate = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
+            return stamps / float(rate), stamps, by_position
+        ticks = np.sort(np.array(decoded, np.int64))
+        ticks -= ticks[0]
+    base = stream.time_base
+    # One multiplication and one division: k * 512 / 15360 is k / 30 to the last bit.
+    return ticks * float(base.numerator) / base.denominator, stamps, by_position
+
+
+def _spacing(times_s, stream):
+    rate = stream.average_rate or stream.guessed_rate or 25
+    return median_spacing(times_s) or 1 / float(rate)
+
+
+def _seekable_key_frame(info, first):
+    """The key frame before frame `first`; 0 is the start of the file."""
+    if info.by_position:
+        return 0
+    before = np.searchsorted(info.key_frames, first, "right")
+    return int(info.key_frames[before - 1]) if before else 0
+
+
+def _decode_from(start, video, info, wanted, size):
+    with av.open(str(video.path)) as container:
+        stream = _picture_stream(video, container)
+        stream.codec_context.thread_count = 1
+        if start:
+            container.seek(int(info.stamps[start]), stream=stream)
+        decoded = _numbered_frames(video, container, stream, info, start)
+        end = [(len(info.times_s), None)]
+        position, shown, picture = 0, (None, None), None
+        for index, frame in itertools.chain(decoded, end):
+            # Both ascend: what comes before this frame shows the one before it.
+            while wanted[position] <= index:
+                now = (index, frame) if wanted[position] == index else shown
+                if picture is None or wanted[position] != wanted[position - 1]:
+                    picture = _picture(video, info, now, wanted[position], size)
+                yield picture
+                position += 1
+                if position == len(wanted):
+                    return
+            shown = index, frame
+
+
+def _numbered_frames(video, container, stream, info, start):
+    """Decoded frames with their positions in the video."""
+    sought, count = bool(start), 0
+    for packet in container.demux(stream):
+        if sought and (packet.pts is None or packet.pts > info.stamps[start]):
+            raise BadVideo(video.name, f"{video.path} cannot be sought")
+        sought = False
+        for frame in packet.decode():
+            if info.by_position:
+                yield count, frame
+                count += 1
+            elif frame.pts is not None and frame.pts >= info.stamps[0]:
+                yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, frame
+
+
+def _picture(video, info, shown, wanted, size):
+    """The frame that is on screen, turned upright, at its size."""
+    index, frame = shown
+    if frame is None or wanted - index > _MAX_PACKETS_WITHOUT_PICTURE:
+        raise BadVideo(
+            video.name,
+            f"frame {wanted} (at {info.times_s[wanted]:.3f} s) of {video.path} cannot "
+            "be decoded",
+        )
+    width, height = size
+    if frame.rotation % 180:
+        height, width = width, height
+    shrinks = height <= frame.height and width <= frame.width
+    picture = frame.reformat(
+        width=width,
+        height=height,
+        format="rgb24",
+        interpolation="AREA" if shrinks else "BILINEAR",
+    ).to_ndarray()
+    return np.rot90(picture, round(frame.rotation / 90))

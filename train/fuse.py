@@ -1,0 +1,230 @@
+"""Two-stream evaluation: an RGB run and a flow run, logits added (paper, Table 1)."""
+
+import dataclasses
+import pathlib
+
+import keras
+import numpy as np
+
+from kd_keras.data import pipeline
+from kd_keras.metrics import confusion_matrix, summarise
+from train import config as config_lib
+from train import data as data_lib
+from train import report
+from train.evaluate import Evaluator, answers, bad_videos, majority
+from train.run_directory import RunDirectory, write_json
+from train.teacher import load_teacher
+
+BOTH = "both"
+# In the order of --fuse.
+_MODALITIES = ("rgb", "flow")
+
+
+def run_fusion(config):
+    """Evaluates two runs alone and together; returns what results.json holds.
+
+    The runs are read, never written to. Teachers are added to teachers, and the
+    students of each method that both runs trained.
+
+    Args:
+        config: The `Config` with --fuse.
+    Raises:
+        ValueError: A run lacks something, or the two do not evaluate the same pairs.
+    """
+    _check(config)
+    directory = RunDirectory(config)
+    streams = [
+        Stream(path, modality)
+        for path, modality in zip(config.run.fuse, _MODALITIES, strict=True)
+    ]
+    _check_same_task(*streams)
+    methods = _shared_methods(*streams)
+    logits, indices = {}, []
+    for stream in streams:
+        logits[stream.modality], seen = stream.all_logits(methods)
+        indices.append(seen)
+    _check_same_clips(*streams, *indices)
+    logits[BOTH] = _weighted_sum(logits, config.run.fuse_weights)
+    labels = np.array([streams[0].data.evaluated[i].label for i in indices[0]])
+    results = _results(streams, logits, labels) | {
+        "runs": dict(zip(_MODALITIES, config.run.fuse, strict=True)),
+        "weights": dict(zip(_MODALITIES, config.run.fuse_weights, strict=True)),
+    }
+    write_json(directory / "results.json", results)
+    print(_table(results))
+    print(f"The numbers are in {directory / 'results.json'}.")
+    return results
+
+
+class Stream:
+    """A trained run and its data, as its run.flags describe them.
+
+    Args:
+        path: The run directory.
+        modality: What the run has to be of.
+    """
+
+    def __init__(self, path, modality):
+        self.path, self.modality = pathlib.Path(path), modality
+        config = config_lib.from_flagfile(self.path / "run.flags")
+        # The folder may have been moved since.
+        run = dataclasses.replace(config.run, run_dir=str(path))
+        self.config = dataclasses.replace(config, run=run)
+        if config.data.modality != modality:
+            raise ValueError(
+                f"--fuse takes RUN_RGB,RUN_FLOW. {path} is a run of "
+                f"--modality={config.data.modality} where {modality} was expected."
+            )
+        self.data = data_lib.load(self.config, self.path)
+        self._evaluator = Evaluator(
+            self.data.evaluated, self.data.loader, config.training.batch_size
+        )
+
+    def methods(self):
+        """Returns the methods of the students that the run holds."""
+        return [
+            method
+            for method in self.config.distillation.students
+            if self._student(method).exists()
+        ]
+
+    def all_logits(self, methods):
+        """Returns the logits of every network, and the evaluated pairs they are of.
+
+        Args:
+            methods: Of the students.
+        """
+        teacher = load_teacher(self.config, self.data.index.classes)
+        answer = answers(teacher)
+        logits, seen = {}, []
+        for name, field in (
+            ("teacher.future", pipeline.FUTURE),
+            ("teacher.observed", pipeline.OBSERVED),
+        ):
+            indices, logits[name] = self._evaluator.indexed_logits(answer, field)
+            seen.append(indices)
+        for method in methods:
+            student = keras.saving.load_model(self._student(method), compile=False)
+            indices, logits[f"students.{method}"] = self._evaluator.indexed_logits(
+                answers(student), pipeline.OBSERVED
+            )
+            seen.append(indices)
+        # A video may turn out unreadable on the way.
+        indices = sorted(set.intersection(*map(set, seen)))
+        for name, own in zip(logits, seen, strict=True):
+            logits[name] = logits[name][np.isin(own, indices)]
+        return logits, indices
+
+    def _student(self, method):
+        return self.path / "students" / f"{method}.keras"
+
+
+def _check(config):
+    run = config.run
+    if run.task != "evaluate":
+        raise ValueError(
+            f"--fuse evaluates trained runs: add --task=evaluate. Got {run.task}."
+        )
+    if len(run.fuse) != 2 or len(run.fuse_weights) != 2:
+        raise ValueError(
+            "--fuse=RUN_RGB,RUN_FLOW and --fuse_weights take two values each. Got "
+            f"{run.fuse} and {run.fuse_weights}."
+        )
+    own = pathlib.Path(run.run_dir).resolve()
+    if own in [pathlib.Path(path).resolve() for path in run.fuse]:
+        raise ValueError(
+            f"--run_dir={run.run_dir} is one of the runs that are fused; the results "
+            "need a folder of their own."
+        )
+
+
+def _check_same_task(rgb, flow):
+    if rgb.data.index.classes != flow.data.index.classes:
+        raise ValueError(
+            f"{rgb.path} and {flow.path} have other classes: "
+            f"{', '.join(rgb.data.index.classes)} and "
+            f"{', '.join(flow.data.index.classes)}."
+        )
+    pairs = rgb.data.evaluated, flow.data.evaluated
+    if pairs[0] == pairs[1]:
+        return
+    differing = [pair for pair in zip(*pairs, strict=False) if pair[0] != pair[1]]
+    first = f" The first that differ: {differing[0]}." if differing else ""
+    raise ValueError(
+        f"{rgb.path} and {flow.path} do not evaluate the same pairs: "
+        f"{len(pairs[0])} of the {rgb.data.eval_part} part and {len(pairs[1])} of the "
+        f"{flow.data.eval_part} part.{first} Train both with the same data, split and "
+        "times."
+    )
+
+
+def _shared_methods(rgb, flow):
+    methods = [method for method in rgb.methods() if method in flow.methods()]
+    alone = set(rgb.methods()) ^ set(flow.methods())
+    if alone:
+        print(f"Only one of the runs has the students {', '.join(sorted(alone))}.")
+    return methods
+
+
+def _check_same_clips(rgb, flow, rgb_indices, flow_indices):
+    differing = sorted(set(rgb_indices) ^ set(flow_indices))
+    if not differing:
+        return
+    videos = sorted({rgb.data.evaluated[i].observed.video for i in differing})
+    reasons = rgb.data.loader.bad_videos | flow.data.loader.bad_videos
+    listed = "\n  ".join(f"{name}: {reasons.get(name)}" for name in videos[:5])
+    raise ValueError(
+        f"Of the evaluated clips {len(differing)} can be read in one run alone; the "
+        f"numbers would not compare. Mend their {len(videos)} videos or take them "
+        f"out of both runs:\n  {listed}"
+    )
+
+
+def _weighted_sum(logits, weights):
+    first, second = (logits[modality] for modality in _MODALITIES)
+    return {
+        name: weights[0] * first[name] + weights[1] * second[name] for name in first
+    }
+
+
+def _results(streams, logits, labels):
+    """Nested like a run's own results, below `rgb`, `flow` and `both`."""
+    rgb = streams[0].data
+    scores = {}
+    for column, by_name in logits.items():
+        scores[column] = {"teacher": {}, "students": {}}
+        for name, values in by_name.items():
+            kind, _, which = name.partition(".")
+            scores[column][kind][which] = summarise(labels, values)
+    confusion = {
+        name: confusion_matrix(labels, values).tolist()
+        for name, values in logits[BOTH].items()
+    }
+    return scores | {
+        "majority": {"top1": majority([p.label for p in rgb.labeled], labels)},
+        "num_evaluated": len(labels),
+        "num_classes": len(rgb.index.classes),
+        "eval_part": rgb.eval_part,
+        "classes": list(rgb.index.classes),
+        "confusion": confusion,
+        "bad_videos": {s.modality: bad_videos(s.data) for s in streams},
+    }
+
+
+def _table(results):
+    columns = (*_MODALITIES, BOTH)
+    rows = {
+        name: [top1 for _, top1 in report.table_rows(results | results[column])[1:]]
+        for name, column in zip(("RGB", "Flow", "Both"), columns, strict=True)
+    }
+    names = [name for name, _ in report.table_rows(results | results[BOTH])[1:]]
+    width = max(map(len, names))
+    weights = " : ".join(f"{weight:g}" for weight in results["weights"].values())
+    lines = [
+        f"{results['num_evaluated']} clips of the {results['eval_part']} part; logits "
+        f"added {weights}; majority {100 * results['majority']['top1']:.1f}",
+        f"{'top-1':{width}}" + "".join(f"{name:>7}" for name in rows),
+    ]
+    for name, *values in zip(names, *rows.values(), strict=True):
+        lines.append(f"{name:{width}}" + "".join(f"{100 * v:7.1f}" for v in values))
+    return "\n".join(lines)
