@@ -1,4 +1,4 @@
-"""Weights of any backbone by the names of its layers: Keras files, ImageNet, PyTorch."""
+"""Weights of any backbone by layer: from Keras files, ImageNet or PyTorch."""
 
 import os
 import zipfile
@@ -133,7 +133,7 @@ def _read_torch_file(path: str):
 
 
 def _fitted(layer, arrays, source) -> list[np.ndarray]:
-    """Checks the shapes; turns a first convolution on RGB into one on other channels."""
+    """Checks the shapes; makes a first convolution on RGB one on other channels."""
     expected = [tuple(weight.shape) for weight in layer.weights]
     given = [tuple(array.shape) for array in arrays]
     if given == expected:
@@ -148,7 +148,7 @@ def _fitted(layer, arrays, source) -> list[np.ndarray]:
     ):
         mean = arrays[0].mean(axis=-2, keepdims=True)
         return [np.broadcast_to(mean, expected[0]), *arrays[1:]]
-    fix = "build the model with the same width"
+    fix = "build the same network with the same width"
     if layer.name.startswith("Logits"):
         fix = "build the model with as many classes, or pass include_head=False"
     raise ValueError(

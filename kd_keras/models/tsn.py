@@ -1,8 +1,8 @@
 """2D networks over the segments of a clip: TSN, and TSM, which shifts channels in time.
 
 Wang et al., "Temporal Segment Networks", ECCV 2016; Lin, Gan and Han, "TSM: Temporal
-Shift Module for Efficient Video Understanding", ICCV 2019. The networks are ResNet-50 as
-Keras Applications has it, names and weights included, and a small one.
+Shift Module for Efficient Video Understanding", ICCV 2019. The networks are ResNet-50
+as Keras Applications has it, names and weights included, and a small one.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ from kd_keras.models.layer_weights import load_layer_weights
 # What Keras Applications subtracts from red, green and blue in 0..255.
 _IMAGENET_MEAN = (123.68, 116.779, 103.939)
 
-# A frame's channels, in parts of a map, that see the frame after and the one before.
+# One part in so many of a map's channels moves forward in time, and one backward.
 _SHIFTED = 8
 
 
