@@ -145,7 +145,7 @@ def visual_attributes(
     scores = layers.GlobalAveragePooling1D(
         data_format="channels_last", dtype=head_dtype(), name="scores"
     )(probabilities)
-    return keras.Model(network.input, scores, name="attributes", trainable=False)
+    return keras.Model(network.input, scores, name="attributes")
 
 
 def _normalise(x):
