@@ -70,7 +70,9 @@ def test_takes_clips_and_gives_logits_and_a_map(networks, name):
 def test_files_load_where_there_is_keras_alone(networks, tmp_path):
     clip = np.random.default_rng(0).uniform(-1, 1, (2, FRAMES, SIZE, SIZE, 3))
     values = {"clip": clip.astype("f4")}
-    for name, model in networks.items():
+    # Together they hold every operation that the others are made of.
+    for name in ("tsm_small", "r2plus1d_attributes"):
+        model = networks[name]
         model.save(tmp_path / f"{name}.keras")
         values[name] = run(model, values["clip"])
         assert np.isfinite(values[name]).all() and values[name].std() > 0
