@@ -37,10 +37,10 @@ def test_the_teacher_is_like_the_student_unless_it_has_flags():
     for arguments, expected in (
         (["--teacher_backbone=i3d"], ("i3d", 0.1, None)),
         (["--teacher_width=0.2"], ("tsn_small", 0.2, None)),
-        (["--teacher_weights=b.keras"], ("tsn_small", 0.1, "b.keras")),
+        (["--teacher_weights=b.keras"], ("tsn_small", 1.0, "b.keras")),
         (
             ["--teacher_backbone=i3d", "--teacher_weights=b.keras"],
-            ("i3d", 0.1, "b.keras"),
+            ("i3d", 1.0, "b.keras"),
         ),
     ):
         config = _config("--backbone=tsn_small", "--weights=a.keras", *arguments)
@@ -56,6 +56,7 @@ def test_networks_start_from_the_weights_of_their_flags(tmp_path):
         "--backbone=tsm_small",
         "--teacher_backbone=tsn_small",
         f"--teacher_weights={path}",
+        "--teacher_width=0.1",
     )
     teacher, student = (
         build(config, 7) for build in (networks.build_teacher, networks.build_student)

@@ -218,7 +218,10 @@ class Network:
         upper=4.0,
     )
     teacher_width: float | None = _flag(
-        None, "The same of the teacher; by default --width.", lower=0.01, upper=4.0
+        None,
+        "The same of the teacher; by default --width, or 1 with --teacher_weights.",
+        lower=0.01,
+        upper=4.0,
     )
     weights: str | None = _flag(
         None,
@@ -274,8 +277,9 @@ class Distillation:
     )
     student_init: str = _flag(
         "teacher",
-        "The student starts from the trained teacher, from the weights that the "
-        "teacher started from, or from its own random weights.",
+        "Where students start. teacher: from the trained teacher, which must be the "
+        "same network. pretrained: from --weights, or the random weights that a "
+        "teacher of the same network starts from. fresh: from other random weights.",
         choices=("teacher", "pretrained", "fresh"),
     )
     feature_layer: str | None = _flag(
