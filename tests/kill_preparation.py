@@ -73,7 +73,7 @@ def _make_teacher(folder, work):
     from train.experiment import Experiment
 
     experiment = Experiment(small_run.config(folder, work / "run"))
-    teacher = networks.build(experiment.config, num_classes=2)
+    teacher = networks.build_teacher(experiment.config, num_classes=2)
     experiment.save(teacher, work / "run" / "teacher.keras")
 
 

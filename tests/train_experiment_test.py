@@ -192,7 +192,7 @@ def test_student_starts_where_it_is_told():
     from train import networks
 
     config = _config("unused")
-    teacher = networks.build(config, 5)
+    teacher = networks.build_teacher(config, 5)
     teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
 
     def start(init):
@@ -200,7 +200,7 @@ def test_student_starts_where_it_is_told():
         changed = dataclasses.replace(config, distillation=distillation)
         return networks.start_student(changed, teacher).get_weights()
 
-    initial = networks.build(config, 5).get_weights()
+    initial = networks.build_student(config, 5).get_weights()
     for init, expected in (("teacher", teacher.get_weights()), ("pretrained", initial)):
         for one, other in zip(start(init), expected, strict=True):
             np.testing.assert_array_equal(one, other)
@@ -213,8 +213,8 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
     from train import networks
 
     config = _config("unused")
-    teacher = networks.build(_config("unused", "--width=0.25"), 5)
-    with pytest.raises(ValueError, match="Give the teacher's --width"):
+    teacher = networks.build_teacher(_config("unused", "--width=0.25"), 5)
+    with pytest.raises(ValueError, match="both networks must be the same"):
         networks.start_student(config, teacher)
 
 

@@ -28,7 +28,8 @@ def _make_run(videos, run_dir, seed, *more):
     RunDirectory(config)
     (run_dir / "students").mkdir()
     for number, name in enumerate(("teacher", *(f"students/{m}" for m in _METHODS))):
-        model = networks.build(config, num_classes=2, seed=10 * seed + number)
+        run = dataclasses.replace(config.run, seed=10 * seed + number)
+        model = networks.build_teacher(dataclasses.replace(config, run=run), 2)
         # Large enough to tell the clips apart.
         head = model.get_layer("Logits_Conv3d_0c_1x1_conv_3d")
         head.kernel.assign(

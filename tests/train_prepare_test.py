@@ -27,7 +27,7 @@ def folder(tmp_path_factory):
 def teacher(folder, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("teacher")
     experiment = experiment_lib.Experiment(small_run.config(folder, run_dir))
-    network = networks.build(experiment.config, num_classes=2)
+    network = networks.build_teacher(experiment.config, num_classes=2)
     experiment.save(network, run_dir / "teacher.keras")
     return run_dir / "teacher.keras"
 

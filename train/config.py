@@ -12,6 +12,17 @@ from train import data_defaults, flag_fields
 from train.flag_fields import flag as _flag
 from train.flag_fields import start_flag as _start_flag
 
+# As in kd_keras.models.backbones, which takes seconds to import.
+BACKBONES = (
+    "i3d",
+    "tsn",
+    "tsm",
+    "tsn_small",
+    "tsm_small",
+    "r2plus1d",
+    "r2plus1d_attributes",
+)
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
@@ -285,8 +296,20 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The I3D networks of teacher and student."""
+    """The networks of teacher and student."""
 
+    backbone: str = _flag(
+        "i3d",
+        "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
+        "the temporal shift; tsn_small, tsm_small: a small 2D network instead. "
+        "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network.",
+        choices=BACKBONES,
+    )
+    teacher_backbone: str | None = _flag(
+        None,
+        "Network of the teacher; by default --backbone.",
+        choices=BACKBONES,
+    )
     width: float | None = _start_flag(
         published=1.0,
         scratch=0.25,
@@ -294,10 +317,33 @@ class Network:
         lower=0.01,
         upper=4.0,
     )
+    teacher_width: float | None = _flag(
+        None,
+        "The same of the teacher; by default --width, or 1 with --teacher_weights.",
+        lower=0.01,
+        upper=4.0,
+    )
     weights: str | None = _flag(
         None,
-        "Published I3D weights to start from: TF-Hub handle or directory, checkpoint "
-        "prefix or Keras file. The classifier starts fresh.",
+        "Weights to start from; the classifier starts fresh. i3d: the published ones, "
+        "as TF-Hub handle or directory, checkpoint prefix or Keras file. tsn, tsm: "
+        "imagenet, or a file of them (.h5). r2plus1d: torchvision's (.pth). Each: a "
+        "Keras file (.keras, .weights.h5).",
+    )
+    teacher_weights: str | None = _flag(
+        None,
+        "The same of the teacher; by default --weights where it is the same network.",
+    )
+    segments: int = _flag(
+        8,
+        "Frames that tsn and tsm look at, the middle ones of equal parts of a clip.",
+        lower=1,
+    )
+    attribute_weights: str = _flag(
+        "imagenet",
+        "Weights of the ResNet-50 whose class scores r2plus1d_attributes sees: "
+        "imagenet, a file of them (.h5), a Keras file; or random, of --width, to try "
+        "things out.",
     )
     dropout: float = _flag(
         0.5,
@@ -331,8 +377,9 @@ class Distillation:
     )
     student_init: str = _flag(
         "teacher",
-        "The student starts from the trained teacher, from the weights that the "
-        "teacher started from, or from its own random weights.",
+        "Where students start. teacher: from the trained teacher, which must be the "
+        "same network. pretrained: from --weights, or the random weights that a "
+        "teacher of the same network starts from. fresh: from other random weights.",
         choices=("teacher", "pretrained", "fresh"),
     )
     layer: str | None = _flag(
@@ -340,7 +387,15 @@ class Distillation:
         "Students keep everything up to this layer as it starts, such as "
         "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
     )
-    feature_layer: str = _flag("Mixed_5c", "Layer whose feature maps are compared.")
+    feature_layer: str | None = _flag(
+        None,
+        "Layer whose feature maps are compared; by default the last before the head.",
+    )
+    teacher_feature_layer: str | None = _flag(
+        None,
+        "Its name in the teacher; by default the same in the same network, else the "
+        "last before the head.",
+    )
     feature_weight: float = _flag(
         1e-3,
         "λ of the feature loss; search it on a log scale from 1e-4.",

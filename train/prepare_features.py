@@ -64,7 +64,8 @@ def _answer(config, student, teacher, layer):
     wanted, options = stored_features.prefixes(config), config.distillation
     with_map = feature_records.FEATURES in wanted
     stem = networks.stem(student, layer)
-    frozen = FrozenTeacher(teacher, options.feature_layer if with_map else None)
+    feature_layer = networks.teacher_feature_layer(config, student, teacher)
+    frozen = FrozenTeacher(teacher, feature_layer if with_map else None)
     loss = feature_loss("attention", options)
 
     @tf.function(reduce_retracing=True)

@@ -91,7 +91,9 @@ def made_from(config, student, teacher, layer):
         },
         "--dtype_policy": config.run.dtype_policy,
         "--layer": layer,
-        "--feature_layer": config.distillation.feature_layer,
+        "--teacher_feature_layer": networks.teacher_feature_layer(
+            config, student, teacher
+        ),
         "--alpha": config.distillation.alpha,
         "weights of the student up to --layer": checksum(
             networks.stem(student, layer).get_weights()

@@ -5,6 +5,7 @@ import keras
 import kd_keras
 from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
+from kd_keras.distill.teacher import num_channels
 from train import loop, networks
 from train.stored_features import StoredFeatures
 from train.teacher import train_recogniser
@@ -90,14 +91,18 @@ def _distil(experiment, method, student, teacher, stored):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
     pairs = data.for_students
+    teacher_layer = networks.teacher_feature_layer(config, student, teacher)
     distiller = Distiller(
         student if stored is None else stored.tail,
         teacher if stored is None else None,
         feature_loss=feature_loss(method, options),
         feature_weight=options.feature_weight,
-        feature_layer=options.feature_layer,
+        feature_layer=networks.student_feature_layer(config, student),
+        teacher_feature_layer=teacher_layer,
         temperature=options.temperature,
-        feature_channels=None if stored is None else _channels(teacher, options),
+        feature_channels=None
+        if stored is None
+        else num_channels(teacher, teacher_layer),
     )
     distiller.compile(
         optimizer=networks.optimizer(
@@ -123,7 +128,3 @@ def _distil(experiment, method, student, teacher, stored):
         validate=validate,
         validate_every=training.validate_every,
     )
-
-
-def _channels(teacher, options):
-    return teacher.get_layer(options.feature_layer).output.shape[-1]

@@ -85,7 +85,7 @@ def train_recogniser(
 
 def _train(experiment, path):
     config = experiment.config
-    model = networks.build(config, len(experiment.data.index.classes))
+    model = networks.build_teacher(config, len(experiment.data.index.classes))
     train_recogniser(
         experiment,
         model,
