@@ -121,6 +121,8 @@ def test_repeated_rows_are_dropped_and_counted(read, caplog):
         index = read(HEADER + GOOD + GOOD)
     assert index == read(HEADER + GOOD)
     assert "dropped 3 rows" in caplog.text
+    assert index.dropped == {"repeated rows": 3}
+    assert [segment.uid for segment in index.segments] == ["2", "3", "4"]
 
 
 def test_one_interval_may_have_two_labels(read):

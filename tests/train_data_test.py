@@ -93,6 +93,8 @@ def test_a_run_lists_its_pairs(load, epic, tmp_path):
     (run / "pairs_unlabeled.csv").rename(tmp_path / "list.csv")
     again = load(f"--unlabeled_list={tmp_path / 'list.csv'}")
     assert again.unlabeled == data.unlabeled
+    for name in ("list.csv", "run/pairs_unlabeled.csv"):
+        assert (tmp_path / name).read_text().count(",gaps,3\n") == 5
 
 
 def test_footage_is_said_and_counted(load, capsys):

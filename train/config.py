@@ -81,10 +81,9 @@ class Data:
     )
     data_root: str | None = _flag(
         None,
-        "Folder of the release. jhmdb: with Rename_Images or ReCompress_Videos, and "
-        "splits. epic_kitchens: with the annotations' CSV files, there or in its "
-        "annotations, and rgb or videos. thumos14: with annotations_val, "
-        "annotations_test, video_info.json and the videos.",
+        "Folder of the release. jhmdb: Rename_Images or ReCompress_Videos, and splits. "
+        "epic_kitchens: the CSV files or annotations, and rgb or videos. thumos14: "
+        "annotations_val, annotations_test, video_info.json and the videos.",
     )
     split: int = _flag(1, "J-HMDB's split.", lower=1, upper=3)
     epic_split: str = _flag(

@@ -13,8 +13,12 @@ from kd_keras.data import (
     pair_lists,
     pairs,
     scenes,
+<<<<<<< HEAD
     shards,
     stored_index,
+=======
+    tables,
+>>>>>>> readers
     thumos14,
     unlabeled,
 )
@@ -143,7 +147,13 @@ def _write_lists(directory, options, index, groups, rule):
             groups[name], index, options.num_frames, options.short_clip
         )
         write_text(directory / f"pairs_{name}.csv", text)
-    text = pair_lists.format_unlabeled(groups["unlabeled"], rule, options.label_seed)
+    if options.unlabeled_list is not None:
+        # With the rule and the seed that made it.
+        text = tables.read_text(options.unlabeled_list)
+    else:
+        text = pair_lists.format_unlabeled(
+            groups["unlabeled"], rule, options.label_seed
+        )
     write_text(directory / "pairs_unlabeled.csv", text)
 
 

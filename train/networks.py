@@ -29,9 +29,10 @@ def teacher_architecture(config):
     """Returns that of the teacher: the students', but for what has its own flags."""
     network, student = config.network, student_architecture(config)
     backbone, width = network.teacher_backbone, network.teacher_width
-    backbone = student.backbone if backbone is None else backbone
-    width = student.width if width is None else width
     weights = network.teacher_weights
+    backbone = student.backbone if backbone is None else backbone
+    if width is None:
+        width = student.width if weights is None else 1.0
     if weights is None and (backbone, width) == (student.backbone, student.width):
         weights = student.weights
     return Architecture(backbone, width, weights)

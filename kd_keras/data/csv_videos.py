@@ -43,7 +43,7 @@ def read_csv(
             is checked before the first is opened.
     """
     annotations, video_root = pathlib.Path(annotations), pathlib.Path(video_root)
-    rows = _read_rows(annotations, video_root)
+    rows, num_repeats = _read_rows(annotations, video_root)
     stop_at(annotations, _leaks(rows))
     stop_at(annotations, _classes_without_training(rows))
     parts = {row.video: (row.path, row.part) for row in rows}
@@ -74,6 +74,7 @@ def read_csv(
         ),
         bad_videos=bad_videos,
         infos=infos,
+        dropped={"repeated rows": num_repeats} if num_repeats else {},
     )
 
 
@@ -145,16 +146,16 @@ def _path_under(root, video):
 
 
 def _drop_repeats(annotations, rows):
+    """Returns the rows that differ and the number of the others."""
     kept = {}
     for row in rows:
         kept.setdefault((row.path, row.start_s, row.end_s, row.label, row.part), row)
-    if len(kept) < len(rows):
+    num_dropped = len(rows) - len(kept)
+    if num_dropped:
         logging.getLogger(__name__).warning(
-            "%s: dropped %d rows that repeat another row.",
-            annotations,
-            len(rows) - len(kept),
+            "%s: dropped %d rows that repeat another row.", annotations, num_dropped
         )
-    return list(kept.values())
+    return list(kept.values()), num_dropped
 
 
 def _leaks(rows):
