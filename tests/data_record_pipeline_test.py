@@ -1,16 +1,26 @@
 """The graph that a tf.data service runs: order, crops, colours, and the service."""
 
+import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kd_keras.data import augment, clip_records, record_pipeline, shard_writer, video
 from kd_keras.data.augment import Augmentation
 from kd_keras.data.clips import ClipFormat
-from kd_keras.data.pipeline import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.pipeline import (
+    FUTURE,
+    INDEX,
+    LABEL,
+    LABELED,
+    OBSERVED,
+    pair_dataset,
+)
 from kd_keras.data.segments import TRAIN, Clip, Pair, Video
+from kd_keras.data.shards import Shards
 from tests import numbered_video
 
 _FORMAT = ClipFormat(num_frames=4, image_size=28)
@@ -130,3 +140,14 @@ def test_a_service_in_another_process_gives_the_same_batches(loader):
     for one, other in zip(expected, found, strict=True):
         for field in one:
             np.testing.assert_array_equal(one[field], other[field])
+
+
+def test_a_corrupt_shard_is_named_where_batches_are_made(loader, tmp_path):
+    folder = shutil.copytree(loader.records.folder, tmp_path / "records")
+    path = folder / "clips-00001-of-00003.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    copied = clip_records.RecordLoader(Shards(folder), _FORMAT)
+    with pytest.raises(tf.errors.OpError, match=r"CorruptShard: .*00001-of-00003"):
+        list(pair_dataset(_PAIRS, copied, batch_size=7, training=False))

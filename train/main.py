@@ -23,6 +23,8 @@ def main(argv):
     # that is of no use to people who train.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    import tensorflow as tf
+
     from kd_keras.data import remote
     from train.experiment import run_experiment
     from train.fuse import run_fusion
@@ -37,6 +39,15 @@ def main(argv):
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
         print(f"Error: {error}", file=sys.stderr)
+        status = 1
+    except tf.errors.OpError as error:
+        # tf.data wraps what its Python functions raise, with the traceback.
+        corrupt = [
+            line for line in error.message.splitlines() if "CorruptShard: " in line
+        ]
+        if not corrupt:
+            raise
+        print(f"Error: {corrupt[-1].split('CorruptShard: ')[1]}", file=sys.stderr)
         status = 1
     remote.end_process(status)
     sys.exit(status)

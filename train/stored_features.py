@@ -27,6 +27,10 @@ class StoredFeatures:
 
     def __init__(self, experiment, student, teacher):
         config = self._config = experiment.config
+        if not config.augmentation.views:
+            raise ValueError(
+                "--features needs --views: how many stored views of a pair to use."
+            )
         layer = layer_of(config)
         self._experiment, self._student = experiment, student
         self._records = shards.Shards(
