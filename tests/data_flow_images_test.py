@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
+from kd_keras.data import clip_records, flow_images
 from kd_keras.data import flow as flow_lib
-from kd_keras.data import flow_images
 from kd_keras.data import video as video_lib
 from kd_keras.data.augment import Augmentation
 from kd_keras.data.clips import ClipFormat, ClipLoader
@@ -327,6 +327,7 @@ def test_flow_is_found_below_one_folder(tmp_path):
     _write_flow(root / "brush_hair/clip 1", _levels(2))
     _write_flow(root / "day/monday", _levels(2))
     _write_flow(root / "night/monday", _levels(2))
+    _write_flow(root / "take.2", _levels(2))
     paths = {
         "P01_01": "rgb/train/P01/P01_01.tar",
         "clip 1": "Rename_Images/brush_hair/clip 1",
@@ -334,7 +335,8 @@ def test_flow_is_found_below_one_folder(tmp_path):
         "elsewhere.mp4": "elsewhere.mp4",
     }
     index = _index(
-        *(Video(name, tmp_path / path, TRAIN) for name, path in paths.items())
+        *(Video(name, tmp_path / path, TRAIN) for name, path in paths.items()),
+        Video("take.2", tmp_path / "take.2", TRAIN, 25.0),
     )
     found = attach_flow(index, root, EPIC_FLOW, 30.0).videos
     assert {name: video.flow_path for name, video in found.items()} == {
@@ -342,6 +344,7 @@ def test_flow_is_found_below_one_folder(tmp_path):
         "clip 1": root / "brush_hair/clip 1",
         "day/monday.mp4": root / "day/monday",
         "elsewhere.mp4": None,
+        "take.2": root / "take.2",
     }
     assert found["P01_01"].flow_encoding == EPIC_FLOW
     assert found["P01_01"].flow_frame_rate == 30.0
@@ -382,3 +385,8 @@ def test_the_real_flow_of_epic_kitchens(tmp_path, unpacked):
     wrong = dataclasses.replace(video, frame_rate=60.0, flow_frame_rate=None)
     with pytest.raises(video_lib.BadVideo, match="100 flow images; its 100 frames"):
         _probe_flow(wrong)
+
+
+def test_records_of_clips_refuse_flow():
+    with pytest.raises(ValueError, match="hold frames, not modality=flow"):
+        clip_records.ClipRecorder({}, {}, _FORMAT)

@@ -6,6 +6,7 @@ import tensorflow as tf
 from export import preprocess
 from kd_keras.data import video as video_lib
 from kd_keras.data.clips import ClipFormat, ClipLoader
+from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.pipeline import pair_dataset
 from kd_keras.data.segments import TEST, Clip, Pair, Video
 
@@ -142,3 +143,11 @@ def test_too_few_frames_are_an_error_where_they_were_in_training():
 def test_no_frames_are_an_error(shape):
     with pytest.raises(tf.errors.InvalidArgumentError, match="1 or more"):
         in_graph(np.zeros(shape, np.uint8), ClipFormat(8, 4))
+
+
+@pytest.mark.parametrize("encoding", [I3D_FLOW, EPIC_FLOW], ids=["i3d", "epic"])
+def test_levels_of_flow_mean_in_the_graph_what_they_mean_in_training(encoding):
+    clip_format = ClipFormat(8, 28, modality="flow", flow_encoding=encoding)
+    levels = np.random.default_rng(0).integers(0, 256, (2, 8, 28, 28, 2), np.uint8)
+    clips = preprocess.prepare_frames(tf.constant(levels), clip_format).numpy()
+    np.testing.assert_allclose(clips, encoding.dequantise(levels), atol=1e-6)

@@ -13,12 +13,9 @@ from kd_keras.data import (
     pair_lists,
     pairs,
     scenes,
-<<<<<<< HEAD
     shards,
     stored_index,
-=======
     tables,
->>>>>>> readers
     thumos14,
     unlabeled,
 )

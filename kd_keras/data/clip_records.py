@@ -59,6 +59,11 @@ class ClipRecorder:
             raise ValueError(
                 f"jpeg_quality must lie between 1 and 100. Got {jpeg_quality}."
             )
+        if clip_format.modality != "rgb":
+            raise ValueError(
+                f"Records of clips hold frames, not modality={clip_format.modality}. "
+                "Store features of it, or keep its clips by cache='disk'."
+            )
         self._videos, self._infos = videos, infos
         self._format, self._quality = clip_format, jpeg_quality
         self._labels = {} if labels is None else labels

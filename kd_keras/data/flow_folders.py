@@ -58,8 +58,9 @@ def _find(root):
 
 def _with_flow(video: Video, root, found, encoding, frame_rate):
     name = pathlib.PurePosixPath(video.name)
-    # A name such as "day.2" has no suffix; that of a file is its path's.
-    if name.suffix == pathlib.Path(video.path).suffix:
+    # A folder called "day.2" has no suffix; a file may bring its own in its name.
+    is_file = video.frame_rate is None
+    if is_file and name.suffix == pathlib.Path(video.path).suffix:
         name = name.with_suffix("")
     paths = found.get(name.name, [])
     exact = [path for path in paths if path in (root / name, root / f"{name}{_TAR}")]
