@@ -88,7 +88,7 @@ def load(config, directory):
     timing = _timing(options)
     labeled = pairs.labeled_pairs(index, TRAIN, **timing)
     evaluated = pairs.labeled_pairs(index, eval_part, **timing)
-    rule = options.unlabeled_rule if options.unlabeled_gaps else None
+    rule = _rule(options)
     if options.unlabeled_list is not None:
         unlabeled_pairs = pair_lists.read_unlabeled(options.unlabeled_list, index)
     else:
@@ -121,7 +121,6 @@ def load(config, directory):
         loader = _loader(config, directory, index, groups.values())
     else:
         loader = _record_loader(config, records, groups.values())
-    _write_lists(directory, options, index, groups, rule)
     return RunData(
         index=index,
         whole_index=whole_index,
@@ -137,11 +136,11 @@ def load(config, directory):
     )
 
 
-def _write_lists(directory, options, index, groups, rule):
+def write_lists(options, data, directory):
     """Leaves the pairs of the run in its folder, for others to check and to use."""
     for name in ("labeled", "evaluated"):
         text = pair_lists.format_labeled(
-            groups[name], index, options.num_frames, options.short_clip
+            getattr(data, name), data.index, options.num_frames, options.short_clip
         )
         write_text(directory / f"pairs_{name}.csv", text)
     if options.unlabeled_list is not None:
@@ -149,7 +148,7 @@ def _write_lists(directory, options, index, groups, rule):
         text = tables.read_text(options.unlabeled_list)
     else:
         text = pair_lists.format_unlabeled(
-            groups["unlabeled"], rule, options.label_seed
+            data.unlabeled, _rule(options), options.label_seed
         )
     write_text(directory / "pairs_unlabeled.csv", text)
 
@@ -194,6 +193,9 @@ def choosing_flags(options):
         "unlabeled_rule",
         "unlabeled_list",
         "epic_split",
+        "epic_target",
+        "media_frame_rate",
+        "include_action_segments",
     )
     return {f"--{name}": getattr(options, name) for name in names}
 
@@ -275,6 +277,10 @@ def _eval_part(wanted, parts):
             f"data set has {', '.join(sorted(parts))}."
         )
     return wanted
+
+
+def _rule(options):
+    return options.unlabeled_rule if options.unlabeled_gaps else None
 
 
 def _timing(options):

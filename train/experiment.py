@@ -52,6 +52,7 @@ class Experiment:
         keras.config.set_dtype_policy(config.run.dtype_policy)
         self.directory = RunDirectory(config)
         self.data = data_lib.load(config, self.directory)
+        data_lib.write_lists(config.data, self.data, self.directory)
         self.evaluator = Evaluator(
             self.data.evaluated, self.data.loader, config.training.batch_size
         )

@@ -25,6 +25,7 @@ def values(index: Index, with_times: bool = False) -> dict:
         "durations_s": index.durations_s,
         "segments": [list(dataclasses.astuple(s)) for s in index.segments],
         "bad_videos": index.bad_videos,
+        "dropped": index.dropped,
         "infos": {
             name: _info_values(info)
             for name, info in index.infos.items()
@@ -55,6 +56,7 @@ def from_json(content: bytes) -> Index:
         durations_s=kept["durations_s"],
         segments=tuple(Segment(*segment) for segment in kept["segments"]),
         bad_videos=kept["bad_videos"],
+        dropped=kept["dropped"],
         infos={
             name: VideoInfo(times_s=np.array(info.pop("times_s")), **info)
             for name, info in kept["infos"].items()
