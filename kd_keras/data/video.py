@@ -135,6 +135,10 @@ def write_video(path, frames, frame_rate: float, key_frame_interval: int = 12) -
                     stream.height, stream.width = frame.shape[:2]
                     stream.pix_fmt = "yuv420p"
                     stream.codec_context.gop_size = key_frame_interval
+                    # With several threads, or with x264's macroblock tree, the same
+                    # frames give other bytes now and then.
+                    stream.codec_context.thread_count = 1
+                    stream.options = {"x264-params": "mbtree=0"}
                 picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
                 container.mux(stream.encode(picture))
             if stream is None:
