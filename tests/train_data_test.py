@@ -51,7 +51,10 @@ def load(tmp_path, epic):
             *arguments,
         )
         (tmp_path / "run/run.json").unlink(missing_ok=True)
-        return data_lib.load(config, RunDirectory(config))
+        directory = RunDirectory(config)
+        data = data_lib.load(config, directory)
+        data_lib.write_lists(config.data, data, directory)
+        return data
 
     return load
 

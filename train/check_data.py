@@ -99,6 +99,6 @@ def _text(found, data):
     for label in (*data.index.classes, ""):
         numbers = [f"{labels[label]:>6}" for labels in found.labels.values()]
         lines.append(" ".join([f"{label or '(none)':{width}}", *numbers]))
-    for name, summary in data.summary.items():
-        lines.append(f"{name}: {summary['num_pairs']} pairs")
+    for name in ("labeled", "unlabeled", "evaluated"):
+        lines.append(f"{name}: {data.summary[name]['num_pairs']} pairs")
     return "\n".join(lines)
