@@ -142,6 +142,29 @@ def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
     assert not np.array_equal(before, distiller.projection.kernel)
 
 
+def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
+    keras.utils.set_random_seed(1)
+    student = kd_keras.TSM(_CLASSES, 9, 32, width=0.25, segments=3, network="small")
+    teacher, batch = _network(2), _batch()
+    layers = {
+        "feature_layer": "conv5_block1_out",
+        "teacher_feature_layer": "Mixed_5c",
+    }
+    loss = kd_keras.AttentionalPoolingLoss()
+    distiller = _compiled(student, teacher, loss, **layers)
+    assert distiller.projection.kernel.shape == (64, 128)
+    found = float(distiller.test_step(batch)["feature_loss"])
+    kernel, bias = (np.asarray(w, "float64") for w in distiller.projection.weights)
+    maps = _map(student, batch["observed"], "conv5_block1_out") @ kernel + bias
+    expected = loss(_map(teacher, batch["future"]).astype("f4"), maps.astype("f4"))
+    assert found == pytest.approx(float(expected), rel=1e-4)
+    before = np.array(student.get_layer("conv2_block1_1_conv").kernel)
+    distiller.train_step(batch)
+    assert not np.array_equal(before, student.get_layer("conv2_block1_1_conv").kernel)
+    with pytest.raises(ValueError, match="no layer 'conv5_block1_out'"):
+        _compiled(student, teacher, loss, feature_layer="conv5_block1_out")
+
+
 def test_stored_targets_stand_in_for_the_teacher():
     teacher, batch = _network(2), _batch()
     stored = {name: batch[name] for name in ("observed", "label", "labeled")}

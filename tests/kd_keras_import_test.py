@@ -14,8 +14,13 @@ NAMES = [
     "AttentionalPoolingLoss",
     "DirectLoss",
     "I3D",
+    "R2Plus1D",
     "SoftLabelLoss",
+    "TSM",
+    "TSN",
     "attentional_pooling",
+    "build_backbone",
+    "load_backbone_weights",
     "load_i3d_weights",
     "load_student",
 ]

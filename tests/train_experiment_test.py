@@ -192,7 +192,7 @@ def test_student_starts_where_it_is_told():
     from train import networks
 
     config = _config("unused")
-    teacher = networks.build(config, 5)
+    teacher = networks.build_teacher(config, 5)
     teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
 
     def start(init):
@@ -200,7 +200,7 @@ def test_student_starts_where_it_is_told():
         changed = dataclasses.replace(config, distillation=distillation)
         return networks.start_student(changed, teacher).get_weights()
 
-    initial = networks.build(config, 5).get_weights()
+    initial = networks.build_student(config, 5).get_weights()
     for init, expected in (("teacher", teacher.get_weights()), ("pretrained", initial)):
         for one, other in zip(start(init), expected, strict=True):
             np.testing.assert_array_equal(one, other)

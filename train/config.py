@@ -10,6 +10,17 @@ import typing
 
 from absl import flags
 
+# As in kd_keras.models.backbones, which takes seconds to import.
+BACKBONES = (
+    "i3d",
+    "tsn",
+    "tsm",
+    "tsn_small",
+    "tsm_small",
+    "r2plus1d",
+    "r2plus1d_attributes",
+)
+
 
 def _flag(default, text, choices=None, lower=None, upper=None):
     metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
@@ -194,8 +205,20 @@ class Augmentation:
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """The I3D networks of teacher and student."""
+    """The networks of teacher and student."""
 
+    backbone: str = _flag(
+        "i3d",
+        "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
+        "the temporal shift; tsn_small, tsm_small: a small 2D network instead. "
+        "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network.",
+        choices=BACKBONES,
+    )
+    teacher_backbone: str | None = _flag(
+        None,
+        "Network of the teacher; by default --backbone.",
+        choices=BACKBONES,
+    )
     width: float | None = _start_flag(
         published=1.0,
         scratch=0.25,
@@ -203,10 +226,30 @@ class Network:
         lower=0.01,
         upper=4.0,
     )
+    teacher_width: float | None = _flag(
+        None, "The same of the teacher; by default --width.", lower=0.01, upper=4.0
+    )
     weights: str | None = _flag(
         None,
-        "Published I3D weights to start from: TF-Hub handle or directory, checkpoint "
-        "prefix or Keras file. The classifier starts fresh.",
+        "Weights to start from; the classifier starts fresh. i3d: the published ones, "
+        "as TF-Hub handle or directory, checkpoint prefix or Keras file. tsn, tsm: "
+        "imagenet, or a file of them (.h5). r2plus1d: torchvision's (.pth). Each: a "
+        "Keras file (.keras, .weights.h5).",
+    )
+    teacher_weights: str | None = _flag(
+        None,
+        "The same of the teacher; by default --weights where it is the same network.",
+    )
+    segments: int = _flag(
+        8,
+        "Frames that tsn and tsm look at, the middle ones of equal parts of a clip.",
+        lower=1,
+    )
+    attribute_weights: str = _flag(
+        "imagenet",
+        "Weights of the ResNet-50 whose class scores r2plus1d_attributes sees: "
+        "imagenet, a file of them (.h5), a Keras file; or random, of --width, to try "
+        "things out.",
     )
     dropout: float = _flag(
         0.5,
@@ -244,7 +287,15 @@ class Distillation:
         "teacher started from, or from its own random weights.",
         choices=("teacher", "pretrained", "fresh"),
     )
-    feature_layer: str = _flag("Mixed_5c", "Layer whose feature maps are compared.")
+    feature_layer: str | None = _flag(
+        None,
+        "Layer whose feature maps are compared; by default the last before the head.",
+    )
+    teacher_feature_layer: str | None = _flag(
+        None,
+        "Its name in the teacher; by default the same in the same network, else the "
+        "last before the head.",
+    )
     feature_weight: float = _flag(
         1e-3,
         "λ of the feature loss; search it on a log scale from 1e-4.",

@@ -11,7 +11,7 @@ from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras.data import pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
-from train import report
+from train import networks, report
 from train.evaluate import Evaluator, evaluate
 from train.run_directory import RunDirectory, written_aside
 from train.student import get_student
@@ -24,6 +24,8 @@ CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
 def run_experiment(config):
     """Does what --task says; returns what it wrote to results.json."""
     experiment = Experiment(config)
+    if config.run.task in ("all", "student"):
+        networks.check(config, len(experiment.data.index.classes))
     report.show_inputs(experiment)
     teacher = get_teacher(experiment)
     students = {}

@@ -1,37 +1,74 @@
 """Builds, starts and compiles the networks of a run."""
 
+import dataclasses
+
 import keras
 
-from kd_keras import I3D, load_i3d_weights
+from kd_keras.models import backbones
 
 
-def build(config, num_classes, seed=None, published=True):
-    """Returns an I3D with its starting weights.
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What teacher and student may differ in."""
 
-    Args:
-        config: The run's `Config`.
-        num_classes: Number of classes of the head, which always starts at random.
-        seed: Of the random weights; None takes the run's seed, so that two calls
-            give equal networks.
-        published: False starts at random even where the run has published weights.
-    """
-    keras.utils.set_random_seed(config.run.seed if seed is None else seed)
+    backbone: str
+    width: float
+    weights: str | None
+
+
+def student_architecture(config):
+    """Returns the `Architecture` that the flags give the students."""
     network = config.network
-    model = I3D(
-        num_classes=num_classes,
-        num_frames=config.data.num_frames,
-        image_size=config.data.image_size,
-        width=network.width,
-        dropout=network.dropout,
-        batch_norm_momentum=network.batch_norm_momentum,
-    )
-    if published and network.weights is not None:
-        load_i3d_weights(model, network.weights, include_head=False)
-    if network.freeze_batch_norm:
-        for layer in model.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.trainable = False
-    return model
+    return Architecture(network.backbone, network.width, network.weights)
+
+
+def teacher_architecture(config):
+    """Returns that of the teacher: the students', but for what has its own flags."""
+    network, student = config.network, student_architecture(config)
+    backbone, width = network.teacher_backbone, network.teacher_width
+    backbone = student.backbone if backbone is None else backbone
+    width = student.width if width is None else width
+    weights = network.teacher_weights
+    if weights is None and (backbone, width) == (student.backbone, student.width):
+        weights = student.weights
+    return Architecture(backbone, width, weights)
+
+
+def check(config, num_classes):
+    """Finds out before the teacher is trained what would stop the students.
+
+    Raises:
+        ValueError: If a network cannot be built, lacks the layer that is compared, or
+            the students cannot start as --student_init says.
+    """
+    student = teacher = build_student(config, num_classes)
+    if teacher_architecture(config) != student_architecture(config):
+        teacher = build_teacher(config, num_classes)
+    layers = [("feature_layer", student, student_feature_layer(config, student))]
+    if config.run.teacher is None:
+        _check_start(config, student, teacher)
+        layer = teacher_feature_layer(config, student, teacher)
+        layers.append(("teacher_feature_layer", teacher, layer))
+    for flag, model, layer in layers:
+        names = [each.name for each in model.layers]
+        if layer not in names:
+            raise ValueError(
+                f"--{flag}: {model.name} has no layer {layer!r}. Choose one of: "
+                f"{', '.join(names)}."
+            )
+
+
+def build_teacher(config, num_classes):
+    """Returns a teacher with its starting weights."""
+    return _build(config, teacher_architecture(config), num_classes, config.run.seed)
+
+
+def build_student(config, num_classes):
+    """Returns a student with its starting weights, its head at random.
+
+    A run's teacher of the same architecture starts from the same.
+    """
+    return _build(config, student_architecture(config), num_classes, config.run.seed)
 
 
 def start_student(config, teacher):
@@ -40,18 +77,75 @@ def start_student(config, teacher):
     init = config.distillation.student_init
     if init == "fresh":
         # Another seed than the teacher's: their channels have never met.
-        return build(config, num_classes, seed=config.run.seed + 1, published=False)
-    student = build(config, num_classes)
+        fresh = dataclasses.replace(student_architecture(config), weights=None)
+        return _build(config, fresh, num_classes, config.run.seed + 1)
+    student = build_student(config, num_classes)
     if init == "teacher":
-        shapes = [w.shape for w in student.weights]
-        if shapes != [w.shape for w in teacher.weights]:
-            raise ValueError(
-                "--student_init=teacher copies the teacher's weights into the student, "
-                "and theirs have other shapes. Give the teacher's --width, or "
-                "--student_init=pretrained or fresh."
-            )
+        _check_start(config, student, teacher)
         student.set_weights(teacher.get_weights())
     return student
+
+
+def student_feature_layer(config, student):
+    """Returns the name of the layer whose map is compared, in the student."""
+    layer = config.distillation.feature_layer
+    return backbones.default_feature_layer(student.name) if layer is None else layer
+
+
+def teacher_feature_layer(config, student, teacher):
+    """Returns the name of the layer whose map is compared, in the teacher."""
+    layer = config.distillation.teacher_feature_layer
+    if layer is not None:
+        return layer
+    if teacher.name == student.name:
+        return student_feature_layer(config, student)
+    if teacher.name not in backbones.BACKBONES:
+        raise ValueError(
+            f"The teacher is no known network but {teacher.name!r}: name the layer "
+            "whose maps are compared by --teacher_feature_layer."
+        )
+    return backbones.default_feature_layer(teacher.name)
+
+
+def _build(config, architecture, num_classes, seed):
+    keras.utils.set_random_seed(seed)
+    network = config.network
+    random_attributes = network.attribute_weights == "random"
+    model = backbones.build_backbone(
+        architecture.backbone,
+        num_classes=num_classes,
+        num_frames=config.data.num_frames,
+        image_size=config.data.image_size,
+        width=architecture.width,
+        dropout=network.dropout,
+        batch_norm_momentum=network.batch_norm_momentum,
+        segments=network.segments,
+        attribute_weights=None if random_attributes else network.attribute_weights,
+        attribute_width=architecture.width if random_attributes else 1.0,
+    )
+    if architecture.weights is not None:
+        backbones.load_backbone_weights(model, architecture.weights, include_head=False)
+    if network.freeze_batch_norm:
+        for layer in model.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False
+    return model
+
+
+def _check_start(config, student, teacher):
+    if config.distillation.student_init == "teacher" and _shapes(student) != _shapes(
+        teacher
+    ):
+        raise ValueError(
+            "--student_init=teacher copies the teacher's weights, so both networks "
+            f"must be the same. The student is {student.name} with "
+            f"{student.count_params():,} weights, the teacher {teacher.name} with "
+            f"{teacher.count_params():,}; use --student_init=pretrained or fresh."
+        )
+
+
+def _shapes(model):
+    return [tuple(weight.shape) for weight in model.weights]
 
 
 def compile_recogniser(model, config, steps, learning_rate):

@@ -75,7 +75,8 @@ def _distil(experiment, method, student, teacher):
         teacher,
         feature_loss=feature_loss(method, options),
         feature_weight=options.feature_weight,
-        feature_layer=options.feature_layer,
+        feature_layer=networks.student_feature_layer(config, student),
+        teacher_feature_layer=networks.teacher_feature_layer(config, student, teacher),
         temperature=options.temperature,
     )
     distiller.compile(

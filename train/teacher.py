@@ -50,7 +50,7 @@ def train_recogniser(experiment, model, field, phase, steps, learning_rate):
 
 def _train(experiment, path):
     config = experiment.config
-    model = networks.build(config, len(experiment.data.index.classes))
+    model = networks.build_teacher(config, len(experiment.data.index.classes))
     train_recogniser(
         experiment,
         model,

@@ -42,7 +42,8 @@ class Distiller(keras.Model):
         feature_loss: A loss over (teacher's map, student's map) that gives a value
             per example, such as `AttentionalPoolingLoss`; None uses no maps.
         feature_weight: λ, >= 0, of the mean feature loss.
-        feature_layer: Name of the layer whose maps are compared, in both networks.
+        feature_layer: Name of the layer whose maps are compared.
+        teacher_feature_layer: Its name in the teacher, where it has another.
         temperature: > 0, softens pseudo-labels and the student's answer to them.
         feature_channels: Channels of stored teacher maps; only where teacher is None
             and they differ from the student's.
@@ -59,6 +60,7 @@ class Distiller(keras.Model):
         feature_layer="Mixed_5c",
         temperature=1.0,
         feature_channels=None,
+        teacher_feature_layer=None,
         name="distiller",
     ):
         super().__init__(name=name)
@@ -69,21 +71,26 @@ class Distiller(keras.Model):
                 "Teacher and student must know the same classes. Got "
                 f"{teacher.output.shape[-1]} and {student.output.shape[-1]}."
             )
-        layer = None if feature_loss is None else feature_layer
+        if teacher_feature_layer is None:
+            teacher_feature_layer = feature_layer
+        if feature_loss is None:
+            feature_layer = teacher_feature_layer = None
         self.student = student
         self.feature_weight = feature_weight
         self._label_loss = SoftLabelLoss(temperature=temperature)
-        self.teacher = None if teacher is None else FrozenTeacher(teacher, layer)
+        self.teacher = None
+        if teacher is not None:
+            self.teacher = FrozenTeacher(teacher, teacher_feature_layer)
         self.projection = None
-        self._read_student = feature_reader(student, layer)
+        self._read_student = feature_reader(student, feature_layer)
         self._feature_loss = None
         if feature_loss is not None:
             # XLA fuses the softmax chains of the loss; convolutions stay outside, as
             # its 3D convolutions are slow on CPUs.
             self._feature_loss = tf.function(feature_loss.call, jit_compile=True)
             if teacher is not None:
-                feature_channels = num_channels(teacher, layer)
-            channels = num_channels(student, layer)
+                feature_channels = num_channels(teacher, teacher_feature_layer)
+            channels = num_channels(student, feature_layer)
             if feature_channels not in (None, channels):
                 self.projection = keras.layers.Dense(
                     feature_channels, name="projection"

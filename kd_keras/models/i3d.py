@@ -6,12 +6,17 @@ checkpoints.
 """
 
 import dataclasses
-import math
 from collections.abc import Callable
 
 import keras
 from keras import layers
 
+from kd_keras.models.arguments import (
+    check_arguments,
+    head_dtype,
+    height_and_width,
+    scaled,
+)
 from kd_keras.models.weights import load_i3d_weights
 
 # Shortest clip of which two time steps reach the head, which averages pairs of them.
@@ -116,12 +121,21 @@ def I3D(
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
     """
-    _check_arguments(
-        num_classes, num_frames, channels, width, dropout, start, batch_norm_momentum
+    check_arguments(
+        num_classes,
+        num_frames,
+        channels,
+        width,
+        dropout,
+        batch_norm_momentum,
+        min_frames=MIN_FRAMES,
     )
+    starts = ENDPOINTS[:-1]
+    if start is not None and start not in starts:
+        raise ValueError(f"start must be one of {', '.join(starts)}. Got {start!r}.")
 
     def filters(published: int) -> int:
-        return max(1, math.floor(published * width + 0.5))
+        return scaled(published, width)
 
     done = 0 if start is None else ENDPOINTS.index(start) + 1
     inputs = keras.Input(
@@ -138,45 +152,9 @@ def I3D(
     return model
 
 
-def _check_arguments(
-    num_classes, num_frames, channels, width, dropout, start, batch_norm_momentum
-) -> None:
-    if num_classes < 1:
-        raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
-    if num_frames is not None and num_frames < MIN_FRAMES:
-        raise ValueError(
-            f"num_frames must be at least {MIN_FRAMES}. Got {num_frames}; repeat or "
-            "resample the frames of shorter clips."
-        )
-    if channels not in (1, 2, 3):
-        raise ValueError(
-            f"channels must be 3 (RGB), 2 (optical flow) or 1 (grey). Got {channels}."
-        )
-    if not width > 0:
-        raise ValueError(f"width must be positive. Got {width}.")
-    if not 0 <= dropout < 1:
-        raise ValueError(f"dropout must be in [0, 1). Got {dropout}.")
-    if not 0 <= batch_norm_momentum < 1:
-        raise ValueError(
-            f"batch_norm_momentum must be in [0, 1). Got {batch_norm_momentum}."
-        )
-    starts = ENDPOINTS[:-1]
-    if start is not None and start not in starts:
-        raise ValueError(f"start must be one of {', '.join(starts)}. Got {start!r}.")
-
-
-def _height_and_width(image_size) -> tuple[int | None, int | None]:
-    sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
-    if len(sides) != 2 or any(side is not None and side < 1 for side in sides):
-        raise ValueError(
-            f"image_size must be pixels, or their (height, width). Got {image_size}."
-        )
-    return tuple(sides)
-
-
 def _feature_shape(done, num_frames, image_size, channels, filters) -> tuple:
     """Shape, without the batch, of what enters the network after the stages `done`."""
-    shape = (num_frames, *_height_and_width(image_size))
+    shape = (num_frames, *height_and_width(image_size))
     for stage in done:
         if isinstance(stage, _Mixed):
             channels = sum(map(filters, stage.filters))
@@ -241,9 +219,7 @@ def _max_pool(x, name: str, window, strides):
 
 
 def _add_head(x, num_classes: int, dropout: float):
-    # Sums of many half-precision features lose digits that decide between classes.
-    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
-    dtype = "float32" if half else None
+    dtype = head_dtype()
     x = layers.AveragePooling3D(
         (2, 1, 1),
         strides=1,

@@ -134,7 +134,7 @@ def _checkpoint_prefix(source: str) -> str:
 def _open_keras_file(path: str) -> _Stored:
     """Reads layers by name, so that a tail can be filled from a whole network."""
     try:
-        file = h5py.File(_open_h5(path), "r")
+        file = h5py.File(open_h5(path), "r")
         groups = [group["vars"] for group in file["layers"].values() if "vars" in group]
     except (KeyError, OSError, zipfile.BadZipFile) as error:
         raise ValueError(
@@ -159,7 +159,7 @@ def _open_keras_file(path: str) -> _Stored:
     )
 
 
-def _open_h5(path: str):
+def open_h5(path: str):
     if "://" in path:
         import tensorflow as tf
 

@@ -1,0 +1,60 @@
+"""What the builders of all backbones check and compute in the same way."""
+
+import math
+
+import keras
+
+
+def check_arguments(
+    num_classes: int,
+    num_frames: int | None,
+    channels: int,
+    width: float,
+    dropout: float,
+    batch_norm_momentum: float,
+    min_frames: int = 1,
+) -> None:
+    """Raises a ValueError that names the first argument out of range."""
+    if num_classes < 1:
+        raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
+    if num_frames is not None and num_frames < min_frames:
+        raise ValueError(
+            f"num_frames must be at least {min_frames}. Got {num_frames}; repeat or "
+            "resample the frames of shorter clips."
+        )
+    if channels not in (1, 2, 3):
+        raise ValueError(
+            f"channels must be 3 (RGB), 2 (optical flow) or 1 (grey). Got {channels}."
+        )
+    if not width > 0:
+        raise ValueError(f"width must be positive. Got {width}.")
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1). Got {dropout}.")
+    if not 0 <= batch_norm_momentum < 1:
+        raise ValueError(
+            f"batch_norm_momentum must be in [0, 1). Got {batch_norm_momentum}."
+        )
+
+
+def height_and_width(image_size) -> tuple[int | None, int | None]:
+    """Both sides in pixels from one number or a pair; None is an open side."""
+    sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
+    if len(sides) != 2 or any(side is not None and side < 1 for side in sides):
+        raise ValueError(
+            f"image_size must be pixels, or their (height, width). Got {image_size}."
+        )
+    return tuple(sides)
+
+
+def scaled(published: int, width: float) -> int:
+    """The number of filters of a network `width` times as wide."""
+    return max(1, math.floor(published * width + 0.5))
+
+
+def head_dtype() -> str | None:
+    """The dtype policy of a head: float32 where the network computes in half precision.
+
+    Sums of many half-precision features lose digits that decide between classes.
+    """
+    half = keras.config.dtype_policy().compute_dtype in ("float16", "bfloat16")
+    return "float32" if half else None

@@ -1,0 +1,139 @@
+"""Which networks the flags give to teacher and student, and what is refused early."""
+
+import numpy as np
+import pytest
+from absl import flags
+
+from kd_keras.models import backbones
+from train import config as config_lib
+from train import networks
+
+TINY = (
+    "--run_dir=unused",
+    "--num_frames=9",
+    "--image_size=16",
+    "--width=0.1",
+    "--segments=3",
+    "--attribute_weights=random",
+)
+
+
+def _config(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", *TINY, *arguments])
+    return config_lib.from_flags(values)
+
+
+def test_the_flags_know_every_backbone():
+    assert tuple(backbones.BACKBONES) == config_lib.BACKBONES
+
+
+def test_the_teacher_is_like_the_student_unless_it_has_flags():
+    config = _config("--backbone=tsn_small", "--weights=a.keras")
+    student = networks.Architecture("tsn_small", 0.1, "a.keras")
+    assert networks.student_architecture(config) == student
+    assert networks.teacher_architecture(config) == student
+    for arguments, expected in (
+        (["--teacher_backbone=i3d"], ("i3d", 0.1, None)),
+        (["--teacher_width=0.2"], ("tsn_small", 0.2, None)),
+        (["--teacher_weights=b.keras"], ("tsn_small", 0.1, "b.keras")),
+        (
+            ["--teacher_backbone=i3d", "--teacher_weights=b.keras"],
+            ("i3d", 0.1, "b.keras"),
+        ),
+    ):
+        config = _config("--backbone=tsn_small", "--weights=a.keras", *arguments)
+        found = networks.teacher_architecture(config)
+        assert found == networks.Architecture(*expected)
+
+
+def test_networks_start_from_the_weights_of_their_flags(tmp_path):
+    stored = networks.build_student(_config("--backbone=tsm_small", "--seed=5"), 4)
+    path = tmp_path / "stored.keras"
+    stored.save(path)
+    config = _config(
+        "--backbone=tsm_small",
+        "--teacher_backbone=tsn_small",
+        f"--teacher_weights={path}",
+    )
+    teacher, student = (
+        build(config, 7) for build in (networks.build_teacher, networks.build_student)
+    )
+    assert (teacher.name, student.name) == ("tsn_small", "tsm_small")
+    kernels = [
+        model.get_layer("conv3_block1_1_conv").get_weights()[0]
+        for model in (stored, teacher, student)
+    ]
+    np.testing.assert_array_equal(kernels[0], kernels[1])
+    assert not np.array_equal(kernels[0], kernels[2])
+
+
+def test_each_network_is_compared_at_its_own_last_layer():
+    config = _config("--backbone=tsm_small", "--teacher_backbone=i3d")
+    student, teacher = (
+        networks.build_student(config, 3),
+        networks.build_teacher(config, 3),
+    )
+
+    def layers(config, teacher):
+        return (
+            networks.student_feature_layer(config, student),
+            networks.teacher_feature_layer(config, student, teacher),
+        )
+
+    assert layers(config, teacher) == ("conv5_block1_out", "Mixed_5c")
+    assert layers(config, student) == ("conv5_block1_out", "conv5_block1_out")
+    config = _config("--feature_layer=conv4_block1_out")
+    assert layers(config, teacher) == ("conv4_block1_out", "Mixed_5c")
+    assert layers(config, student) == ("conv4_block1_out", "conv4_block1_out")
+    config = _config("--teacher_feature_layer=Mixed_4f")
+    assert layers(config, teacher) == ("conv5_block1_out", "Mixed_4f")
+    teacher.name = "somebodys"
+    with pytest.raises(ValueError, match="'somebodys': name .*--teacher_feature_layer"):
+        layers(_config(), teacher)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            ["--backbone=tsn_small", "--teacher_backbone=r2plus1d"],
+            "student is tsn_small with .*teacher r2plus1d.*pretrained or fresh",
+        ),
+        (
+            ["--backbone=tsn_small", "--teacher_width=0.2"],
+            "--student_init=teacher copies .* must be the same",
+        ),
+        (
+            ["--backbone=tsn_small", "--feature_layer=Mixed_5c"],
+            "--feature_layer: tsn_small has no layer 'Mixed_5c'. Choose one of: clip",
+        ),
+        (
+            ["--backbone=tsn_small", "--teacher_feature_layer=conv9"],
+            "--teacher_feature_layer: tsn_small has no layer 'conv9'",
+        ),
+        (["--backbone=tsn_small", "--segments=10"], "segments must be from 1 to"),
+        (["--backbone=tsn_small", "--weights=gone.keras"], "Cannot read 'gone.keras'"),
+    ],
+)
+def test_what_would_stop_the_students_stops_before_the_teacher(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        networks.check(_config(*arguments), 3)
+
+
+def test_other_networks_pass_where_the_student_does_not_start_from_the_teacher():
+    arguments = ("--backbone=tsn_small", "--teacher_backbone=tsm_small")
+    for init in ("pretrained", "fresh"):
+        networks.check(
+            _config(*arguments, "--teacher_width=0.2", f"--student_init={init}"), 3
+        )
+    # The same weights in another order of time.
+    networks.check(_config(*arguments), 3)
+
+
+def test_random_attributes_are_as_wide_as_the_run():
+    model = networks.build_student(_config("--backbone=r2plus1d_attributes"), 3)
+    attributes = model.get_layer("attributes")
+    assert attributes.get_layer("conv1_conv").filters == 6
+    assert model.get_layer("Logits").kernel.shape == (51 + 1000, 3)
