@@ -11,7 +11,7 @@ BAZEL_TESTS ?= $(addprefix //:,$(addsuffix _test,data_pairs export_preprocess \
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test lint format test-backends test-latest bazel-test clean
+.PHONY: help demo test test-kills lint format test-backends test-latest bazel-test clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -21,6 +21,9 @@ demo: .venv/ready ## train, evaluate and export on made-up videos, in runs/demo
 
 test: lint ## lint, then every test, on the CPU
 	$(call pytest,.venv)
+
+test-kills: .venv/ready ## kill preparations ten times each; the same bytes have to come
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
 
 lint: .venv/ready ## check style and formatting
 	.venv/bin/ruff check

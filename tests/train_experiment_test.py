@@ -213,8 +213,8 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
     from train import networks
 
     config = _config("unused")
-    teacher = networks.build(_config("unused", "--width=0.25"), 5)
-    with pytest.raises(ValueError, match="Give the teacher's --width"):
+    teacher = networks.build_teacher(_config("unused", "--width=0.25"), 5)
+    with pytest.raises(ValueError, match="must be the same"):
         networks.start_student(config, teacher)
 
 

@@ -171,6 +171,21 @@ class Data:
     cache_dir: str | None = _flag(
         None, "Folder of --cache=disk; by default <run_dir>/clips."
     )
+    records: str | None = _flag(
+        None,
+        "Folder of clips that train.prepare wrote, local or s3://; neither annotations "
+        "nor videos are read then.",
+    )
+    features: str | None = _flag(
+        None,
+        "Folder of stored features that train.prepare wrote, local or s3://; students "
+        "are trained from them. Needs --layer and --views as they were stored.",
+    )
+    data_service: str | None = _flag(
+        None,
+        "Address of a tf.data service, such as grpc://host:5000, whose workers read "
+        "--records and make the training batches.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -180,6 +195,12 @@ class Augmentation:
     shared_draw: bool = _flag(
         True,
         "Draw crop, flip and colour once per pair; otherwise once per clip.",
+    )
+    views: int = _flag(
+        0,
+        "Augmented views of a pair, which its passes repeat in turn: these can be "
+        "stored. 0 draws anew at each pass.",
+        lower=0,
     )
     crop: bool = _flag(True, "Crop at random instead of at the centre.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
@@ -296,6 +317,11 @@ class Distillation:
         "Its name in the teacher; by default the same in the same network, else the "
         "last before the head.",
     )
+    layer: str | None = _flag(
+        None,
+        "Students keep everything up to this layer as it starts, such as "
+        "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
+    )
     feature_weight: float = _flag(
         1e-3,
         "λ of the feature loss; search it on a log scale from 1e-4.",
@@ -359,6 +385,37 @@ class Training:
 
 
 @dataclasses.dataclass(frozen=True)
+class Preparation:
+    """What train.prepare writes; no part of a run."""
+
+    output: str | None = _flag(
+        None, "Folder of the prepared data, local or remote (s3://bucket/folder)."
+    )
+    kind: str = _flag(
+        "clips",
+        "clips: the frames of every clip of the run, as JPEG. features: what reaches "
+        "--layer (MaxPool3d_4a_3x3 by default) in the student, for --views augmented "
+        "views of every training pair, and what the teacher says of them.",
+        choices=("clips", "features"),
+    )
+    jpeg_quality: int = _flag(95, "Quality of stored frames.", lower=1, upper=100)
+    precision: str = _flag(
+        "float16", "Type of stored features.", choices=("float16", "float32")
+    )
+    shard_records: int = _flag(
+        128, "Records in a file; a kill costs at most one file per core.", lower=1
+    )
+    verify: bool = _flag(
+        False, "Compare what is there with its checksums; make anew what differs."
+    )
+    check: bool = _flag(
+        False,
+        "Write nothing but a report of the data set: videos, labels, leaks, counts and "
+        "a contact sheet, into --output.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class Config:
     """All of a run."""
 
@@ -371,17 +428,23 @@ class Config:
 
 
 _GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
+_RUN_GROUPS = tuple(_GROUPS.values())
 
 
-def define_flags(values=flags.FLAGS):
+def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
     """Defines a flag for every field."""
-    for group in _GROUPS.values():
+    for group in groups:
         for field in dataclasses.fields(group):
             _define(field, values)
 
 
 def from_flags(values=flags.FLAGS):
     """Returns the `Config` that the parsed flags describe."""
+    return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+
+
+def read(group, values=flags.FLAGS):
+    """Returns the dataclass of one group of parsed flags."""
     start = "scratch" if values["weights"].value is None else "published"
 
     def value_of(field):
@@ -390,18 +453,18 @@ def from_flags(values=flags.FLAGS):
             return field.metadata.get(start)
         return tuple(value) if isinstance(value, list) else value
 
-    return Config(
-        **{
-            name: group(**{f.name: value_of(f) for f in dataclasses.fields(group)})
-            for name, group in _GROUPS.items()
-        }
-    )
+    return group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
 
 
 def to_flagfile(config):
     """Returns the text of a flagfile that repeats the run."""
+    return flagfile_of(as_flags(config))
+
+
+def flagfile_of(values):
+    """Returns the text of a flagfile with these values by name."""
     lines = []
-    for name, value in as_flags(config).items():
+    for name, value in values.items():
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:

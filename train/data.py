@@ -2,8 +2,11 @@
 
 import dataclasses
 
-from kd_keras.data import csv_videos, jhmdb, pairs, scenes
-from kd_keras.data.clips import ClipFormat, ClipLoader
+from absl import logging
+
+from kd_keras.data import csv_videos, jhmdb, pairs, scenes, shards, stored_index
+from kd_keras.data.clip_records import RecordLoader
+from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
 
@@ -14,6 +17,7 @@ class RunData:
 
     Attributes:
         index: Classes, videos and segments; withheld labels are gone.
+        whole_index: The same with every label.
         labeled: Training pairs with a label.
         unlabeled: Training pairs without.
         evaluated: Labeled pairs of the evaluated part.
@@ -24,11 +28,12 @@ class RunData:
     """
 
     index: Index
+    whole_index: Index
     labeled: list[Pair]
     unlabeled: list[Pair]
     evaluated: list[Pair]
     eval_part: str
-    loader: ClipLoader
+    loader: ClipLoader | RecordLoader
     augmentation: Augmentation
     summary: dict
 
@@ -41,7 +46,13 @@ def load(config, directory):
         directory: The `RunDirectory`, for generated videos and cached clips.
     """
     options = config.data
-    index = _read_index(config, directory)
+    records = None
+    if options.records is None:
+        index = _read_index(config, directory)
+    else:
+        records = shards.Shards(options.records)
+        index = stored_index.read(options.records)
+    whole_index = index
     parts = {video.part for video in index.videos.values()}
     eval_part = _eval_part(options.eval_part, parts)
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
@@ -61,14 +72,57 @@ def load(config, directory):
         print(f"{name}: {summary}", flush=True)
     return RunData(
         index=index,
+        whole_index=whole_index,
         labeled=labeled,
         unlabeled=unlabeled,
         evaluated=evaluated,
         eval_part=eval_part,
-        loader=_loader(config, directory, index, groups.values()),
+        loader=(
+            _loader(config, directory, index, groups.values())
+            if records is None
+            else _record_loader(config, records, groups.values())
+        ),
         augmentation=_augmentation(config.augmentation),
         summary={name: dataclasses.asdict(s) for name, s in summaries.items()},
     )
+
+
+def clip_format(options):
+    """Returns the format of the clips of a run."""
+    return ClipFormat(
+        num_frames=options.num_frames,
+        image_size=options.image_size,
+        fit=options.fit,
+        short_clip=options.short_clip,
+    )
+
+
+def clips_of(*groups):
+    """Returns every clip of groups of pairs, once."""
+    return {
+        clip
+        for pairs in groups
+        for pair in pairs
+        for clip in (pair.observed, pair.future)
+    }
+
+
+def choosing_flags(options):
+    """Returns the flags that decide which clips a run has, by name."""
+    names = (
+        "dataset",
+        "split",
+        "eval_part",
+        "labeled_fraction",
+        "label_seed",
+        "lead_time_s",
+        "observed_s",
+        "future_s",
+        "observed_fraction",
+        "unlabeled_pairs",
+        "unlabeled_gaps",
+    )
+    return {f"--{name}": getattr(options, name) for name in names}
 
 
 def _read_index(config, directory):
@@ -131,25 +185,56 @@ def _loader(config, directory, index, groups):
         cache_dir = directory / "clips"
     loader = ClipLoader(
         index.videos,
-        ClipFormat(
-            num_frames=options.num_frames,
-            image_size=options.image_size,
-            fit=options.fit,
-            short_clip=options.short_clip,
-        ),
+        clip_format(options),
         cache=options.cache,
         cache_dir=cache_dir,
         max_bad_fraction=options.max_bad_videos,
         infos=index.infos,
     )
     if options.cache != "off":
-        clips = {
-            clip for pairs in groups for p in pairs for clip in (p.observed, p.future)
-        }
+        clips = clips_of(*groups)
         gigabytes = loader.estimate_bytes(clips) / 1e9
         place = "memory" if options.cache == "memory" else cache_dir
         print(f"{len(clips)} clips will take {gigabytes:.2f} GB in {place}", flush=True)
     return loader
+
+
+def _record_loader(config, records, groups):
+    options = config.data
+    loader = RecordLoader(records, clip_format(options))
+    clips = clips_of(*groups)
+    missing = [clip for clip in clips if clip not in loader]
+    if missing:
+        # Says which flags differ, where they are the reason.
+        shards.check_made_from(
+            records.folder,
+            {"made_from": records.made_from},
+            choosing_flags(options),
+            only_given=True,
+        )
+        raise ValueError(
+            f"--records={records.folder} lacks {len(missing)} of the {len(clips)} "
+            f"clips of this run, the first of {missing[0].video}. Prepare another "
+            "folder."
+        )
+    return loader
+
+
+def check_left_out(config, records, index):
+    """Raises TooManyBadVideos where preparation left out more than --max_bad_videos."""
+    allowed = ClipLoader(
+        index.videos,
+        clip_format(config.data),
+        max_bad_fraction=config.data.max_bad_videos,
+    ).max_bad_videos
+    for name, reason in records.left_out.items():
+        logging.warning("Left out %s: %s", name, reason)
+    if len(records.left_out) > allowed:
+        raise TooManyBadVideos(
+            f"{len(records.left_out)} of {len(index.videos)} videos could not be read; "
+            f"at most {allowed} may be left out. Mend or remove them, delete "
+            f"{records.folder}, and prepare it again; or raise --max_bad_videos."
+        )
 
 
 def _augmentation(options):

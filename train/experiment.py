@@ -65,6 +65,7 @@ class Experiment:
             training=True,
             seed=self.config.run.seed,
             start_step=start_step,
+            views=self.config.augmentation.views,
             augmentation=self.data.augmentation,
             shared_draw=self.config.augmentation.shared_draw,
             fields=fields,

@@ -4,7 +4,9 @@ import dataclasses
 
 import keras
 
+from kd_keras import I3D
 from kd_keras.models import backbones
+from kd_keras.models.i3d import ENDPOINTS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,18 +74,67 @@ def build_student(config, num_classes):
 
 
 def start_student(config, teacher):
-    """Returns a student that starts where --student_init says."""
+    """Returns a student that starts where --student_init says.
+
+    With --layer, everything up to it stays as it starts.
+    """
     num_classes = teacher.output.shape[-1]
     init = config.distillation.student_init
     if init == "fresh":
         # Another seed than the teacher's: their channels have never met.
         fresh = dataclasses.replace(student_architecture(config), weights=None)
-        return _build(config, fresh, num_classes, config.run.seed + 1)
-    student = build_student(config, num_classes)
+        student = _build(config, fresh, num_classes, config.run.seed + 1)
+    else:
+        student = build_student(config, num_classes)
     if init == "teacher":
         _check_start(config, student, teacher)
         student.set_weights(teacher.get_weights())
+    if config.distillation.layer is not None:
+        for layer in stem(student, config.distillation.layer).layers:
+            layer.trainable = False
     return student
+
+
+def stem(student, layer):
+    """Returns the part of a student from its input to a layer; it shares its layers."""
+    if student.name != "i3d" or layer not in ENDPOINTS[:-1]:
+        raise ValueError(
+            f"--layer must be one of {', '.join(ENDPOINTS[:-1])}, and --backbone=i3d. "
+            f"Got {layer} and {student.name}."
+        )
+    return keras.Model(student.input, student.get_layer(layer).output)
+
+
+def tail(config, student, layer):
+    """Returns the part of a student behind a layer, a copy of its own."""
+    network = config.network
+    model = I3D(
+        num_classes=student.output.shape[-1],
+        num_frames=config.data.num_frames,
+        image_size=config.data.image_size,
+        width=network.width,
+        dropout=network.dropout,
+        batch_norm_momentum=network.batch_norm_momentum,
+        start=layer,
+        name=student.name,
+    )
+    copy_layers(student, model)
+    return model
+
+
+def copy_layers(source, target):
+    """Sets the layers of `target` to those of the same names in `source`.
+
+    The state of random numbers is copied, too: dropout goes on alike.
+    """
+    names = {layer.name for layer in source.layers}
+    for layer in target.layers:
+        if layer.name not in names:
+            continue
+        there = source.get_layer(layer.name)
+        layer.trainable = there.trainable
+        for variable, value in zip(layer.variables, there.variables, strict=True):
+            variable.assign(value)
 
 
 def student_feature_layer(config, student):

@@ -5,7 +5,9 @@ import keras
 import kd_keras
 from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
+from kd_keras.distill.teacher import num_channels
 from train import loop, networks
+from train.stored_features import StoredFeatures
 from train.teacher import train_recogniser
 
 
@@ -26,18 +28,15 @@ def get_student(experiment, method, teacher):
             "it with --task=student."
         )
     student = networks.start_student(experiment.config, teacher)
+    stored = None
+    if experiment.config.data.features is not None:
+        stored = StoredFeatures(experiment, student, teacher)
     if method == "labels":
-        training = experiment.config.training
-        train_recogniser(
-            experiment,
-            student,
-            pipeline.OBSERVED,
-            f"student_{method}",
-            training.student_steps,
-            training.student_learning_rate,
-        )
+        _learn_from_labels(experiment, student, stored)
     else:
-        _distil(experiment, method, student, teacher)
+        _distil(experiment, method, student, teacher, stored)
+    if stored is not None:
+        stored.join()
     path.parent.mkdir(exist_ok=True)
     experiment.save(student, path)
     return student
@@ -67,29 +66,63 @@ def feature_loss(method, options):
     return None
 
 
-def _distil(experiment, method, student, teacher):
+def _learn_from_labels(experiment, student, stored):
+    training, labeled = experiment.config.training, experiment.data.labeled
+    instead = {}
+    if stored is not None:
+        instead = {
+            "batches": lambda step: stored.batches(labeled, step, "labels"),
+            "validate": stored.validation(),
+        }
+    train_recogniser(
+        experiment,
+        student if stored is None else stored.tail,
+        pipeline.OBSERVED,
+        "student_labels",
+        training.student_steps,
+        training.student_learning_rate,
+        **instead,
+    )
+
+
+def _distil(experiment, method, student, teacher, stored):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
+    teacher_layer = networks.teacher_feature_layer(config, student, teacher)
     distiller = Distiller(
-        student,
-        teacher,
+        student if stored is None else stored.tail,
+        teacher if stored is None else None,
         feature_loss=feature_loss(method, options),
         feature_weight=options.feature_weight,
         feature_layer=networks.student_feature_layer(config, student),
-        teacher_feature_layer=networks.teacher_feature_layer(config, student, teacher),
+        teacher_feature_layer=teacher_layer,
         temperature=options.temperature,
+        feature_channels=None
+        if stored is None
+        else num_channels(teacher, teacher_layer),
     )
     distiller.compile(
         optimizer=networks.optimizer(
             config, training.student_steps, training.student_learning_rate
         )
     )
+    pairs = [*data.labeled, *data.unlabeled]
+
+    def batches_from(step):
+        if stored is None:
+            return experiment.batches(pairs, step)
+        return stored.batches(pairs, step, method)
+
+    if stored is None:
+        validate = experiment.validation(student, pipeline.OBSERVED)
+    else:
+        validate = stored.validation()
     loop.train(
         distiller,
-        lambda step: experiment.batches([*data.labeled, *data.unlabeled], step),
+        batches_from,
         training.student_steps,
         run=experiment.directory,
         phase=f"student_{method}",
-        validate=experiment.validation(student, pipeline.OBSERVED),
+        validate=validate,
         validate_every=training.validate_every,
     )

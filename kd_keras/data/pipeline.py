@@ -1,6 +1,7 @@
 """Pairs -> batches: shuffle, read, augment, batch, prefetch."""
 
 import functools
+import hashlib
 from collections.abc import Sequence
 
 import numpy as np
@@ -19,6 +20,9 @@ LABEL = "label"
 LABELED = "labeled"
 INDEX = "index"
 
+# Views that a pair can have.
+MAX_VIEWS = 2**14
+
 _UNREADABLE = np.int64(-1)
 
 
@@ -30,6 +34,7 @@ def pair_dataset(
     training: bool,
     seed: int = 0,
     start_step: int = 0,
+    views: int = 0,
     augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
     shared_draw: bool = True,
     fields: Sequence[str] = (OBSERVED, FUTURE),
@@ -46,6 +51,8 @@ def pair_dataset(
 
     Args:
         start_step: Batches of the training stream to skip.
+        views: Augmented views of a pair, shown in turn by the passes; the same under
+            every seed. 0 draws a new one at each position.
         augmentation: Of training clips.
         shared_draw: Whether both clips of a pair are cropped, mirrored and coloured
             alike (the crops at the same relative position), so that what stays where
@@ -63,7 +70,8 @@ def pair_dataset(
     size = loader.clip_format.image_size
     clip_shape = [loader.clip_format.num_frames, size, size, 3]
     if training:
-        read = _TrainingReader(pairs, loader, fields, seed, augmentation, shared_draw)
+        order = Order(pairs, seed, views)
+        read = _TrainingReader(order, loader, fields, augmentation, shared_draw)
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     else:
         read = _EvaluationReader(pairs, loader, fields)
@@ -79,8 +87,7 @@ def pair_dataset(
 
     def finish(batch):
         for field in fields:
-            # A product: graph optimisers turn a quotient into one, sometimes.
-            batch[field] = tf.cast(batch[field], tf.float32) * (1 / 127.5) - 1.0
+            batch[field] = to_input(batch[field])
         batch[LABEL] = tf.gather(labels, batch[INDEX])
         batch[LABELED] = tf.gather(labeled, batch[INDEX])
         return batch
@@ -91,42 +98,93 @@ def pair_dataset(
     return dataset.map(finish).prefetch(2)
 
 
-class _TrainingReader:
-    """Called by tf.data with a position in the stream: a pair's index and its clips."""
+def to_input(clips: tf.Tensor) -> tf.Tensor:
+    """uint8 -> float32 in [-1, 1]."""
+    # A product: graph optimisers turn a quotient into one, sometimes.
+    return tf.cast(clips, tf.float32) * (1 / 127.5) - 1.0
 
-    def __init__(self, pairs, loader, fields, seed, augmentation, shared_draw):
-        self._pairs, self._loader, self._fields = pairs, loader, fields
-        self._seed, self._augmentation = seed, augmentation
-        self._shared_draw = shared_draw
+
+class Order:
+    """Which pair each position of the endless training stream shows, and how.
+
+    Args:
+        pairs: The pairs that a pass visits.
+        seed: Of the order, and of the draws without `views`.
+        views: As in `pair_dataset`.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], seed: int, views: int = 0):
+        if not 0 <= views <= MAX_VIEWS:
+            raise ValueError(f"views must lie between 0 and {MAX_VIEWS}. Got {views}.")
+        self.pairs, self._seed, self._views = pairs, seed, views
         # Batches may span two passes, and reading ahead a third.
         self._order = functools.lru_cache(maxsize=4)(self._shuffled)
 
-    def __call__(self, position):
-        epoch, place = divmod(int(position), len(self._pairs))
-        index, clips = self._readable_pair(int(self._order(epoch)[place]))
-        return [np.int64(index), *self._augmented(clips, int(position))]
+    def index(self, position: int) -> int:
+        """The position in `pairs` of the pair that is to be shown."""
+        epoch, place = divmod(position, len(self.pairs))
+        return int(self._order(epoch)[place])
+
+    def view(self, position: int) -> int:
+        """Which of its views the pair at this position shows."""
+        return position // len(self.pairs) % self._views
+
+    def draws(self, position: int, index: int, shared_draw: bool) -> list:
+        """What decides how the observed and the future clip of a pair are changed."""
+        if self._views:
+            return view_draws(self.pairs[index], self.view(position), shared_draw)
+        return _draws(self._seed, position, shared_draw)
 
     def _shuffled(self, epoch):
         generator = np.random.default_rng([self._seed % 2**64, epoch])
-        return generator.permutation(len(self._pairs))
+        return generator.permutation(len(self.pairs))
+
+
+def view_draws(pair: Pair, view: int, shared_draw: bool) -> list[augment.Draw]:
+    """The draws of a view: a function of the two clips and its number alone."""
+    name = repr((pair.observed, pair.future)).encode()
+    number = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
+    return _draws(0, number * MAX_VIEWS + view, shared_draw)
+
+
+def _draws(seed, number, shared_draw):
+    return [
+        augment.draw(seed, 2 * number + own) for own in (0, 0 if shared_draw else 1)
+    ]
+
+
+class _TrainingReader:
+    """Called by tf.data with a position in the stream: a pair's index and its clips."""
+
+    def __init__(self, order, loader, fields, augmentation, shared_draw):
+        self._order, self._loader, self._fields = order, loader, fields
+        self._augmentation, self._shared_draw = augmentation, shared_draw
+
+    def __call__(self, position):
+        position = int(position)
+        index, clips = self._readable_pair(self._order.index(position))
+        draws = self._order.draws(position, index, self._shared_draw)
+        size = self._loader.clip_format.image_size
+        return [
+            np.int64(index),
+            *(
+                augment.augment(clip, size, self._augmentation, draw)
+                # One field alone is drawn for like the first of two.
+                for clip, draw in zip(clips, draws, strict=False)
+            ),
+        ]
 
     def _readable_pair(self, first):
-        for step in range(len(self._pairs)):
-            index = (first + step) % len(self._pairs)
-            clips = _read_pair(self._pairs[index], self._loader, self._fields)
+        pairs = self._order.pairs
+        for step in range(len(pairs)):
+            index = (first + step) % len(pairs)
+            clips = _read_pair(pairs[index], self._loader, self._fields)
             if clips is not None:
                 return index, clips
         raise ValueError(
-            f"None of the {len(self._pairs)} pairs can be read. The videos: "
+            f"None of the {len(pairs)} pairs can be read. The videos: "
             f"{self._loader.bad_videos}"
         )
-
-    def _augmented(self, clips, position):
-        for number, clip in enumerate(clips):
-            own = 0 if self._shared_draw else number
-            draw = augment.draw(self._seed, 2 * position + own)
-            size = self._loader.clip_format.image_size
-            yield augment.augment(clip, size, self._augmentation, draw)
 
 
 class _EvaluationReader:

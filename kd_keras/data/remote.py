@@ -1,0 +1,136 @@
+"""Paths that may lie elsewhere: s3://, az://, hdfs:// through tensorflow-io."""
+
+import os
+import pathlib
+import sys
+
+_SCHEME = "://"
+
+
+def is_remote(path: str | os.PathLike) -> bool:
+    """Whether the path has a scheme, such as s3://."""
+    return _SCHEME in os.fspath(path)
+
+
+def require_file_system(path: str | os.PathLike) -> None:
+    """Makes TensorFlow know the file system of a path; does nothing for local ones.
+
+    Raises:
+        ValueError: If the scheme is unknown, with or without tensorflow-io.
+    """
+    if not is_remote(path):
+        return
+    import tensorflow as tf
+
+    scheme = os.fspath(path).split(_SCHEME)[0]
+    if scheme in tf.io.gfile.get_registered_schemes():
+        return
+    try:
+        import tensorflow_io  # noqa: F401 - registers its file systems
+    except (ImportError, NotImplementedError) as error:
+        raise ValueError(
+            f"{path}: {scheme}:// needs tensorflow-io, which cannot be imported "
+            f"({error}). pip install tensorflow-io==0.37.1 beside TensorFlow 2.17 on "
+            "Python 3.11 or 3.12, or give a local path."
+        ) from error
+    if scheme not in tf.io.gfile.get_registered_schemes():
+        known = ", ".join(sorted(filter(None, tf.io.gfile.get_registered_schemes())))
+        raise ValueError(
+            f"{path}: there is no file system {scheme}://; there are {known}."
+        )
+
+
+def join(folder: str | os.PathLike, *names: str) -> str:
+    """The path of a file in a folder, local or remote."""
+    if is_remote(folder):
+        return "/".join([os.fspath(folder).rstrip("/"), *names])
+    return os.path.join(folder, *names)
+
+
+def exists(path: str | os.PathLike) -> bool:
+    """Whether there is a file or folder."""
+    if not is_remote(path):
+        return os.path.exists(path)
+    return _gfile(path).exists(os.fspath(path))
+
+
+def make_folder(path: str | os.PathLike) -> None:
+    """Makes a folder and those above it, where they are missing."""
+    if is_remote(path):
+        _gfile(path).makedirs(os.fspath(path))
+    else:
+        os.makedirs(path, exist_ok=True)
+
+
+def size(path: str | os.PathLike) -> int | None:
+    """Bytes of a file; None where there is none."""
+    if not is_remote(path):
+        return os.path.getsize(path) if os.path.isfile(path) else None
+    gfile = _gfile(path)
+    return gfile.stat(os.fspath(path)).length if exists(path) else None
+
+
+def read_bytes(path: str | os.PathLike) -> bytes:
+    """The whole of a file."""
+    if not is_remote(path):
+        return pathlib.Path(path).read_bytes()
+    with _gfile(path).GFile(os.fspath(path), "rb") as file:
+        return file.read()
+
+
+def write_bytes(path: str | os.PathLike, content: bytes) -> None:
+    """Writes a file at once or not at all.
+
+    An object store shows an object once it is complete; on a disk the file is written
+    aside and renamed.
+    """
+    if is_remote(path):
+        with _gfile(path).GFile(os.fspath(path), "wb") as file:
+            file.write(content)
+        return
+    path = pathlib.Path(path)
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def publish(local: str | os.PathLike, path: str | os.PathLike) -> None:
+    """Gives a finished local file its name: renames it, or copies it to the store."""
+    if not is_remote(path):
+        os.replace(local, path)
+        return
+    _gfile(path).copy(os.fspath(local), os.fspath(path), overwrite=True)
+    os.unlink(local)
+
+
+def remove(path: str | os.PathLike) -> None:
+    """Deletes a file, if there is one."""
+    if not is_remote(path):
+        pathlib.Path(path).unlink(missing_ok=True)
+    elif exists(path):
+        _gfile(path).remove(os.fspath(path))
+
+
+def end_process(status: int) -> None:
+    """Ends the process with its own status.
+
+    The file systems of tensorflow-io abort an interpreter that ends by itself, with
+    everything written. Returns where they are not loaded.
+    """
+    if sys.modules.get("tensorflow_io") is not None:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _gfile(path):
+    require_file_system(path)
+    import tensorflow as tf
+
+    return tf.io.gfile

@@ -1,0 +1,99 @@
+"""Kills preparations at random moments; the rerun has to end with the same bytes.
+
+python -m tests.kill_preparation --kills=10 --kinds=clips,features
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+from tests import small_run
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def kill_and_compare(folder, work, kind, kills, seed=0):
+    """Prepares once without and once with kills; returns how many met live work.
+
+    Args:
+        folder: Of the data set.
+        work: Folder for the outputs.
+        kind: As --kind.
+        kills: Number of runs that are killed before the last.
+        seed: Of the moments.
+    """
+    whole, cut = work / f"{kind}_whole", work / f"{kind}_cut"
+    if kind == "features":
+        _make_teacher(folder, work)
+    assert _run(folder, work, kind, whole) == 0
+    draws, live = random.Random(seed), 0
+    for _ in range(kills):
+        # From the start of the work on: the imports before it take seconds.
+        live += _run(folder, work, kind, cut, kill_after_s=draws.uniform(0, 1.5)) < 0
+        for path in cut.glob("*.tfrecord"):
+            assert path.read_bytes() == (whole / path.name).read_bytes(), path.name
+    assert _run(folder, work, kind, cut) == 0
+    assert _contents(cut) == _contents(whole)
+    return live
+
+
+def _run(folder, work, kind, output, kill_after_s=None):
+    # Longer work than the data set is worth, so that kills meet it.
+    slow = "0.1" if kill_after_s is not None else "0"
+    command = [sys.executable, "-m", "tests.slow_preparation", slow]
+    command += small_run.arguments(folder, work / "run")
+    command += [f"--kind={kind}", f"--output={output}", "--shard_records=2"]
+    command += ["--views=2", "--jpeg_quality=80"]
+    process = subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    text = b""
+    if kill_after_s is not None:
+        for line in process.stdout:
+            text += line
+            if b"are free" in line:
+                break
+        time.sleep(kill_after_s)
+        process.send_signal(signal.SIGKILL)
+    text += process.stdout.read()
+    status = process.wait()
+    if status > 0:
+        print(text.decode(errors="replace"))
+    return status
+
+
+def _make_teacher(folder, work):
+    from train import networks
+    from train.experiment import Experiment
+
+    experiment = Experiment(small_run.config(folder, work / "run"))
+    teacher = networks.build_teacher(experiment.config, num_classes=2)
+    experiment.save(teacher, work / "run" / "teacher.keras")
+
+
+def _contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=10)
+    parser.add_argument("--kinds", default="clips,features")
+    arguments = parser.parse_args()
+    os.chdir(_ROOT)
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        folder = small_run.write_data_set(work / "data")
+        for kind in arguments.kinds.split(","):
+            live = kill_and_compare(folder, work, kind, arguments.kills)
+            print(f"{kind}: {live} of {arguments.kills} kills met work; the same bytes")
+
+
+if __name__ == "__main__":
+    main()

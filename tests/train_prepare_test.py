@@ -1,0 +1,174 @@
+"""Prepared data end to end: training from it equals training from the videos."""
+
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from kd_keras.data import pipeline, shards
+from tests import small_run
+from train import experiment as experiment_lib
+from train import networks
+from train import prepare as prepare_lib
+from train.student import get_student
+from train.teacher import get_teacher
+
+_VIEWS = ("--views=3", "--layer=MaxPool3d_4a_3x3", "--students=attention")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return small_run.write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def teacher(folder, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("teacher")
+    experiment = experiment_lib.Experiment(small_run.config(folder, run_dir))
+    network = networks.build_teacher(experiment.config, num_classes=2)
+    experiment.save(network, run_dir / "teacher.keras")
+    return run_dir / "teacher.keras"
+
+
+@pytest.fixture(scope="module")
+def prepared_clips(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("clips")
+    prepare_lib.prepare(
+        small_run.config(folder, output.parent / "none"),
+        small_run.preparation(output, "--shard_records=5", "--jpeg_quality=100"),
+    )
+    return output
+
+
+def _prepare_features(folder, teacher, output, *more):
+    return prepare_lib.prepare(
+        small_run.config(folder, output.parent, *_VIEWS, f"--teacher={teacher}"),
+        small_run.preparation(output, "--kind=features", "--shard_records=4", *more),
+    )
+
+
+@pytest.fixture(scope="module")
+def features(folder, teacher, tmp_path_factory):
+    folders = {}
+    for precision in ("float16", "float32"):
+        folders[precision] = tmp_path_factory.mktemp(precision)
+        more = f"--precision={precision}"
+        _prepare_features(folder, teacher, folders[precision], more)
+    return folders
+
+
+def _train(folder, run_dir, teacher, *more):
+    """The trained student and what was logged."""
+    config = small_run.config(folder, run_dir, *_VIEWS, f"--teacher={teacher}", *more)
+    experiment = experiment_lib.Experiment(config)
+    student = get_student(experiment, "attention", get_teacher(experiment))
+    return student, experiment.directory.history()
+
+
+@pytest.fixture(scope="module")
+def from_videos(folder, teacher, tmp_path_factory):
+    return _train(folder, tmp_path_factory.mktemp("videos"), teacher)
+
+
+# The largest difference as a fraction of the largest movement of a weight.
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)])
+def test_training_from_features_equals_training_from_videos(
+    folder, teacher, features, from_videos, tmp_path, precision, tolerance
+):
+    features = features[precision]
+    found = _train(folder, tmp_path / "run", teacher, f"--features={features}")
+    weights = [
+        model.get_weights()
+        for model in (keras.saving.load_model(teacher), from_videos[0], found[0])
+    ]
+    moved, differs = 0.0, 0.0
+    for before, one, other in zip(*weights, strict=True):
+        moved = max(moved, np.abs(one - before).max())
+        differs = max(differs, np.abs(one - other).max())
+    assert moved > 1e-3
+    assert differs < tolerance * moved
+    assert len(found[1]) == len(from_videos[1]) == 1
+    for term in ("loss", "label_loss", "pseudo_label_loss", "feature_loss"):
+        expected = from_videos[1][0][term]
+        assert found[1][0][term] == pytest.approx(expected, rel=tolerance), term
+
+
+def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):
+    before = keras.saving.load_model(teacher)
+    student = from_videos[0]
+    for name in ("Conv3d_1a_7x7_conv_3d", "Conv3d_2c_3x3_batch_norm"):
+        for one, other in zip(
+            before.get_layer(name).get_weights(),
+            student.get_layer(name).get_weights(),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def test_stale_features_are_refused_by_name(folder, teacher, features, tmp_path):
+    features = features["float16"]
+    with pytest.raises(shards.StaleRecords, match=r"--flip was 0.5, now 0.25"):
+        _train(folder, tmp_path / "a", teacher, f"--features={features}", "--flip=0.25")
+    other = keras.saving.load_model(teacher)
+    other.set_weights([weight + 1e-3 for weight in other.get_weights()])
+    other.save(tmp_path / "other.keras")
+    with pytest.raises(shards.StaleRecords, match="weights of the teacher was"):
+        _train(
+            folder,
+            tmp_path / "b",
+            tmp_path / "other.keras",
+            f"--features={features}",
+        )
+    with pytest.raises(ValueError, match=r"lacks \d+ of \d+ views"):
+        _train(folder, tmp_path / "c", teacher, f"--features={features}", "--views=4")
+
+
+def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_path):
+    batches = {}
+    for name, more in (
+        ("videos", ()),
+        ("records", (f"--records={prepared_clips}", "--video_root=gone")),
+    ):
+        config = small_run.config(folder, tmp_path / name, *more)
+        experiment = experiment_lib.Experiment(config)
+        pairs = [*experiment.data.labeled, *experiment.data.unlabeled]
+        assert len(experiment.data.evaluated) == 2
+        batches[name] = list(experiment.batches(pairs, 2).take(3).as_numpy_iterator())
+    for one, other in zip(batches["videos"], batches["records"], strict=True):
+        for field in (pipeline.INDEX, pipeline.LABEL, pipeline.LABELED):
+            np.testing.assert_array_equal(one[field], other[field])
+        for field in (pipeline.OBSERVED, pipeline.FUTURE):
+            np.testing.assert_allclose(one[field], other[field], atol=6 / 127.5)
+
+
+def test_records_that_lack_clips_name_the_flags(folder, prepared_clips, tmp_path):
+    config = small_run.config(
+        folder, tmp_path / "a", f"--records={prepared_clips}", "--lead_time_s=0.2"
+    )
+    with pytest.raises(
+        shards.StaleRecords, match=r"--lead_time_s was 0.4, now 0.2(?!;)"
+    ):
+        experiment_lib.Experiment(config)
+    config = small_run.config(
+        folder, tmp_path / "b", f"--records={prepared_clips}", "--image_size=48"
+    )
+    with pytest.raises(shards.StaleRecords, match="image_size was 32, now 48"):
+        experiment_lib.Experiment(config)
+
+
+def test_fewer_labels_train_from_the_same_records(folder, prepared_clips, tmp_path):
+    config = small_run.config(
+        folder, tmp_path, f"--records={prepared_clips}", "--labeled_fraction=0.4"
+    )
+    data = experiment_lib.Experiment(config).data
+    assert len(data.labeled) == 2 and len(data.unlabeled) > 4
+
+
+def test_the_flagfile_beside_the_data_repeats_it(prepared_clips):
+    index = json.loads((prepared_clips / "index.json").read_text())
+    assert "--flagfile={folder}/prepare.flags" in index["remake"]
+    text = (prepared_clips / "prepare.flags").read_text()
+    assert "--shard_records=5\n" in text
+    assert not re.search(r"^--(output|no?verify|check)", text, re.MULTILINE)

@@ -1,0 +1,104 @@
+"""Writes what the check of a run's data set found, for people and programs."""
+
+import dataclasses
+import pathlib
+
+from kd_keras import visualise
+from kd_keras.data import check, jhmdb
+from kd_keras.data.segments import TEST, TRAIN, VAL
+from kd_keras.data.video import BadVideo
+from train.run_directory import write_json, written_aside
+
+_NUM_PAIRS_SHOWN = 6
+
+# Labeled segments of each part, as published.
+_EPIC = {
+    "p01_p25": {TRAIN: 23_191, VAL: 5_281},
+    "rulstm": {TRAIN: 23_493, VAL: 4_979},
+}
+_THUMOS14 = {TRAIN: 3_007, TEST: 3_358}
+
+
+def report(config, data, output):
+    """Checks the data set; writes check.json and contact.png, prints a summary.
+
+    Raises:
+        ValueError: If there are problems, with their number; all are printed.
+    """
+    found = check.check(data.whole_index)
+    output = pathlib.Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    problems = [*found.problems(), *_differ_from_published(config.data, found.counts)]
+    values = dataclasses.asdict(found) | {"pairs": data.summary, "problems": problems}
+    write_json(output / "check.json", values)
+    _draw_pairs(data, output / "contact.png")
+    print(_text(found, data))
+    for problem in problems:
+        print(f"Problem: {problem}")
+    print(f"Details and pictures are in {output}: check.json, contact.png")
+    if problems:
+        raise ValueError(f"{len(problems)} problems were found; see above.")
+    return values
+
+
+def published_counts(options):
+    """Returns the published number of labeled segments by part, or None.
+
+    Args:
+        options: The run's `Data`.
+    """
+    if options.dataset == "jhmdb":
+        train, test = jhmdb.NUM_CLIPS[options.split]
+        return {TRAIN: train, TEST: test}
+    if options.dataset == "epic_kitchens":
+        return _EPIC[options.epic_split]
+    if options.dataset == "thumos14":
+        return _THUMOS14
+    return None
+
+
+def _differ_from_published(options, counts):
+    for part, published in (published_counts(options) or {}).items():
+        number = counts.get(part, {}).get("labeled segments", 0)
+        if number != published:
+            yield f"{part} has {number} labeled segments, {published} are published"
+
+
+def _draw_pairs(data, path):
+    """Draws pairs that lie evenly among the labeled and the evaluated ones."""
+    clips, titles = [], []
+    for name, pairs in (("train", data.labeled), (data.eval_part, data.evaluated)):
+        every = max(1, len(pairs) // (_NUM_PAIRS_SHOWN // 2))
+        for pair in pairs[::every][: _NUM_PAIRS_SHOWN // 2]:
+            label = data.index.classes[pair.label]
+            for field in ("observed", "future"):
+                clip = getattr(pair, field)
+                try:
+                    clips.append(data.loader.load(clip))
+                except BadVideo:
+                    continue
+                span = f"{clip.start_s:.2f}-{clip.end_s:.2f} s"
+                titles.append(f"{name}, {label}, {field}: {clip.video} {span}")
+    if clips:
+        with written_aside(path) as aside:
+            visualise.contact_sheet(clips, titles, aside)
+
+
+def _text(found, data):
+    lines = [f"{len(found.videos)} videos, {len(found.bad_videos)} cannot be read"]
+    rates = sorted({video.frame_rate for video in found.videos})
+    if rates:
+        lines.append(f"frame rates from {rates[0]:g} to {rates[-1]:g}")
+    hours = sum(video.duration_s for video in found.videos) / 3600
+    lines.append(f"{hours:.2f} h, {sum(v.num_frames for v in found.videos)} frames")
+    for part, counts in found.counts.items():
+        counted = ", ".join(f"{number} {name}" for name, number in counts.items())
+        lines.append(f"{part}: {counted}")
+    width = max(len(label) for label in (*data.index.classes, "(none)"))
+    lines.append(" ".join([f"{'':{width}}", *(f"{p:>6}" for p in found.labels)]))
+    for label in (*data.index.classes, ""):
+        numbers = [f"{labels[label]:>6}" for labels in found.labels.values()]
+        lines.append(" ".join([f"{label or '(none)':{width}}", *numbers]))
+    for name, summary in data.summary.items():
+        lines.append(f"{name}: {summary['num_pairs']} pairs")
+    return "\n".join(lines)

@@ -1,0 +1,101 @@
+"""Prepares the data of a run: its clips as records, or stored features.
+
+python -m train.prepare --flagfile=RUN.flags --output=DIR
+python -m train.prepare --flagfile=RUN.flags --kind=features --views=4 --output=DIR
+python -m train.prepare --flagfile=RUN.flags --check --output=DIR
+"""
+
+import dataclasses
+import os
+import pathlib
+import sys
+
+from absl import app, flags, logging
+
+from train import config as config_lib
+
+_FLAGFILE = "prepare.flags"
+
+config_lib.define_flags()
+config_lib.define_flags(groups=(config_lib.Preparation,))
+flags.mark_flag_as_required("output")
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
+    config = config_lib.from_flags()
+    preparation = config_lib.read(config_lib.Preparation)
+    # As in train.main: flags first, and quiet.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.set_verbosity(logging.WARNING)
+    from kd_keras.data import remote
+
+    status = 0
+    try:
+        prepare(config, preparation)
+    except (ValueError, OSError) as error:
+        logging.debug("Stopped by", exc_info=True)
+        print(f"Error: {error}", file=sys.stderr)
+        status = 1
+    remote.end_process(status)
+    sys.exit(status)
+
+
+def prepare(config, preparation):
+    """Writes what the flags ask for; returns the reader of what was written.
+
+    Args:
+        config: The `Config` of the run that the data is for.
+        preparation: The `Preparation`.
+    Raises:
+        ValueError, OSError: If something given cannot be used, the output holds other
+            data, or the disk has too little room.
+    """
+    from kd_keras.data import remote
+    from train import data as data_lib
+    from train import prepare_clips, prepare_features
+
+    remote.require_file_system(preparation.output)
+    # Generated videos and the teacher live in the run's folder, where there is one.
+    directory = pathlib.Path(config.run.run_dir or preparation.output)
+    # Every clip is read once or twice: to keep it in memory would not pay.
+    data_options = dataclasses.replace(config.data, cache="off")
+    config = dataclasses.replace(config, data=data_options)
+    data = data_lib.load(config, directory)
+    if preparation.check:
+        from train import check_data
+
+        return check_data.report(config, data, preparation.output)
+    work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
+    return work.write(
+        config,
+        preparation,
+        data,
+        remake=_remake(preparation),
+        files={_FLAGFILE: _flagfile(config, preparation).encode()},
+    )
+
+
+def _flagfile(config, preparation):
+    """What repeats the preparation; where to is no part of it."""
+    values = config_lib.as_flags(config) | dataclasses.asdict(preparation)
+    for name in ("output", "verify", "check"):
+        del values[name]
+    return config_lib.flagfile_of(values)
+
+
+def _remake(preparation):
+    flagfile = f"--flagfile={{folder}}/{_FLAGFILE}"
+    if "://" in preparation.output:
+        flagfile = "--flagfile=FLAGS"
+    return f"python -m train.prepare {flagfile} --output={{folder}} --verify"
+
+
+def run():
+    """Runs main, as a console command does."""
+    app.run(main)
+
+
+if __name__ == "__main__":
+    run()

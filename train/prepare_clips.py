@@ -1,0 +1,82 @@
+"""Writes the clips of a run as records of JPEG frames."""
+
+import numpy as np
+
+from kd_keras.data import clip_records, shards, stored_index
+from kd_keras.data.shard_writer import write_shards
+from train import data as data_lib
+
+# Pairs whose clips are encoded to estimate the size of all.
+_NUM_SAMPLED = 8
+
+
+def write(config, preparation, data, remake, files):
+    """Writes the clips of all pairs; returns their reader.
+
+    Args:
+        config: The run's `Config`.
+        preparation: The `Preparation`.
+        data: The `RunData`.
+        remake: The command that continues and mends the folder.
+        files: Other files of the folder, by name.
+    """
+    pairs = [*data.labeled, *data.unlabeled, *data.evaluated]
+    units = clip_records.clip_units(data_lib.clips_of(pairs), preparation.shard_records)
+    clip_format = data.loader.clip_format
+    recorder = clip_records.ClipRecorder(
+        data.whole_index.videos,
+        data.whole_index.infos,
+        clip_format,
+        preparation.jpeg_quality,
+        _labels(pairs, data.index.classes),
+    )
+    content = stored_index.to_json(
+        data.whole_index, with_times=config.data.observed_fraction is not None
+    )
+    written = write_shards(
+        preparation.output,
+        units,
+        recorder,
+        kind=clip_records.KIND,
+        made_from={
+            **data_lib.choosing_flags(config.data),
+            **clip_records.format_values(clip_format),
+            "--jpeg_quality": preparation.jpeg_quality,
+            "--shard_records": preparation.shard_records,
+            "data_set": shards.digest(stored_index.values(data.whole_index)),
+        },
+        remake=remake,
+        expected_bytes=_expected_bytes(units, recorder),
+        files={**files, stored_index.FILE: content},
+        verify=preparation.verify,
+    )
+    data_lib.check_left_out(config, written, data.whole_index)
+    return written
+
+
+def _labels(pairs, classes):
+    """(class index, name) of the clips that pairs of one label alone show."""
+    labels = {}
+    for pair in pairs:
+        for clip in (pair.observed, pair.future):
+            labels.setdefault(clip_records.clip_key(clip), set()).add(pair.label)
+    return {
+        key: (label, classes[label])
+        for key, (label, *others) in labels.items()
+        if label is not None and not others
+    }
+
+
+def _expected_bytes(units, recorder):
+    """Size of all records, from some that lie evenly among them."""
+    keys = [key for unit in units for key in unit]
+    chosen = np.linspace(0, len(keys) - 1, min(len(keys), _NUM_SAMPLED)).astype(int)
+    sizes = [
+        len(record)
+        for number in chosen
+        for _, record in recorder([keys[number]]).records
+    ]
+    if not sizes:
+        raise ValueError("None of the clips that were tried can be read.")
+    # A tenth more, as a sample errs.
+    return int(1.1 * np.mean(sizes) * len(keys))

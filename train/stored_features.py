@@ -1,0 +1,136 @@
+"""Training from stored features: the part of a student behind --layer."""
+
+import hashlib
+
+import numpy as np
+
+from kd_keras.data import clip_records, feature_records, pipeline, shards
+from kd_keras.distill import distiller
+from train import data as data_lib
+from train import networks
+
+_DEFAULT_LAYER = "MaxPool3d_4a_3x3"
+
+
+class StoredFeatures:
+    """What takes the place of the videos where --features is given.
+
+    Args:
+        experiment: The `Experiment`.
+        student: The whole student as it starts.
+        teacher: The run's teacher, of which the targets have to be.
+    Attributes:
+        tail: The part of the student that is trained.
+    Raises:
+        StaleRecords: Other weights, clips or views made the features; says which.
+    """
+
+    def __init__(self, experiment, student, teacher):
+        config = self._config = experiment.config
+        layer = layer_of(config)
+        self._experiment, self._student = experiment, student
+        self._records = shards.Shards(
+            config.data.features, made_from(config, student, teacher, layer)
+        )
+        self.tail = networks.tail(config, student, layer)
+
+    def batches(self, pairs, start_step, method):
+        """Returns the endless stream of training batches from a step on."""
+        features = [feature_records.STUDENT_INPUT, feature_records.PROBABILITIES]
+        if method == "labels":
+            features = features[:1]
+        if method in ("direct", "attention"):
+            features.append(feature_records.FEATURES)
+        if method == "attention":
+            features.append(feature_records.READING)
+        batches = feature_records.feature_dataset(
+            pairs,
+            self._records,
+            batch_size=self._config.training.batch_size,
+            views=self._config.augmentation.views,
+            prefixes=features,
+            seed=self._config.run.seed,
+            start_step=start_step,
+        )
+        return batches.map(_named_for_the_distiller)
+
+    def validation(self):
+        """Returns the function that scores the whole student in training."""
+        validate = self._experiment.validation(self._student, pipeline.OBSERVED)
+
+        def join_and_validate():
+            self.join()
+            return validate()
+
+        return join_and_validate
+
+    def join(self):
+        """Gives the whole student what its tail has learned."""
+        networks.copy_layers(self.tail, self._student)
+
+
+def layer_of(config):
+    """Returns the layer whose input to the rest of the student is stored."""
+    return config.distillation.layer or _DEFAULT_LAYER
+
+
+def made_from(config, student, teacher, layer):
+    """What stored features depend on, by name; training from them compares it."""
+    return {
+        **clip_records.format_values(data_lib.clip_format(config.data)),
+        **{
+            f"--{name}": getattr(config.augmentation, name)
+            for name in (
+                "shared_draw",
+                "crop",
+                "flip",
+                "brightness",
+                "contrast",
+                "saturation",
+            )
+        },
+        "--dtype_policy": config.run.dtype_policy,
+        "--layer": layer,
+        "--teacher_feature_layer": networks.teacher_feature_layer(
+            config, student, teacher
+        ),
+        "--alpha": config.distillation.alpha,
+        "weights of the student up to --layer": checksum(
+            networks.stem(student, layer).get_weights()
+        ),
+        "weights of the teacher": checksum(teacher.get_weights()),
+    }
+
+
+def prefixes(config):
+    """The arrays that the students of a run need, beside the student's input."""
+    methods = set(config.distillation.students)
+    names = {feature_records.PROBABILITIES}
+    if methods & {"direct", "attention"}:
+        names.add(feature_records.FEATURES)
+    if "attention" in methods:
+        names.add(feature_records.READING)
+    return names
+
+
+def checksum(weights):
+    """Names the values of a network's weights."""
+    sha256 = hashlib.sha256()
+    for weight in weights:
+        sha256.update(f"{weight.dtype} {weight.shape}".encode())
+        sha256.update(np.ascontiguousarray(weight).tobytes())
+    return sha256.hexdigest()[:16]
+
+
+def _named_for_the_distiller(batch):
+    batch = dict(batch)
+    if feature_records.PROBABILITIES in batch:
+        batch[distiller.TEACHER_PROBABILITIES] = batch.pop(
+            feature_records.PROBABILITIES
+        )
+    if feature_records.FEATURES in batch:
+        features = batch.pop(feature_records.FEATURES)
+        if feature_records.READING in batch:
+            features = features, batch.pop(feature_records.READING)
+        batch[distiller.TEACHER_FEATURES] = features
+    return batch
