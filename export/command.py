@@ -1,6 +1,5 @@
 """What the command lines of this package share: how they start, fail and end."""
 
-import os
 import sys
 from collections.abc import Callable
 
@@ -8,6 +7,7 @@ import tensorflow as tf
 from absl import app, flags, logging
 
 from export.saved_model import CheckFailedError
+from kd_keras.data import remote
 
 
 def start(main: Callable[[list[str]], int]) -> None:
@@ -19,11 +19,7 @@ def start(main: Callable[[list[str]], int]) -> None:
             logging.set_verbosity(logging.WARNING)
             tf.get_logger().setLevel("WARNING")
         status = main(argv)
-        if sys.modules.get("tensorflow_io") is not None:
-            # Its file systems abort an interpreter that ends by itself.
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(status)
+        remote.end_process(status)
         return status
 
     app.run(main_and_end)

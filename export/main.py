@@ -13,6 +13,7 @@ from absl import flags
 import kd_keras
 from export import command, saved_model, student_file
 from export.student_file import ExportSpec
+from kd_keras.data import remote
 from kd_keras.data.clips import FITS
 
 FLAGS = flags.FLAGS
@@ -94,7 +95,7 @@ def run(request: Request) -> str:
         ValueError, OSError: If something given cannot be used; nothing is written.
         CheckFailedError: If the export differs from the student; nothing is kept.
     """
-    saved_model.require_file_system(request.output)
+    remote.require_file_system(request.output)
     student = kd_keras.load_student(request.student)
     spec = _spec(request, student)
     student_file.check_fits(student, spec)

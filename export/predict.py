@@ -21,6 +21,7 @@ from absl import flags
 
 from export import command, saved_model, student_file
 from export.student_file import ExportSpec
+from kd_keras.data import remote
 from kd_keras.data import video as video_lib
 from kd_keras.data.segments import TEST, Video
 
@@ -206,7 +207,7 @@ def _require_output(request):
 
 def _newest(model):
     """The version to load: `model` itself, or the highest number in it."""
-    saved_model.require_file_system(model)
+    remote.require_file_system(model)
     if tf.io.gfile.exists(f"{model}/saved_model.pb"):
         return model
     versions = saved_model.versions(model)

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import importlib
 import os
 import pathlib
 import shutil
@@ -18,6 +17,7 @@ import tensorflow as tf
 
 from export import preprocess, student_file
 from export.student_file import ExportSpec
+from kd_keras.data import remote
 
 # Where SavedModels keep files that no server loads.
 SPEC_FILE = "assets.extra/student.json"
@@ -87,7 +87,7 @@ def export_student(
         )
     student_file.check_fits(student, spec)
     output = os.fspath(output_dir).rstrip("/")
-    require_file_system(output)
+    remote.require_file_system(output)
     version = next_version(output) if version is None else version
     if tf.io.gfile.exists(f"{output}/{version}"):
         raise ValueError(f"{output}/{version} exists and is never overwritten.")
@@ -113,25 +113,6 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
 
 
-def require_file_system(path: str | os.PathLike) -> None:
-    """Makes the file system of a path such as s3://bucket/name known to TensorFlow.
-
-    Raises:
-        ValueError: If that needs tensorflow-io, which is not installed.
-    """
-    scheme, separator, _ = os.fspath(path).partition("://")
-    if not separator or scheme in tf.io.gfile.get_registered_schemes():
-        return
-    try:
-        importlib.import_module("tensorflow_io")
-    except ImportError as error:
-        raise ValueError(
-            f"{os.fspath(path)}: {scheme}:// paths need tensorflow-io, which cannot be "
-            f"imported ({error}). `pip install tensorflow-io==0.37.1` (TensorFlow "
-            "2.17), or give a local path."
-        ) from error
-
-
 def size_in_bytes(student: keras.Model) -> int:
     """Bytes that the weights take; the graph adds about a megabyte or two."""
     return sum(
@@ -143,14 +124,14 @@ def size_in_bytes(student: keras.Model) -> int:
 @contextlib.contextmanager
 def _written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
     """Gives a folder to write into, which becomes <output>/<version> at the end."""
-    remote = "://" in output
-    if not remote:
+    is_remote = remote.is_remote(output)
+    if not is_remote:
         os.makedirs(output, exist_ok=True)
     name = f".{version}.{uuid.uuid4().hex[:8]}"
-    aside = pathlib.Path(tempfile.gettempdir() if remote else output, name)
+    aside = pathlib.Path(tempfile.gettempdir() if is_remote else output, name)
     try:
         yield aside
-        if remote:
+        if is_remote:
             _copy(aside, f"{output}/{version}")
         else:
             # Fails if another export has taken the number meanwhile.

@@ -1,4 +1,4 @@
-"""A parser that knows the key names of MediaSequence alone reads prepared clips."""
+"""A parser that knows nothing but the key names of MediaSequence reads clips."""
 
 import cv2
 import numpy as np

@@ -70,7 +70,9 @@ def test_requirements_are_pinned_and_have_a_reason():
     above = ""
     for line in (ROOT / "requirements.txt").read_text().splitlines():
         if line and not line.startswith("#"):
-            assert re.match(r"[\w-]+==[\w.]+(; |$)", line), f"Not pinned: {line}"
+            assert re.match(r"[\w-]+(\[\w+\])?==[\w.]+(; |$)", line), (
+                f"Not pinned: {line}"
+            )
             assert above, f"No comment above: {line}"
         above = line
 

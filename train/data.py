@@ -47,6 +47,11 @@ def load(config, directory):
     """
     options = config.data
     records = None
+    if options.data_service is not None and options.records is None:
+        raise ValueError(
+            "--data_service needs --records: its workers read prepared clips, under a "
+            "path that they share."
+        )
     if options.records is None:
         index = _read_index(config, directory)
     else:

@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export.saved_model import export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
-from kd_keras.data import pipeline
+from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
 from train import networks, report
@@ -58,17 +58,22 @@ class Experiment:
 
     def batches(self, pairs, start_step=0, fields=CLIPS):
         """Returns the endless stream of training batches from a step on."""
-        return pipeline.pair_dataset(
-            pairs,
-            self.data.loader,
-            batch_size=self.config.training.batch_size,
-            training=True,
-            seed=self.config.run.seed,
-            start_step=start_step,
-            views=self.config.augmentation.views,
-            augmentation=self.data.augmentation,
-            shared_draw=self.config.augmentation.shared_draw,
-            fields=fields,
+        options = {
+            "batch_size": self.config.training.batch_size,
+            "seed": self.config.run.seed,
+            "start_step": start_step,
+            "views": self.config.augmentation.views,
+            "augmentation": self.data.augmentation,
+            "shared_draw": self.config.augmentation.shared_draw,
+            "fields": fields,
+        }
+        address = self.config.data.data_service
+        if address is None:
+            return pipeline.pair_dataset(
+                pairs, self.data.loader, training=True, **options
+            )
+        return record_pipeline.record_dataset(
+            pairs, self.data.loader, data_service=address, **options
         )
 
     def validation(self, model, field):

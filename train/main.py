@@ -22,14 +22,19 @@ def main(argv):
     # that is of no use to people who train.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    from kd_keras.data import remote
     from train.experiment import run_experiment
     from train.loop import DivergedError
 
+    status = 0
     try:
         run_experiment(config)
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
-        sys.exit(f"Error: {error}")
+        print(f"Error: {error}", file=sys.stderr)
+        status = 1
+    remote.end_process(status)
+    sys.exit(status)
 
 
 def run():

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 # Luma of ITU-R BT.601: the grey of a colour.
-_GREY = np.array([0.299, 0.587, 0.114])
+GREY = np.array([0.299, 0.587, 0.114])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +95,8 @@ def _colour_change(picture, augmentation, draw):
     contrast = _factor(draw.contrast, augmentation.contrast)
     added = 255 * (_factor(draw.brightness, augmentation.brightness) - 1)
     # Saturation leaves the greys, so the mean grey can be taken before it.
-    mean_grey = np.dot(_GREY, cv2.mean(picture)[:3])
-    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(_GREY, (3, 1))
+    mean_grey = np.dot(GREY, cv2.mean(picture)[:3])
+    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(GREY, (3, 1))
     shift = (1 - contrast) * mean_grey + added
     return np.column_stack([contrast * mixed, np.full(3, shift)])
 

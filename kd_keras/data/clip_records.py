@@ -137,6 +137,7 @@ class RecordLoader:
         records: Of clips in this format.
         clip_format: Of the clips.
     Attributes:
+        records: As given.
         bad_videos: Reason by name of the videos that could not be read when the
             records were made; their clips raise `BadVideo`.
     """
@@ -150,11 +151,11 @@ class RecordLoader:
         )
         self.clip_format = clip_format
         self.bad_videos = dict(records.left_out)
-        self._records = records
+        self.records = records
 
     def __contains__(self, clip: Clip) -> bool:
         """Whether the records hold the clip, or say why they do not."""
-        return clip_key(clip) in self._records or clip.video in self.bad_videos
+        return clip_key(clip) in self.records or clip.video in self.bad_videos
 
     def load(self, clip: Clip) -> np.ndarray:
         """Frames of a clip: uint8 RGB (num_frames, height, width, 3).
@@ -164,9 +165,9 @@ class RecordLoader:
             CorruptShard: The record changed; names the shard and what mends it.
         """
         key = clip_key(clip)
-        if key not in self._records and clip.video in self.bad_videos:
+        if key not in self.records and clip.video in self.bad_videos:
             raise BadVideo(clip.video, self.bad_videos[clip.video])
-        images = media_sequence.parse_images(self._records.read(key))
+        images = media_sequence.parse_images(self.records.read(key))
         frames = np.empty(
             (len(images.encoded), images.height, images.width, 3), np.uint8
         )

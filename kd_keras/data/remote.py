@@ -29,7 +29,7 @@ def require_file_system(path: str | os.PathLike) -> None:
         import tensorflow_io  # noqa: F401 - registers its file systems
     except (ImportError, NotImplementedError) as error:
         raise ValueError(
-            f"{path}: {scheme}:// needs tensorflow-io, which cannot be imported "
+            f"{path}: {scheme}:// paths need tensorflow-io, which cannot be imported "
             f"({error}). pip install tensorflow-io==0.37.1 beside TensorFlow 2.17 on "
             "Python 3.11 or 3.12, or give a local path."
         ) from error

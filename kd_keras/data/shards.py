@@ -122,6 +122,11 @@ class Shards:
             )
         return content
 
+    def place(self, key) -> tuple[str, int]:
+        """The file of a record, and the byte at which its frame begins."""
+        shard, _, start = self._places[_hashable(key)]
+        return remote.join(self.folder, shard.name), start - HEAD_BYTES
+
     def verify(self):
         """Yields the (shard, message) whose file is not what was written."""
         for shard in self.shards:

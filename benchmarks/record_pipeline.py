@@ -1,0 +1,184 @@
+"""Speed of reading augmented clips from records, beside bare decoding and a DataLoader.
+
+python -m benchmarks.record_pipeline
+
+Bare decoding is OpenCV (and simplejpeg, where it is installed) over the same JPEGs with
+a thread per core and nothing else; the DataLoader is PyTorch's, where it is installed,
+with two workers that decode with OpenCV and change clips by the same code. All are
+timed in turn, several times.
+"""
+
+import argparse
+import concurrent.futures
+import pathlib
+import statistics
+import tempfile
+import time
+
+import cv2
+import numpy as np
+
+from kd_keras.data import augment, clip_records, media_sequence, pipeline
+from kd_keras.data import video as video_lib
+from kd_keras.data.clips import ClipFormat, num_cores
+from kd_keras.data.segments import TRAIN, Clip, Pair, Video
+from kd_keras.data.shard_writer import write_shards
+
+_FORMAT = ClipFormat(num_frames=16, image_size=224, fit="stretch")
+_AUGMENTATION = augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2)
+_BATCH = 4
+
+
+def measure(num_clips, rounds):
+    """Returns the frames per second of each way in each round, by name."""
+    cv2.setNumThreads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        loader, pairs = _prepare(pathlib.Path(folder), num_clips)
+        images = [
+            media_sequence.parse_images(
+                loader.records.read(clip_records.clip_key(pair.observed))
+            ).encoded
+            for pair in pairs
+        ]
+        size = sum(len(image) for clip in images for image in clip)
+        count = sum(map(len, images))
+        print(f"{count} frames of 256x256, {size / count / 1000:.0f} kB each")
+        ways = {"records": _pipeline(pairs, loader), "OpenCV": _bare(images, _opencv)}
+        try:
+            import simplejpeg
+
+            ways["simplejpeg"] = _bare(images, simplejpeg.decode_jpeg)
+        except ImportError:
+            print("simplejpeg is not installed.")
+        try:
+            ways["DataLoader"] = _data_loader(images)
+        except ImportError:
+            print("PyTorch is not installed.")
+        rates = {name: [] for name in ways}
+        for number in range(rounds + 1):
+            for name, way in ways.items():
+                start = time.perf_counter()
+                frames = way()
+                rate = frames / (time.perf_counter() - start)
+                # The first round warms up.
+                if number:
+                    rates[name].append(rate)
+        return rates
+
+
+def _prepare(folder, num_clips):
+    """Records of clips of a generated recording with camera noise."""
+    draws = np.random.default_rng(0)
+    blocks = draws.integers(0, 255, (12, 32, 3), np.uint8)
+    scene = cv2.resize(blocks, (1280, 360), interpolation=cv2.INTER_CUBIC)
+
+    def frames():
+        for number in range(num_clips * 8 + 16):
+            left = number * 4 % 640
+            noise = draws.normal(0, 5, (360, 640, 3))
+            picture = scene[:, left : left + 640] + noise
+            yield np.clip(picture, 0, 255).astype(np.uint8)
+
+    path = folder / "video.mp4"
+    video_lib.write_video(path, frames(), 16)
+    videos = {"video": Video("video", path, TRAIN)}
+    pairs = [
+        Pair(Clip("video", k / 2, k / 2 + 1), Clip("video", k / 2, k / 2 + 1), 0)
+        for k in range(num_clips)
+    ]
+    records = write_shards(
+        folder / "records",
+        clip_records.clip_units([pair.observed for pair in pairs]),
+        clip_records.ClipRecorder(
+            videos, {"video": video_lib.probe(videos["video"])}, _FORMAT
+        ),
+        kind=clip_records.KIND,
+        made_from=clip_records.format_values(_FORMAT),
+        remake="",
+        expected_bytes=1,
+        progress=False,
+    )
+    return clip_records.RecordLoader(records, _FORMAT), pairs
+
+
+def _pipeline(pairs, loader):
+    batches = iter(
+        pipeline.pair_dataset(
+            pairs,
+            loader,
+            batch_size=_BATCH,
+            training=True,
+            augmentation=_AUGMENTATION,
+            fields=(pipeline.OBSERVED,),
+        )
+    )
+
+    def read():
+        for _ in range(len(pairs) // _BATCH):
+            next(batches)
+        return len(pairs) // _BATCH * _BATCH * _FORMAT.num_frames
+
+    return read
+
+
+def _bare(images, decode):
+    def decode_clip(clip):
+        for image in clip:
+            decode(image)
+
+    def decode_all():
+        with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
+            list(pool.map(decode_clip, images))
+        return sum(map(len, images))
+
+    return decode_all
+
+
+def _opencv(image):
+    return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+
+
+def _data_loader(images):
+    import torch.utils.data
+
+    class Clips(torch.utils.data.Dataset):
+        def __len__(self):
+            return len(images)
+
+        def __getitem__(self, index):
+            clip = np.stack(
+                [clip_records.decode_jpeg(image) for image in images[index]]
+            )
+            draw = augment.Draw(*np.random.random(6).tolist())
+            clip = augment.augment(clip, 224, _AUGMENTATION, draw)
+            return torch.from_numpy(clip).float().mul_(1 / 127.5).sub_(1)
+
+    loader = torch.utils.data.DataLoader(
+        Clips(),
+        batch_size=_BATCH,
+        shuffle=True,
+        num_workers=2,
+        persistent_workers=True,
+        drop_last=True,
+    )
+
+    def read():
+        return sum(batch.shape[0] * batch.shape[1] for batch in loader)
+
+    return read
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--clips", type=int, default=64)
+    parser.add_argument("--rounds", type=int, default=7)
+    arguments = parser.parse_args()
+    rates = measure(arguments.clips, arguments.rounds)
+    medians = {name: statistics.median(values) for name, values in rates.items()}
+    for name, median in medians.items():
+        ratio = medians["records"] / median
+        print(f"{name:10} {median:7.0f} frames/s   records / {name}: {ratio:.2f}")
+
+
+if __name__ == "__main__":
+    main()
