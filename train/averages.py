@@ -37,7 +37,9 @@ class WeightAverage:
         decay = tf.minimum(self._decay, (1 + number) / (10 + number))
         for weight, average in zip(self._weights, self._averages, strict=True):
             before = tf.convert_to_tensor(average)
-            average.assign(before + (1 - decay) * (tf.convert_to_tensor(weight) - before))
+            average.assign(
+                before + (1 - decay) * (tf.convert_to_tensor(weight) - before)
+            )
         self._updates.assign(number + 1)
 
     @contextlib.contextmanager

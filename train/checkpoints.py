@@ -95,7 +95,9 @@ class Checkpoints:
         return [_step(folder) for folder in self._complete()]
 
     def _complete(self):
-        return sorted(self._folder.glob(f"{_PREFIX}*"), key=lambda f: (_step(f), f.name))
+        return sorted(
+            self._folder.glob(f"{_PREFIX}*"), key=lambda f: (_step(f), f.name)
+        )
 
     def _free_name(self, step):
         folder = self._folder / f"{_PREFIX}{step:08d}"

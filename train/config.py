@@ -397,9 +397,7 @@ class Training:
         1e-3, "Highest rate of the teacher.", lower=0.0
     )
     student_learning_rate: float = _flag(1e-3, "Highest rate of students.", lower=0.0)
-    scale_learning_rate: bool = _flag(
-        False, "Multiply the rates by --batch_size / 16."
-    )
+    scale_learning_rate: bool = _flag(False, "Multiply the rates by --batch_size / 16.")
     pretrained_rate: float = _flag(
         1.0,
         "Multiplies the rate of everything but the head; try 0.1 with --weights.",
@@ -434,9 +432,7 @@ class Training:
         lower=0.0,
         upper=0.9,
     )
-    balanced: bool = _flag(
-        False, "Show labeled pairs of every class equally often."
-    )
+    balanced: bool = _flag(False, "Show labeled pairs of every class equally often.")
     labeled_per_batch: int | None = _flag(
         None,
         "Labeled pairs in each batch of --batch_size in distillation; by default as "

@@ -7,6 +7,7 @@ from absl import logging
 from kd_keras.data import csv_videos, jhmdb, pairs, scenes, shards, stored_index
 from kd_keras.data.clip_records import RecordLoader
 from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
+from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
 
@@ -128,6 +129,22 @@ def choosing_flags(options):
         "unlabeled_gaps",
     )
     return {f"--{name}": getattr(options, name) for name in names}
+
+
+def sampling(config, pairs):
+    """Returns how often training shows each of some pairs.
+
+    Args:
+        config: The run's `Config`.
+        pairs: Without unlabeled ones, --labeled_per_batch means nothing.
+    """
+    options = config.training
+    mixed = any(pair.label is None for pair in pairs)
+    return Sampling(
+        balanced=options.balanced,
+        labeled_per_batch=options.labeled_per_batch if mixed else None,
+        batch_size=options.batch_size,
+    )
 
 
 def _read_index(config, directory):

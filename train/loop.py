@@ -255,7 +255,9 @@ class _Phase:
 
     def _save_and_stop(self, step):
         self._save(step)
-        self._interruption.stop(f"{self.name} is saved at step {step} of {self._steps}.")
+        self._interruption.stop(
+            f"{self.name} is saved at step {step} of {self._steps}."
+        )
 
     def _split(self, batch):
         return self._distribution.split(batch)

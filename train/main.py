@@ -24,11 +24,20 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     from kd_keras.data import remote
     from train.experiment import run_experiment
-    from train.loop import DivergedError
+    from train.distribution import WorkerLostError
+    from train.guards import DivergedError
+    from train.interruption import Interrupted
 
     status = 0
     try:
         run_experiment(config)
+    except Interrupted as stopped:
+        print(stopped.message, file=sys.stderr)
+        status = stopped.code
+    except WorkerLostError as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        # Ordinary ends wait for the lost worker.
+        os._exit(1)
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
         print(f"Error: {error}", file=sys.stderr)
