@@ -11,6 +11,8 @@ from train.guards import warn
 _PREFIX = "step-"
 _ASIDE = ".aside-"
 _DAMAGED = ".damaged-"
+# What TensorFlow raises for files that are cut short, in its Python parts.
+_BAD_VALUES = (IndexError, RuntimeError, ValueError)
 # Ends the name where there is one of the same step already.
 _AGAIN = "+"
 _FILE = "state"
@@ -54,8 +56,8 @@ class Checkpoints:
         except (tf.errors.OpError, OSError) as error:
             raise CannotSaveError(
                 f"The state at step {step} cannot be saved in {self._folder}: {error}. "
-                f"{self._room()}Make room and give the same command again: it continues "
-                f"at {self._newest_name()}."
+                f"{self._room()}Make room and give the same command again: it "
+                f"continues at {self._newest_name()}."
             ) from error
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -78,7 +80,7 @@ class Checkpoints:
                 reader = tf.train.load_checkpoint(path)
                 for name in reader.get_variable_to_shape_map():
                     reader.get_tensor(name)
-            except (tf.errors.OpError, ValueError, RuntimeError, OSError) as error:
+            except (tf.errors.OpError, OSError, *_BAD_VALUES) as error:
                 if self._writes:
                     os.replace(folder, folder.with_name(f"{_DAMAGED}{folder.name}"))
                 warn(

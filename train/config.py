@@ -63,19 +63,6 @@ class Run:
         "Keras policy of the networks; losses and logits are float32 under each.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
-    jit_compile: str = _flag(
-        "auto",
-        "Compile whole training steps by XLA; auto does on a single GPU.",
-        choices=("auto", "on", "off"),
-    )
-    remat: bool = _flag(
-        False,
-        "Keep only some stages of the student in memory in training and compute the "
-        "others twice: for long clips.",
-    )
-    profile: int = _flag(
-        0, "Steps of each training to profile for TensorBoard.", lower=0
-    )
     distribution: str = _flag(
         "none",
         "none: one device. mirrored: all GPUs of this host. multi_worker: the hosts "
@@ -462,6 +449,19 @@ class Training:
         None, "Minutes between checkpoints, beside those at each validation.", lower=0.0
     )
     keep_checkpoints: int = _flag(2, "Checkpoints that are kept.", lower=1)
+    jit_compile: str = _flag(
+        "auto",
+        "Compile whole training steps by XLA; auto does on a single GPU.",
+        choices=("auto", "on", "off"),
+    )
+    remat: bool = _flag(
+        False,
+        "Keep only some stages of the student in memory in training and compute the "
+        "others twice: for long clips.",
+    )
+    profile: int = _flag(
+        0, "Steps of each training to profile for TensorBoard.", lower=0
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ class Distribution:
         }
 
     def answer(self, function, clips):
-        """Cuts clips over the replicas of this process; returns all answers in order."""
+        """Cuts clips over the replicas of this process; returns answers in order."""
         local = self.num_replicas // self.num_workers
         if local == 1:
             return self.strategy.run(function, args=(clips,))
@@ -148,17 +148,18 @@ class Distribution:
         tf.function(lambda: self.strategy.run(assign_means))()
 
 
-def start(run):
+def start(config):
     """Returns the `Distribution` that the flags ask for.
 
     It must be called before anything else uses TensorFlow's devices.
 
     Args:
-        run: The run's `Run` flags.
+        config: The run's `Config`.
     Raises:
         ValueError: If the flags contradict each other or the cluster is not described.
     """
-    if run.distribution in ("mirrored", "tpu") and run.jit_compile == "on":
+    run = config.run
+    if run.distribution in ("mirrored", "tpu") and config.training.jit_compile == "on":
         raise ValueError(
             f"--jit_compile=on does not work with --distribution={run.distribution}; "
             "use auto or off."
@@ -173,7 +174,7 @@ def start(run):
         devices = gpus or tf.config.list_logical_devices("CPU")
         return Distribution(tf.distribute.MirroredStrategy([d.name for d in devices]))
     if run.distribution == "multi_worker":
-        _describe_cluster(os.environ)
+        describe_cluster(os.environ)
         return Distribution(tf.distribute.MultiWorkerMirroredStrategy())
     if run.distribution == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="")
@@ -183,7 +184,7 @@ def start(run):
     return Distribution()
 
 
-def _describe_cluster(environment):
+def describe_cluster(environment):
     """Sets TF_CONFIG from SLURM's variables where it is not there."""
     if "TF_CONFIG" in environment:
         return

@@ -27,7 +27,7 @@ CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
 def run_experiment(config):
     """Does what --task says; returns what it wrote to results.json."""
     with Interruption() as interruption:
-        distribution = distribution_lib.start(config.run)
+        distribution = distribution_lib.start(config)
         experiment = Experiment(config, distribution, interruption)
         with distribution.scope():
             teacher, students = _train(experiment)

@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGINT do to a run: training ends after its step, the rest at once."""
+"""What SIGTERM and SIGINT do: training ends after its step, the rest at once."""
 
 import contextlib
 import signal

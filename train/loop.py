@@ -129,7 +129,8 @@ class _Phase:
         )
         self._take_step = self._compiled_step()
         self._norms = tf.function(
-            lambda batch: distribution.run(model.gradient_norms, batch)
+            lambda batch: distribution.run(model.gradient_norms, batch),
+            autograph=False,
         )
 
     def go(self):
@@ -199,7 +200,7 @@ class _Phase:
             average.update()
             return {**terms, _WISHES: wishes}
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(batch, wishes):
             results = distribution.run(on_replica, batch, wishes)
             # What one worker wishes, all do.

@@ -23,8 +23,8 @@ def main(argv):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
     from kd_keras.data import remote
-    from train.experiment import run_experiment
     from train.distribution import WorkerLostError
+    from train.experiment import run_experiment
     from train.guards import DivergedError
     from train.interruption import Interrupted
 

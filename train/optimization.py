@@ -22,7 +22,7 @@ def optimizer(config, steps, learning_rate):
     if training.scale_learning_rate:
         learning_rate *= training.batch_size / _USUAL_BATCH
     rate = schedule(training.schedule, learning_rate, steps, training.warmup_steps)
-    shared = {"weight_decay": training.weight_decay}
+    shared = {"weight_decay": training.weight_decay, "name": training.optimizer}
     if training.clip_norm is not None:
         clip_norm = gradients.clip_norm_of_a_replica(training.clip_norm)
         shared["global_clipnorm"] = clip_norm
@@ -67,12 +67,11 @@ def set_rates(optimizer, network, weights, pretrained_rate):
     """Multiplies the learning rate of all weights of a network but its head's.
 
     Args:
-        optimizer: What `optimizer` returned, not yet built, or Keras's loss scaling of it.
+        optimizer: What `optimizer` returned, not yet built.
         network: The network; the layer of its head is called Logits.
         weights: All that is trained, in the order that the optimizer is built with.
         pretrained_rate: The factor, in [0, 1].
     """
-    optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     pretrained = {
         id(weight)
         for layer in network.layers

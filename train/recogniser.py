@@ -22,7 +22,7 @@ class Recogniser(keras.Model):
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
         )
-        self._num_classes = network.output.shape[-1]
+        self._num_classes = network.outputs[0].shape[-1]
         self._loss = keras.metrics.Mean(name="loss")
         self._top1 = keras.metrics.SparseCategoricalAccuracy(name="top1")
         self.built = True

@@ -56,7 +56,7 @@ class Order:
         pairs: Sequence[Pair],
         seed: int,
         views: int = 0,
-        sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+        sampling: Sampling = Sampling(),
     ):
         if not 0 <= views <= MAX_VIEWS:
             raise ValueError(f"views must lie between 0 and {MAX_VIEWS}. Got {views}.")
