@@ -369,6 +369,12 @@ class Distillation:
     chunk_size: int | None = _flag(
         None, "Positions per block of L_d; by default as memory asks.", lower=1
     )
+    teacher_cache: str = _flag(
+        "off",
+        "Where the teacher's targets of every view of a pair are kept, so that it is "
+        "asked once; needs --views, or no augmentation.",
+        choices=("memory", "disk", "off"),
+    )
     temperature: float = _flag(1.0, "Softens pseudo-labels.", lower=1e-3)
 
 

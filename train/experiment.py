@@ -12,7 +12,7 @@ from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
 from train import distribution as distribution_lib
-from train import guards, loop, networks, optimization, report
+from train import guards, loop, networks, optimization, report, teacher_cache
 from train.distribution import Distribution
 from train.evaluate import Evaluator, evaluate
 from train.interruption import Interruption
@@ -80,6 +80,7 @@ class Experiment:
         keras.utils.set_random_seed(config.run.seed)
         keras.config.set_dtype_policy(config.run.dtype_policy)
         self.distribution.check_batch_size(config.training.batch_size)
+        teacher_cache.check(config)
         self.directory = RunDirectory(config, self.distribution.writes)
         self.data = self._load_data()
         self.evaluator = self._evaluator(self.data.evaluated)

@@ -7,8 +7,9 @@ from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
 from kd_keras.distill.teacher import num_channels
 from train import networks
-from train.stored_features import StoredFeatures
+from train.stored_features import StoredFeatures, checksum
 from train.teacher import train_recogniser
+from train.teacher_cache import TeacherCache
 
 
 def get_student(experiment, method, teacher):
@@ -96,10 +97,11 @@ def _distil(experiment, method, student, teacher, stored):
     network = student if stored is None else stored.tail
     teacher_layer = networks.teacher_feature_layer(config, student, teacher)
     channels = None if stored is None else num_channels(teacher, teacher_layer)
+    loss = feature_loss(method, options)
     distiller = Distiller(
         network,
         teacher if stored is None else None,
-        feature_loss=feature_loss(method, options),
+        feature_loss=loss,
         feature_weight=feature_weight(options, training.student_steps),
         feature_layer=networks.student_feature_layer(config, student),
         teacher_feature_layer=teacher_layer,
@@ -107,11 +109,22 @@ def _distil(experiment, method, student, teacher, stored):
         feature_channels=channels,
     )
     pairs = [*data.labeled, *data.unlabeled]
+    cache = None
+    if stored is None and options.teacher_cache != "off":
+        cache = TeacherCache(
+            experiment,
+            pairs,
+            distiller.teacher,
+            loss,
+            (checksum(teacher.get_weights()), teacher_layer, options.alpha),
+        )
 
     def batches_from(step):
-        if stored is None:
-            return experiment.batches(pairs, step)
-        return stored.batches(pairs, step, method)
+        if stored is not None:
+            return stored.batches(pairs, step, method)
+        if cache is not None:
+            return cache.batches(step)
+        return experiment.batches(pairs, step)
 
     experiment.train(
         distiller,
