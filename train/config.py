@@ -462,8 +462,8 @@ class Training:
     )
     remat: bool = _flag(
         False,
-        "Keep only some stages of the student in memory in training and compute the "
-        "others twice: for long clips.",
+        "Train in less memory: keep only what passes between some stages of a network "
+        "and compute the rest twice. For long clips.",
     )
     profile: int = _flag(
         0, "Steps of each training to profile for TensorBoard.", lower=0

@@ -140,7 +140,7 @@ class _Phase:
         if start:
             self._say(f"{self.name} continues at step {start} of {self._steps}")
         # A checkpoint may be older than the last line.
-        self._run.forget_after(self.name, int(self._validated))
+        self._run.forget_after(self.name, int(self._validated.numpy()))
         self._train(start)
         self._average.apply()
         self._patience.take_best(self._say)
@@ -152,7 +152,7 @@ class _Phase:
 
     def _train(self, start):
         step = start
-        if int(self._validated) < step and self._is_validation(step):
+        if int(self._validated.numpy()) < step and self._is_validation(step):
             # A signal came in the middle of it.
             batch = self._split(next(iter(self._batches_from(step - 1))))
             self._end_window(step, batch)
@@ -209,13 +209,13 @@ class _Phase:
         return step
 
     def _guard(self, step, terms, batch):
-        if np.isnan(self._first_loss):
+        if np.isnan(self._first_loss.numpy()):
             self._first_loss.assign(terms["loss"])
         guards.stop_if_diverged(
             self.name,
             step,
             terms,
-            float(self._first_loss),
+            float(self._first_loss.numpy()),
             lambda: guards.describe(self._pairs, batch[pipeline.INDEX]),
         )
 

@@ -104,6 +104,11 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
             "warmup_steps": self.warmup_steps,
         }
 
+    @classmethod
+    def from_config(cls, config):
+        after = keras.saving.deserialize_keras_object(config["after"])
+        return cls(**{**config, "after": after})
+
 
 class _Rated:
     """An optimizer whose weights may have rates of their own, and decay with them.

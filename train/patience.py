@@ -40,7 +40,7 @@ class Patience:
         value = validated[self._metric]
         value = -value if self._metric == "loss" else value
         # The first of equals.
-        if value > float(self._best):
+        if value > float(self._best.numpy()):
             self._best.assign(value)
             self._best_step.assign(step)
             for kept, weight in zip(self._kept, self._weights, strict=False):
@@ -50,7 +50,9 @@ class Patience:
         """Returns whether so many validations in a row were no better."""
         if not self._patience:
             return False
-        return step - int(self._best_step) >= self._patience * self._validate_every
+        return (
+            step - int(self._best_step.numpy()) >= self._patience * self._validate_every
+        )
 
     def take_best(self, say):
         """Gives the model the best weights, where they are kept."""
@@ -61,8 +63,8 @@ class Patience:
             weight.assign(kept)
 
     def __str__(self):
-        best = abs(float(self._best))
-        return f"best {self._metric} {best:.4g} at step {int(self._best_step)}"
+        best = abs(float(self._best.numpy()))
+        return f"best {self._metric} {best:.4g} at step {int(self._best_step.numpy())}"
 
 
 def _statistics(model):

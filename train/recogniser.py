@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kd_keras.data import pipeline
 from kd_keras.distill import gradients
+from kd_keras.distill.rematerialise import rematerialising_reader
 
 
 class Recogniser(keras.Model):
@@ -14,11 +15,21 @@ class Recogniser(keras.Model):
         network: A Keras model from clips to logits.
         field: The field of a batch that the network sees.
         label_smoothing: Share of the target that all classes have in equal parts.
+        rematerialise: Whether it is trained in less memory, by computing most of its
+            maps twice.
     """
 
-    def __init__(self, network, field, label_smoothing=0.0, name="recogniser"):
+    def __init__(
+        self,
+        network,
+        field,
+        label_smoothing=0.0,
+        rematerialise=False,
+        name="recogniser",
+    ):
         super().__init__(name=name)
         self.network, self._field = network, field
+        self._read = rematerialising_reader(network) if rematerialise else None
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
         )
@@ -43,7 +54,7 @@ class Recogniser(keras.Model):
         label = batch[pipeline.LABEL]
         targets = tf.one_hot(label, self._num_classes)
         with tf.GradientTape() as tape:
-            logits = self.network(batch[self._field], training=True)
+            logits = self._logits(batch[self._field])
             losses = self._cross_entropy(targets, tf.cast(logits, tf.float32))
             loss = tf.reduce_mean(losses)
             scaled = gradients.scaled(loss, self.optimizer)
@@ -56,3 +67,8 @@ class Recogniser(keras.Model):
         """Returns nothing: there is one term."""
         del batch
         return {}
+
+    def _logits(self, clips):
+        if self._read is None:
+            return self.network(clips, training=True)
+        return self._read(clips, training=True)[0]

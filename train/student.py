@@ -107,6 +107,7 @@ def _distil(experiment, method, student, teacher, stored):
         teacher_feature_layer=teacher_layer,
         temperature=options.temperature,
         feature_channels=channels,
+        rematerialise=training.remat,
     )
     pairs = [*data.labeled, *data.unlabeled]
     cache = None

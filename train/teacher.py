@@ -89,7 +89,12 @@ def train_recogniser(
             return stored.batches(labeled, step, "labels")
         return experiment.batches(labeled, step, fields=(field,))
 
-    recogniser = Recogniser(model, field, config.training.label_smoothing)
+    recogniser = Recogniser(
+        model,
+        field,
+        config.training.label_smoothing,
+        rematerialise=config.training.remat,
+    )
     experiment.train(
         recogniser,
         batches_from,

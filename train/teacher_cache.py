@@ -194,11 +194,8 @@ class TeacherCache:
     def _say_size(self, arrays, views, folder):
         row = sum(array[:1].nbytes for array in arrays.values())
         place = "memory" if folder is None else folder
-        print(
-            f"The teacher's targets of {views} views take {views * row / 1e9:.3f} GB in "
-            f"{place}",
-            flush=True,
-        )
+        size = f"{views * row / 1e9:.3f} GB in {place}"
+        print(f"The teacher's targets of {views} views take {size}", flush=True)
 
     def _key(self, made_from):
         """Names everything that the targets depend on."""

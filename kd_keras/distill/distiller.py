@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kd_keras.distill import gradients
+from kd_keras.distill.rematerialise import rematerialising_reader
 from kd_keras.distill.teacher import FrozenTeacher, feature_reader, num_channels
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
@@ -49,6 +50,8 @@ class Distiller(keras.Model):
         temperature: > 0, softens pseudo-labels and the student's answer to them.
         feature_channels: Channels of stored teacher maps; only where teacher is None
             and they differ from the student's.
+        rematerialise: Whether the student is trained in less memory, by computing
+            most of its maps twice.
     Raises:
         ValueError: For values out of range or layers that do not exist.
     """
@@ -63,6 +66,7 @@ class Distiller(keras.Model):
         temperature=1.0,
         feature_channels=None,
         teacher_feature_layer=None,
+        rematerialise=False,
         name="distiller",
     ):
         super().__init__(name=name)
@@ -84,7 +88,8 @@ class Distiller(keras.Model):
         if teacher is not None:
             self.teacher = FrozenTeacher(teacher, teacher_feature_layer)
         self.projection = None
-        self._read_student = feature_reader(student, feature_layer)
+        reader = rematerialising_reader if rematerialise else feature_reader
+        self._read_student = reader(student, feature_layer)
         self._feature_loss = None
         if feature_loss is not None:
             # XLA fuses the softmax chains of the loss; convolutions stay outside, as
