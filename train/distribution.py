@@ -113,7 +113,7 @@ class Distribution:
         @tf.function
         def joined(rows):
             return self.strategy.run(
-                lambda: context().all_gather(tf.convert_to_tensor(rows), axis=0)
+                lambda: context().all_gather(tf.identity(rows), axis=0)
             )
 
         first = self.strategy.experimental_local_results(joined(values))[0].numpy()
@@ -140,7 +140,8 @@ class Distribution:
 
         def assign_means():
             context = tf.distribute.get_replica_context()
-            values = [tf.convert_to_tensor(v.value) for v in statistics]
+            # On this replica's device, which a value from outside has not.
+            values = [tf.identity(v.value) for v in statistics]
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, mean in zip(statistics, means, strict=True):
                 variable.assign(mean)

@@ -198,7 +198,7 @@ class _Phase:
         def on_replica(batch, wishes):
             terms = learn(batch)
             average.update()
-            return {**terms, _WISHES: wishes}
+            return {**terms, _WISHES: tf.identity(wishes)}
 
         @tf.function(reduce_retracing=True, autograph=False)
         def step(batch, wishes):

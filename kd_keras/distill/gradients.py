@@ -58,4 +58,4 @@ def _sum(value):
     context = tf.distribute.get_replica_context()
     if context.num_replicas_in_sync == 1:
         return value
-    return context.all_reduce(tf.distribute.ReduceOp.SUM, value)
+    return context.all_reduce(tf.distribute.ReduceOp.SUM, tf.identity(value))
