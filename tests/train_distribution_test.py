@@ -145,7 +145,7 @@ def test_a_lost_worker_ends_the_others_and_the_run_continues(
     worker.send_signal(signal.SIGKILL)
     worker.communicate()
     text = _finish(chief, status=1)
-    assert "another worker is gone" in text and "the run continues at step" in text
+    assert "Another worker is gone" in text and "Start all workers again" in text
     for process in _start_workers(folder, tmp_path):
         _finish(process)
     _assert_same_run(tmp_path, one_device)

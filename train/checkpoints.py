@@ -53,6 +53,9 @@ class Checkpoints:
             if self._writes:
                 _flush(aside)
                 os.replace(aside, self._free_name(step))
+        except (tf.errors.UnavailableError, tf.errors.AbortedError):
+            # Another worker is gone, which is not the disk's fault.
+            raise
         except (tf.errors.OpError, OSError) as error:
             raise CannotSaveError(
                 f"The state at step {step} cannot be saved in {self._folder}: {error}. "
@@ -92,10 +95,6 @@ class Checkpoints:
             return _step(folder)
         return 0
 
-    def steps(self):
-        """Returns the steps of the checkpoints on disk, oldest first."""
-        return [_step(folder) for folder in self._complete()]
-
     def _complete(self):
         return sorted(
             self._folder.glob(f"{_PREFIX}*"), key=lambda f: (_step(f), f.name)
@@ -108,8 +107,8 @@ class Checkpoints:
         return folder
 
     def _newest_name(self):
-        steps = self.steps()
-        return f"step {steps[-1]}" if steps else "its start"
+        folders = self._complete()
+        return f"step {_step(folders[-1])}" if folders else "its start"
 
     def _room(self):
         try:

@@ -5,6 +5,7 @@ Every replica takes an equal part of the global batch, so that the mean over rep
 is the mean over the batch.
 """
 
+import contextlib
 import json
 import os
 
@@ -13,6 +14,16 @@ import tensorflow as tf
 
 # Ports of the workers that SLURM starts on a node count from here.
 _SLURM_PORT = 12355
+
+
+# What TensorFlow raises where a worker does not answer any more.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
 
 
 class WorkerLostError(RuntimeError):
@@ -55,6 +66,20 @@ class Distribution:
     def scope(self):
         """Returns the context in which networks are made."""
         return self.strategy.scope()
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Says so where another worker is gone."""
+        try:
+            yield
+        except _LOST as error:
+            if self.num_workers == 1:
+                raise
+            raise WorkerLostError(
+                f"Another worker is gone ({str(error).splitlines()[0]}). Start all "
+                "workers again with the same command: the run continues from its last "
+                "checkpoint."
+            ) from error
 
     def check_batch_size(self, batch_size):
         """Refuses batches that cannot be cut into equal parts."""

@@ -28,13 +28,14 @@ def run_experiment(config):
     """Does what --task says; returns what it wrote to results.json."""
     with Interruption() as interruption:
         distribution = distribution_lib.start(config)
-        experiment = Experiment(config, distribution, interruption)
-        with distribution.scope():
-            teacher, students = _train(experiment)
-            results = evaluate(experiment, teacher, students)
-        if distribution.writes:
-            _write(experiment, results)
-        distribution.wait()
+        with distribution.watched():
+            experiment = Experiment(config, distribution, interruption)
+            with distribution.scope():
+                teacher, students = _train(experiment)
+                results = evaluate(experiment, teacher, students)
+            if distribution.writes:
+                _write(experiment, results)
+            distribution.wait()
         return results
 
 

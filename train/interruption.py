@@ -56,8 +56,9 @@ class Interruption:
         return self._mode(deferred=False)
 
     def stop(self, said):
-        """Ends the run for the signal that was noted."""
-        raise Interrupted(self.signal, said)
+        """Ends the run for the signal that was noted, here or by another worker."""
+        number = signal.SIGTERM if self.signal is None else self.signal
+        raise Interrupted(number, said)
 
     def _handle(self, number, _):
         # Python hears of a signal between two of its instructions; the default action

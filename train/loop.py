@@ -9,7 +9,7 @@ from kd_keras.data import pipeline
 from train import guards
 from train.averages import WeightAverage
 from train.checkpoints import Checkpoints
-from train.distribution import Distribution, WorkerLostError
+from train.distribution import Distribution
 from train.interruption import Interrupted, Interruption
 from train.patience import Patience
 from train.progress import Progress
@@ -56,7 +56,6 @@ def train(
             kept.
         CannotSaveError: If a disk is full; what was saved before is kept.
         Interrupted: After a signal; the state is saved.
-        WorkerLostError: If another worker is gone.
     """
     distribution = Distribution() if distribution is None else distribution
     interruption = Interruption() if interruption is None else interruption
@@ -74,16 +73,9 @@ def train(
         interruption=interruption,
     )
     with interruption.deferred():
-        try:
-            phase.go()
-            if interruption.signal is not None:
-                interruption.stop(f"{phase.name} is trained.")
-        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise WorkerLostError(
-                f"{phase.name}: another worker is gone ({str(error).splitlines()[0]}). "
-                "Start all workers again with the same command: the run continues at "
-                f"step {phase.saved_step()}."
-            ) from error
+        phase.go()
+        if interruption.signal is not None:
+            interruption.stop(f"{phase.name} is trained.")
 
 
 class _Phase:
@@ -145,10 +137,6 @@ class _Phase:
         self._average.apply()
         self._patience.take_best(self._say)
         self._distribution.agree_on_statistics(self._model)
-
-    def saved_step(self):
-        """Returns the step of the newest checkpoint."""
-        return max(self._checkpoints.steps(), default=0)
 
     def _train(self, start):
         step = start
