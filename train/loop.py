@@ -160,21 +160,21 @@ class _Phase:
             self._guard(step, terms, batch)
             if progress.is_due() or step == self._steps:
                 progress.show(step, terms)
+            if stops:
+                self._save(step)
+                self._interruption.stop(
+                    f"{self.name} is saved at step {step} of {self._steps}."
+                )
             if self._is_validation(step):
-                # A signal ends the training after the step as well as in the middle
-                # of what follows it, which can take long.
-                if stops:
-                    self._save_and_stop(step)
                 progress.end_window()
                 self._end_window(step, parts)
-                if self._patience.is_over(step):
-                    self._say(f"{self.name} stops early: {self._patience}")
-                    break
-            elif stops:
-                self._save_and_stop(step)
+                save_time.restart()
             elif saves or self._is_checkpoint(step):
                 self._save(step)
                 save_time.restart()
+            if self._patience.is_over(step):
+                self._say(f"{self.name} stops early: {self._patience}")
+                break
         profile.end()
 
     def _compiled_step(self):
@@ -241,12 +241,6 @@ class _Phase:
     def _save(self, step):
         self._distribution.agree_on_statistics(self._model)
         self._checkpoints.save(step)
-
-    def _save_and_stop(self, step):
-        self._save(step)
-        self._interruption.stop(
-            f"{self.name} is saved at step {step} of {self._steps}."
-        )
 
     def _split(self, batch):
         return self._distribution.split(batch)

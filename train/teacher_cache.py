@@ -188,6 +188,10 @@ class TeacherCache:
             for name, array in arrays.items():
                 np.save(aside / f"{name}.npy", array)
             os.replace(aside, folder)
+        except OSError:
+            # Another worker was faster.
+            if not folder.exists():
+                raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 
