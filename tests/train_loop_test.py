@@ -211,6 +211,12 @@ def test_a_loss_that_explodes_stops():
     guards.stop_if_diverged("tiny", 9, {"loss": 1.9e4}, 2.0, lambda: "clips")
 
 
+def test_labels_without_an_output_are_refused():
+    guards.check_labels(tiny_training.PAIRS, 2)
+    with pytest.raises(ValueError, match="v1 has the label 1, .* the 1 classes 0 to 0"):
+        guards.check_labels(tiny_training.PAIRS, 1)
+
+
 def test_gradients_far_apart_are_warned_of(capsys):
     norms = {"label": 1.0, "pseudo_label": 0.0, "feature": 50.0}
     guards.warn_of_gradients("tiny", 4, norms)
