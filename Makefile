@@ -22,8 +22,9 @@ demo: .venv/ready ## train, evaluate and export on made-up videos, in runs/demo
 test: lint ## lint, then every test, on the CPU
 	$(call pytest,.venv)
 
-test-kills: .venv/ready ## kill preparations ten times each; the same bytes have to come
+test-kills: .venv/ready ## kill preparations and runs; the same bytes have to come
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_training --kills=20
 
 lint: .venv/ready ## check style and formatting
 	.venv/bin/ruff check

@@ -138,3 +138,17 @@ def test_random_attributes_are_as_wide_as_the_run():
     attributes = model.get_layer("attributes")
     assert attributes.get_layer("conv1_conv").filters == 6
     assert model.get_layer("Logits").kernel.shape == (51 + 1000, 3)
+
+
+def test_everything_up_to_a_layer_stays_as_it_starts():
+    network = networks.build_student(
+        _config("--backbone=tsn_small", "--freeze_until=conv3_block1_out"), 3
+    )
+    names = [layer.name for layer in network.layers]
+    last = names.index("conv3_block1_out")
+    for layer in network.layers[: last + 1]:
+        assert not layer.trainable_weights, layer.name
+    trained = {layer.name for layer in network.layers if layer.trainable_weights}
+    assert {"conv4_block1_1_conv", "Logits"} <= trained
+    with pytest.raises(ValueError, match="--freeze_until: tsn_small has no layer 'x'"):
+        networks.check(_config("--backbone=tsn_small", "--freeze_until=x"), 3)

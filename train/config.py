@@ -60,6 +60,15 @@ class Run:
         "Keras policy of the networks; losses and logits are float32 under each.",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
+    distribution: str = _flag(
+        "none",
+        "none: one device. mirrored: all GPUs of this host. multi_worker: the hosts "
+        "that TF_CONFIG or SLURM name, each with this command. tpu: a TPU.",
+        choices=("none", "mirrored", "multi_worker", "tpu"),
+    )
+    logical_devices: int = _flag(
+        1, "Cut the CPU into so many devices, to try --distribution=mirrored.", lower=1
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -361,6 +370,10 @@ class Network:
     freeze_batch_norm: bool = _flag(
         False, "Keep BatchNorm as the starting weights have it (small batches)."
     )
+    freeze_until: str | None = _flag(
+        None,
+        "Teacher and students keep everything up to this layer as it starts.",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -400,6 +413,11 @@ class Distillation:
         "λ of the feature loss; search it on a log scale from 1e-4.",
         lower=0.0,
     )
+    feature_weight_schedule: str = _flag(
+        "constant",
+        "How λ goes over the steps: constant, linear_up from 0, cosine_down to 0.",
+        choices=("constant", "linear_up", "cosine_down"),
+    )
     direction: str = _flag(
         "symmetric",
         "Whose positions ask in L_d: both (eq. 3), the student's (eq. 4), the "
@@ -424,6 +442,12 @@ class Distillation:
     chunk_size: int | None = _flag(
         None, "Positions per block of L_d; by default as memory asks.", lower=1
     )
+    teacher_cache: str = _flag(
+        "off",
+        "Where the teacher's targets of every view of a pair are kept, so that it is "
+        "asked once; needs --views, or no augmentation.",
+        choices=("memory", "disk", "off"),
+    )
     temperature: float = _flag(1.0, "Softens pseudo-labels.", lower=1e-3)
 
 
@@ -439,10 +463,32 @@ class Training:
         1e-3, "Highest rate of the teacher.", lower=0.0
     )
     student_learning_rate: float = _flag(1e-3, "Highest rate of students.", lower=0.0)
-    warmup_steps: int = _flag(
-        50, "Steps of linear warm-up before the cosine decay to 0.", lower=0
+    scale_learning_rate: bool = _flag(False, "Multiply the rates by --batch_size / 16.")
+    pretrained_rate: float = _flag(
+        1.0,
+        "Multiplies the rate of everything but the head; try 0.1 with --weights.",
+        lower=0.0,
+        upper=1.0,
     )
+    schedule: str = _flag(
+        "cosine",
+        "What the rate does after the warm-up: cosine decays to 0; step falls to a "
+        "tenth after half and again after three quarters of the steps; constant.",
+        choices=("cosine", "step", "constant"),
+    )
+    warmup_steps: int = _flag(50, "Steps of linear warm-up.", lower=0)
     momentum: float = _flag(0.9, "Momentum of SGD.", lower=0.0, upper=0.9999)
+    nesterov: bool = _flag(False, "Nesterov's momentum with SGD.")
+    clip_norm: float | None = _flag(
+        None, "Largest norm of the gradient of all weights together.", lower=1e-9
+    )
+    ema: float = _flag(
+        0.0,
+        "Decay of a moving average of the weights, which is validated and kept; 0 "
+        "takes the weights themselves, try 0.999.",
+        lower=0.0,
+        upper=0.99999,
+    )
     weight_decay: float = _flag(
         0.01, "Decoupled weight decay; not on biases and BatchNorm.", lower=0.0
     )
@@ -452,8 +498,48 @@ class Training:
         lower=0.0,
         upper=0.9,
     )
-    validate_every: int = _flag(
-        250, "Steps between validations and checkpoints.", lower=1
+    balanced: bool = _flag(False, "Show labeled pairs of every class equally often.")
+    labeled_per_batch: int | None = _flag(
+        None,
+        "Labeled pairs in each batch of --batch_size in distillation; by default as "
+        "many as chance gives.",
+        lower=1,
+    )
+    validate_every: int = _flag(250, "Steps between validations.", lower=1)
+    early_stopping: int | None = _flag(
+        None,
+        "Stop after so many validations in a row that were no better than the best.",
+        lower=1,
+    )
+    keep: str = _flag(
+        "last",
+        "Weights that a training leaves: the last, or those with the best validation.",
+        choices=("last", "best"),
+    )
+    best_metric: str = _flag(
+        "top1",
+        "What is best for --keep=best and --early_stopping, on validation data.",
+        choices=("top1", "top5", "class_mean_recall", "loss"),
+    )
+    checkpoint_every_steps: int | None = _flag(
+        None, "Steps between checkpoints, beside those at each validation.", lower=1
+    )
+    checkpoint_every_minutes: float | None = _flag(
+        None, "Minutes between checkpoints, beside those at each validation.", lower=0.0
+    )
+    keep_checkpoints: int = _flag(2, "Checkpoints that are kept.", lower=1)
+    jit_compile: str = _flag(
+        "auto",
+        "Compile whole training steps by XLA; auto does on a single GPU.",
+        choices=("auto", "on", "off"),
+    )
+    remat: bool = _flag(
+        False,
+        "Train in less memory: keep only what passes between some stages of a network "
+        "and compute the rest twice. For long clips.",
+    )
+    profile: int = _flag(
+        0, "Steps of each training to profile for TensorBoard.", lower=0
     )
 
 

@@ -22,6 +22,7 @@ from kd_keras.data import (
 from kd_keras.data.clip_records import RecordLoader
 from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
 from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
+from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
 from train.run_directory import write_text
@@ -198,6 +199,22 @@ def choosing_flags(options):
         "include_action_segments",
     )
     return {f"--{name}": getattr(options, name) for name in names}
+
+
+def sampling(config, pairs):
+    """Returns how often training shows each of some pairs.
+
+    Args:
+        config: The run's `Config`.
+        pairs: Without unlabeled ones, --labeled_per_batch means nothing.
+    """
+    options = config.training
+    mixed = any(pair.label is None for pair in pairs)
+    return Sampling(
+        balanced=options.balanced,
+        labeled_per_batch=options.labeled_per_batch if mixed else None,
+        batch_size=options.batch_size,
+    )
 
 
 def _read_index(config, directory):

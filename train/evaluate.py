@@ -9,16 +9,19 @@ from kd_keras.metrics import bigram, confusion_matrix, summarise
 
 
 class Evaluator:
-    """Answers of networks over the evaluated pairs of a run.
+    """Answers of networks over labeled pairs, by all replicas of a run together.
 
     Args:
         pairs: Labeled pairs.
         loader: The `ClipLoader` of their videos.
         batch_size: Clips per step.
+        num_classes: Logits per clip.
+        distribution: The `Distribution` that answers.
     """
 
-    def __init__(self, pairs, loader, batch_size):
+    def __init__(self, pairs, loader, batch_size, num_classes, distribution):
         self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
+        self._num_classes, self._distribution = num_classes, distribution
 
     def logits(self, answer, field):
         """Returns the labels (pairs,) and logits (pairs, num_classes), in order.
@@ -32,25 +35,45 @@ class Evaluator:
 
     def indexed_logits(self, answer, field):
         """Returns which of the pairs could be read, and their logits; in order."""
-        batches = pipeline.pair_dataset(
-            self._pairs,
+        worker, count = self._distribution.worker, self._distribution.num_workers
+        # Every worker has as many rows; those without a pair have the index -1.
+        rows = -(-len(self._pairs) // count)
+        indices = np.full(rows, -1, np.int64)
+        logits = np.zeros((rows, self._num_classes), np.float32)
+        done = 0
+        for batch in self._batches(self._pairs[worker::count], field):
+            number = len(batch[pipeline.INDEX])
+            answered = slice(done, done + number)
+            indices[answered] = batch[pipeline.INDEX].numpy() * count + worker
+            logits[answered] = self._distribution.answer(answer, batch[field]).numpy()
+            done += number
+        indices = self._distribution.gather(indices)
+        logits = self._distribution.gather(logits)
+        order = np.argsort(indices)[np.sum(indices < 0) :]
+        if not len(order):
+            raise ValueError("None of the evaluated clips can be read.")
+        return indices[order], logits[order]
+
+    def validation(self, model, field):
+        """Returns a function without arguments that gives the model's scores."""
+        answer = answers(model)
+
+        def validate():
+            labels, logits = self.logits(answer, field)
+            return summarise(labels, logits) | {"loss": _cross_entropy(labels, logits)}
+
+        return validate
+
+    def _batches(self, pairs, field):
+        if not pairs:
+            return ()
+        return pipeline.pair_dataset(
+            pairs,
             self._loader,
             batch_size=self._batch_size,
             training=False,
             fields=(field,),
         )
-        indices, logits = [], []
-        for batch in batches:
-            indices.append(batch[pipeline.INDEX].numpy())
-            logits.append(answer(batch[field]).numpy())
-        if not indices:
-            raise ValueError("None of the evaluated clips can be read.")
-        return np.concatenate(indices), np.concatenate(logits)
-
-    def validation(self, model, field):
-        """Returns a function without arguments that gives the model's scores."""
-        answer = answers(model)
-        return lambda: summarise(*self.logits(answer, field))
 
 
 def answers(model):
@@ -135,3 +158,10 @@ def bad_videos(data):
     """Returns the number, names and reasons of the videos that were skipped."""
     reasons = data.index.bad_videos | data.loader.bad_videos
     return {"count": len(reasons), "reasons": reasons}
+
+
+def _cross_entropy(labels, logits):
+    logits = np.asarray(logits, np.float64)
+    highest = logits.max(1)
+    log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+    return float(np.mean(log_sums - logits[np.arange(len(labels)), labels]))

@@ -11,11 +11,14 @@ from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
-from train import networks, report
+from train import distribution as distribution_lib
+from train import guards, loop, networks, optimization, report, teacher_cache
+from train.distribution import Distribution
 from train.evaluate import Evaluator, evaluate
+from train.interruption import Interruption
 from train.run_directory import RunDirectory, written_aside
 from train.student import get_student
-from train.teacher import get_teacher
+from train.teacher import check_teacher, get_teacher
 
 # Both clips of a pair.
 CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
@@ -23,39 +26,67 @@ CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
 
 def run_experiment(config):
     """Does what --task says; returns what it wrote to results.json."""
-    experiment = Experiment(config)
+    with Interruption() as interruption:
+        distribution = distribution_lib.start(config)
+        with distribution.watched():
+            experiment = Experiment(config, distribution, interruption)
+            with distribution.scope():
+                teacher, students = _train(experiment)
+                results = evaluate(experiment, teacher, students)
+            if distribution.writes:
+                _write(experiment, results)
+            distribution.wait()
+        return results
+
+
+def _train(experiment):
+    config, data = experiment.config, experiment.data
     if config.run.task in ("all", "student"):
-        networks.check(config, len(experiment.data.index.classes))
-    report.show_inputs(experiment)
+        networks.check(config, len(data.index.classes))
+    if experiment.distribution.writes:
+        report.show_inputs(experiment)
     teacher = get_teacher(experiment)
     students = {}
     if config.run.task != "teacher":
+        if config.run.task != "evaluate":
+            check_teacher(experiment, teacher)
         for method in config.distillation.students:
             students[method] = get_student(experiment, method, teacher)
-    results = evaluate(experiment, teacher, students)
-    if students:
+    return teacher, students
+
+
+def _write(experiment, results):
+    if "best_student" in results:
         experiment.keep_best(results["best_student"])
-        if config.run.export:
+        if experiment.config.run.export:
             results["export"] = experiment.export()
     report.write(experiment, results)
-    return results
 
 
 class Experiment:
-    """What the parts of a run share: its configuration, folder, data and evaluation."""
+    """What the parts of a run share: its configuration, folder, data and evaluation.
 
-    def __init__(self, config):
+    Args:
+        config: The run's `Config`.
+        distribution: The `Distribution` that it computes on.
+        interruption: The entered `Interruption` of the process.
+    """
+
+    def __init__(self, config, distribution=None, interruption=None):
         self.config = config
+        self.distribution = Distribution() if distribution is None else distribution
+        self.interruption = Interruption() if interruption is None else interruption
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.run.seed)
         keras.config.set_dtype_policy(config.run.dtype_policy)
-        self.directory = RunDirectory(config)
-        self.data = data_lib.load(config, self.directory)
-        data_lib.write_lists(config.data, self.data, self.directory)
-        self.evaluator = Evaluator(
-            self.data.evaluated, self.data.loader, config.training.batch_size
-        )
+        self.distribution.check_batch_size(config.training.batch_size)
+        teacher_cache.check(config)
+        self.directory = RunDirectory(config, self.distribution.writes)
+        self.data = self._load_data()
+        if self.distribution.writes:
+            data_lib.write_lists(config.data, self.data, self.directory)
+        self.evaluator = self._evaluator(self.data.evaluated)
 
     def batches(self, pairs, start_step=0, fields=CLIPS):
         """Returns the endless stream of training batches from a step on."""
@@ -71,10 +102,64 @@ class Experiment:
         address = self.config.data.data_service
         if address is None:
             return pipeline.pair_dataset(
-                pairs, self.data.loader, training=True, **options
+                pairs,
+                self.data.loader,
+                training=True,
+                sampling=data_lib.sampling(self.config, pairs),
+                shard=(self.distribution.worker, self.distribution.num_workers),
+                **options,
             )
-        return record_pipeline.record_dataset(
-            pairs, self.data.loader, data_service=address, **options
+        return self.own_rows(
+            record_pipeline.record_dataset(
+                pairs, self.data.loader, data_service=address, **options
+            )
+        )
+
+    def own_rows(self, batches):
+        """Returns this worker's part of global batches."""
+        worker, count = self.distribution.worker, self.distribution.num_workers
+        if count == 1:
+            return batches
+        return batches.map(
+            lambda batch: tf.nest.map_structure(lambda v: v[worker::count], batch)
+        )
+
+    def train(
+        self,
+        model,
+        batches_from,
+        steps,
+        learning_rate,
+        *,
+        network,
+        phase,
+        pairs,
+        validate,
+    ):
+        """Trains a network inside of a model; the arguments are those of `loop.train`.
+
+        Args:
+            learning_rate: Highest rate.
+            network: What of the model has a head and pretrained weights before it.
+        """
+        optimizer = optimization.optimizer(self.config, steps, learning_rate)
+        options = self.config.training
+        if options.pretrained_rate != 1:
+            optimization.set_rates(
+                optimizer, network, model.trainable_variables, options.pretrained_rate
+            )
+        model.compile(optimizer=optimizer)
+        loop.train(
+            model,
+            batches_from,
+            steps,
+            options=options,
+            run=self.directory,
+            phase=phase,
+            validate=validate,
+            pairs=pairs,
+            distribution=self.distribution,
+            interruption=self.interruption,
         )
 
     def validation(self, model, field):
@@ -87,8 +172,18 @@ class Experiment:
             return dict
         return self.evaluator.validation(model, field)
 
+    def score(self, model, field, pairs):
+        """Returns the scores of a model on some pairs."""
+        return self._evaluator(pairs).validation(model, field)()
+
     def save(self, model, path):
         """Saves a network and the .json that says how to feed it."""
+        if self.distribution.writes:
+            self._save(model, path)
+        self.distribution.wait()
+
+    def _save(self, model, path):
+        path.parent.mkdir(exist_ok=True)
         data, clips = self.config.data, self.data.loader.clip_format
         in_seconds = data.observed_fraction is None
         save_student(
@@ -125,3 +220,29 @@ class Experiment:
         student = keras.saving.load_model(path, compile=False)
         version = export_and_check(student, folder, load_spec(path))
         return str(pathlib.Path(version).relative_to(self.directory.path))
+
+    def _load_data(self):
+        # The one that writes may generate videos for all.
+        if not self.distribution.writes:
+            self.distribution.wait()
+        data = data_lib.load(self.config, self.directory)
+        if self.distribution.writes:
+            self.distribution.wait()
+        options, num_classes = self.config.training, len(data.index.classes)
+        guards.check_labels([*data.labeled, *data.evaluated], num_classes)
+        if data.eval_part != VAL and (options.keep == "best" or options.early_stopping):
+            raise ValueError(
+                "--keep=best and --early_stopping choose by validation data, and this "
+                f"run is evaluated on the {data.eval_part} part, which must not choose "
+                "anything. Give the data set a val part, or use --keep=last."
+            )
+        return data
+
+    def _evaluator(self, pairs):
+        return Evaluator(
+            pairs,
+            self.data.loader,
+            self.config.training.batch_size,
+            len(self.data.index.classes),
+            self.distribution,
+        )

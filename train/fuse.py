@@ -11,6 +11,7 @@ from kd_keras.metrics import confusion_matrix, summarise
 from train import config as config_lib
 from train import data as data_lib
 from train import report
+from train.distribution import Distribution
 from train.evaluate import Evaluator, answers, bad_videos, majority
 from train.run_directory import RunDirectory, write_json
 from train.teacher import load_teacher
@@ -77,7 +78,11 @@ class Stream:
             )
         self.data = data_lib.load(self.config, self.path)
         self._evaluator = Evaluator(
-            self.data.evaluated, self.data.loader, config.training.batch_size
+            self.data.evaluated,
+            self.data.loader,
+            config.training.batch_size,
+            len(self.data.index.classes),
+            Distribution(),
         )
 
     def methods(self):

@@ -26,9 +26,11 @@ def main(argv):
     import tensorflow as tf
 
     from kd_keras.data import remote
+    from train.distribution import WorkerLostError
     from train.experiment import run_experiment
     from train.fuse import run_fusion
-    from train.loop import DivergedError
+    from train.guards import DivergedError
+    from train.interruption import Interrupted
 
     status = 0
     try:
@@ -36,6 +38,13 @@ def main(argv):
             run_fusion(config)
         else:
             run_experiment(config)
+    except Interrupted as stopped:
+        print(stopped.message, file=sys.stderr)
+        status = stopped.code
+    except WorkerLostError as error:
+        print(f"Error: {error}", file=sys.stderr, flush=True)
+        # Ordinary ends wait for the lost worker.
+        os._exit(1)
     except (ValueError, OSError, DivergedError) as error:
         logging.debug("Stopped by", exc_info=True)
         print(f"Error: {error}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Builds, starts and compiles the networks of a run."""
+"""Builds and starts the networks of a run."""
 
 import dataclasses
 
@@ -184,7 +184,19 @@ def _build(config, architecture, num_classes, seed):
         for layer in model.layers:
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
+    if network.freeze_until is not None:
+        _freeze_until(model, network.freeze_until)
     return model
+
+
+def _freeze_until(model, name):
+    if name not in [layer.name for layer in model.layers]:
+        raise ValueError(
+            f"--freeze_until: {model.name} has no layer {name!r}. Choose one of: "
+            f"{', '.join(layer.name for layer in model.layers)}."
+        )
+    for layer in keras.Model(model.input, model.get_layer(name).output).layers:
+        layer.trainable = False
 
 
 def _check_start(config, student, teacher):
@@ -201,34 +213,3 @@ def _check_start(config, student, teacher):
 
 def _shapes(model):
     return [tuple(weight.shape) for weight in model.weights]
-
-
-def compile_recogniser(model, config, steps, learning_rate):
-    """Compiles a network to learn from labels alone."""
-    model.compile(
-        optimizer=optimizer(config, steps, learning_rate),
-        loss=keras.losses.CategoricalCrossentropy(
-            from_logits=True, label_smoothing=config.training.label_smoothing
-        ),
-        metrics=[keras.metrics.CategoricalAccuracy(name="top1")],
-    )
-
-
-def optimizer(config, steps, learning_rate):
-    """Returns the optimizer with linear warm-up and cosine decay to 0."""
-    training = config.training
-    warmup = min(training.warmup_steps, steps - 1)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=learning_rate / (warmup + 1),
-        decay_steps=steps - warmup,
-        warmup_target=learning_rate,
-        warmup_steps=warmup,
-    )
-    if training.optimizer == "sgd":
-        chosen = keras.optimizers.SGD(
-            schedule, momentum=training.momentum, weight_decay=training.weight_decay
-        )
-    else:
-        chosen = keras.optimizers.AdamW(schedule, weight_decay=training.weight_decay)
-    chosen.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
-    return chosen

@@ -10,7 +10,15 @@ import tensorflow as tf
 from train import config as config_lib
 
 # Flags that may differ when a run goes on: what is asked of it, not what it is.
-_FREE_FLAGS = ("run_dir", "task", "export")
+_FREE_FLAGS = (
+    "run_dir",
+    "task",
+    "export",
+    "profile",
+    "checkpoint_every_steps",
+    "checkpoint_every_minutes",
+    "keep_checkpoints",
+)
 
 
 class RunDirectory:
@@ -18,16 +26,19 @@ class RunDirectory:
 
     Args:
         config: The run's `Config`.
+        writes: False reads only, where another worker writes.
     Raises:
         ValueError: If the folder holds a run of other flags; names them.
     """
 
-    def __init__(self, config):
+    def __init__(self, config, writes=True):
+        self._writes = writes
         self.path = pathlib.Path(config.run.run_dir)
         self.path.mkdir(parents=True, exist_ok=True)
         self._refuse_other_flags(config)
-        write_text(self.path / "run.flags", config_lib.to_flagfile(config))
-        write_json(self.path / "run.json", config_lib.as_flags(config))
+        if writes:
+            write_text(self.path / "run.flags", config_lib.to_flagfile(config))
+            write_json(self.path / "run.json", config_lib.as_flags(config))
         self._metrics = self.path / "metrics.jsonl"
 
     def __truediv__(self, name):
@@ -35,6 +46,8 @@ class RunDirectory:
 
     def log(self, phase, step, values):
         """Appends a line to metrics.jsonl and scalars to TensorBoard."""
+        if not self._writes:
+            return
         with open(self._metrics, "a", encoding="utf-8") as file:
             file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
         with self.summary_writer(phase).as_default(step=step):
@@ -45,12 +58,16 @@ class RunDirectory:
         """Returns the lines of metrics.jsonl, of one phase or of all."""
         if not self._metrics.exists():
             return []
-        lines = self._metrics.read_text(encoding="utf-8").splitlines()
-        records = [json.loads(line) for line in lines]
+        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
+        # A process that ended while it wrote may leave a part of the last line.
+        whole = [line for line in lines if line.endswith("\n")]
+        records = [json.loads(line) for line in whole]
         return [r for r in records if phase is None or r["phase"] == phase]
 
     def forget_after(self, phase, step):
         """Drops what was logged of a phase after the step that training resumes at."""
+        if not self._writes:
+            return
         kept = [
             record
             for record in self.history()

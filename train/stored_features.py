@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from kd_keras.data import clip_records, feature_records, pipeline, shards
+from kd_keras.data import clip_records, feature_records, shards
 from kd_keras.distill import distiller
 from train import data as data_lib
 from train import networks
@@ -55,12 +55,17 @@ class StoredFeatures:
             prefixes=features,
             seed=self._config.run.seed,
             start_step=start_step,
+            sampling=data_lib.sampling(self._config, pairs),
         )
-        return batches.map(_named_for_the_distiller)
+        return self._experiment.own_rows(batches.map(_named_for_the_distiller))
 
-    def validation(self):
-        """Returns the function that scores the whole student in training."""
-        validate = self._experiment.validation(self._student, pipeline.OBSERVED)
+    def validation(self, network, field):
+        """Returns the function that scores the whole student in training.
+
+        It sees what the experiment's validation shows, whatever part is trained.
+        """
+        del network
+        validate = self._experiment.validation(self._student, field)
 
         def join_and_validate():
             self.join()

@@ -6,9 +6,10 @@ import kd_keras
 from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
 from kd_keras.distill.teacher import num_channels
-from train import loop, networks
-from train.stored_features import StoredFeatures
+from train import networks
+from train.stored_features import StoredFeatures, checksum
 from train.teacher import train_recogniser
+from train.teacher_cache import TeacherCache
 
 
 def get_student(experiment, method, teacher):
@@ -32,12 +33,21 @@ def get_student(experiment, method, teacher):
     if experiment.config.data.features is not None:
         stored = StoredFeatures(experiment, student, teacher)
     if method == "labels":
-        _learn_from_labels(experiment, student, stored)
+        training = experiment.config.training
+        train_recogniser(
+            experiment,
+            student if stored is None else stored.tail,
+            [*experiment.data.labeled, *experiment.data.at_action],
+            pipeline.OBSERVED,
+            f"student_{method}",
+            training.student_steps,
+            training.student_learning_rate,
+            stored,
+        )
     else:
         _distil(experiment, method, student, teacher, stored)
     if stored is not None:
         stored.join()
-    path.parent.mkdir(exist_ok=True)
     experiment.save(student, path)
     return student
 
@@ -66,65 +76,67 @@ def feature_loss(method, options):
     return None
 
 
-def _learn_from_labels(experiment, student, stored):
-    training = experiment.config.training
-    labeled = [*experiment.data.labeled, *experiment.data.at_action]
-    instead = {}
-    if stored is not None:
-        instead = {
-            "batches": lambda step: stored.batches(labeled, step, "labels"),
-            "validate": stored.validation(),
-        }
-    train_recogniser(
-        experiment,
-        student if stored is None else stored.tail,
-        labeled,
-        pipeline.OBSERVED,
-        "student_labels",
-        training.student_steps,
-        training.student_learning_rate,
-        **instead,
-    )
+def feature_weight(options, steps):
+    """Returns λ, or the function of the step that --feature_weight_schedule names.
+
+    Args:
+        options: The run's `Distillation`.
+        steps: Length of the training.
+    """
+    schedules = keras.optimizers.schedules
+    weight = options.feature_weight
+    if options.feature_weight_schedule == "linear_up":
+        return schedules.PolynomialDecay(0.0, steps, end_learning_rate=weight)
+    if options.feature_weight_schedule == "cosine_down":
+        return schedules.CosineDecay(weight, steps)
+    return weight
 
 
 def _distil(experiment, method, student, teacher, stored):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
-    pairs = data.for_students
+    network = student if stored is None else stored.tail
     teacher_layer = networks.teacher_feature_layer(config, student, teacher)
+    channels = None if stored is None else num_channels(teacher, teacher_layer)
+    loss = feature_loss(method, options)
     distiller = Distiller(
-        student if stored is None else stored.tail,
+        network,
         teacher if stored is None else None,
-        feature_loss=feature_loss(method, options),
-        feature_weight=options.feature_weight,
+        feature_loss=loss,
+        feature_weight=feature_weight(options, training.student_steps),
         feature_layer=networks.student_feature_layer(config, student),
         teacher_feature_layer=teacher_layer,
         temperature=options.temperature,
-        feature_channels=None
-        if stored is None
-        else num_channels(teacher, teacher_layer),
+        feature_channels=channels,
+        rematerialise=training.remat,
     )
-    distiller.compile(
-        optimizer=networks.optimizer(
-            config, training.student_steps, training.student_learning_rate
+    pairs = data.for_students
+    cache = None
+    if stored is None and options.teacher_cache != "off":
+        cache = TeacherCache(
+            experiment,
+            pairs,
+            distiller.teacher,
+            loss,
+            (checksum(teacher.get_weights()), teacher_layer, options.alpha),
         )
-    )
 
     def batches_from(step):
-        if stored is None:
-            return experiment.batches(pairs, step)
-        return stored.batches(pairs, step, method)
+        if stored is not None:
+            return stored.batches(pairs, step, method)
+        if cache is not None:
+            return cache.batches(step)
+        return experiment.batches(pairs, step)
 
-    if stored is None:
-        validate = experiment.validation(student, pipeline.OBSERVED)
-    else:
-        validate = stored.validation()
-    loop.train(
+    experiment.train(
         distiller,
         batches_from,
         training.student_steps,
-        run=experiment.directory,
+        training.student_learning_rate,
+        network=network,
         phase=f"student_{method}",
-        validate=validate,
-        validate_every=training.validate_every,
+        pairs=pairs,
+        validate=(experiment if stored is None else stored).validation(
+            student, pipeline.OBSERVED
+        ),
     )

@@ -3,10 +3,16 @@
 import pathlib
 
 import keras
-import tensorflow as tf
+import numpy as np
 
+from export.student_file import load_spec
 from kd_keras.data import pipeline
-from train import loop, networks
+from kd_keras.data.segments import VAL
+from train import guards, networks
+from train.recogniser import Recogniser
+
+# Clips on which a teacher is compared with the most frequent class.
+_MAX_CHECKED = 512
 
 
 def get_teacher(experiment):
@@ -20,6 +26,22 @@ def get_teacher(experiment):
             "does not exist. Train one with --task=teacher or name one by --teacher."
         )
     return _train(experiment, path)
+
+
+def check_teacher(experiment, teacher):
+    """Warns of a teacher that knows less than the most frequent class.
+
+    On validation data where there are any, else on what it was trained on.
+    """
+    data = experiment.data
+    pairs, where = data.labeled, "training clips"
+    if data.eval_part == VAL:
+        pairs, where = data.evaluated, "validation clips"
+    pairs = pairs[:: -(-len(pairs) // _MAX_CHECKED)]
+    top1 = experiment.score(teacher, pipeline.FUTURE, pairs)["top1"]
+    labels = np.array([pair.label for pair in pairs])
+    counts = np.bincount([pair.label for pair in data.labeled])
+    guards.warn_of_teacher(top1, float(np.mean(labels == counts.argmax())), where)
 
 
 def teacher_path(run):
@@ -46,40 +68,43 @@ def load_teacher(config, classes):
 
 
 def train_recogniser(
-    experiment,
-    model,
-    pairs,
-    field,
-    phase,
-    steps,
-    learning_rate,
-    batches=None,
-    validate=None,
+    experiment, model, pairs, field, phase, steps, learning_rate, stored=None
 ):
     """Trains a network from labeled pairs alone, on one of their two clips.
 
-    `batches` and `validate` take the place of those of the videos.
+    Args:
+        experiment: The `Experiment`.
+        model: The network.
+        pairs: Labeled pairs.
+        field: The clip that it sees.
+        phase: Names what is trained.
+        steps: Number of steps.
+        learning_rate: Highest rate.
+        stored: `StoredFeatures` that take the place of the clips, or None.
     """
     config = experiment.config
-    num_classes = len(experiment.data.index.classes)
-    networks.compile_recogniser(model, config, steps, learning_rate)
-
-    def labeled_batches(step):
-        return experiment.batches(pairs, step, fields=(field,))
+    source = experiment if stored is None else stored
 
     def batches_from(step):
-        return (batches or labeled_batches)(step).map(
-            lambda batch: (batch[field], tf.one_hot(batch[pipeline.LABEL], num_classes))
-        )
+        if stored is not None:
+            return stored.batches(pairs, step, "labels")
+        return experiment.batches(pairs, step, fields=(field,))
 
-    loop.train(
+    recogniser = Recogniser(
         model,
+        field,
+        config.training.label_smoothing,
+        rematerialise=config.training.remat,
+    )
+    experiment.train(
+        recogniser,
         batches_from,
         steps,
-        run=experiment.directory,
+        learning_rate,
+        network=model,
         phase=phase,
-        validate=validate or experiment.validation(model, field),
-        validate_every=config.training.validate_every,
+        pairs=pairs,
+        validate=source.validation(model, field),
     )
 
 
@@ -106,5 +131,12 @@ def _load(path, classes):
             f"The teacher {path} knows {model.output.shape[-1]} classes, the data set "
             f"has {len(classes)}: {', '.join(classes)}."
         )
+    if path.with_suffix(".json").exists():
+        known = load_spec(path).classes
+        if known != tuple(classes):
+            raise ValueError(
+                f"The teacher {path} knows the classes {', '.join(known)}; the data "
+                f"set has {', '.join(classes)}, in this order."
+            )
     print(f"teacher: {path}", flush=True)
     return model

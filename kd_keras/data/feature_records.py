@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import tensorflow as tf
 
-from kd_keras.data import augment, media_sequence, pipeline, shards
+from kd_keras.data import augment, media_sequence, order, pipeline, shards
 from kd_keras.data.clips import num_cores
 from kd_keras.data.segments import Pair
 from kd_keras.data.shard_writer import Made
@@ -40,9 +40,9 @@ def feature_units(
     pairs: Sequence[Pair], views: int, records_per_shard: int = 128
 ) -> list[list[tuple]]:
     """Cuts the views of pairs into the work of each shard; a pair's lie together."""
-    if not 1 <= views <= pipeline.MAX_VIEWS:
+    if not 1 <= views <= order.MAX_VIEWS:
         raise ValueError(
-            f"views must lie between 1 and {pipeline.MAX_VIEWS}. Got {views}; stored "
+            f"views must lie between 1 and {order.MAX_VIEWS}. Got {views}; stored "
             "features need a number of views."
         )
     keys = sorted({feature_key(pair, view) for pair in pairs for view in range(views)})
@@ -146,6 +146,7 @@ def feature_dataset(
     prefixes: Sequence[str],
     seed: int = 0,
     start_step: int = 0,
+    sampling: order.Sampling = order.Sampling(),  # noqa: B008 - frozen
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
     """The training batches of `pipeline.pair_dataset`, from stored features.
@@ -157,13 +158,14 @@ def feature_dataset(
         pairs: As given to `pipeline.pair_dataset`.
         records: That hold `views` views of every pair, but of those left out.
         prefixes: Arrays that a batch holds, first `STUDENT_INPUT`.
+        sampling: How often pairs are shown.
     Returns:
         Dataset of dicts: "observed" holds what reaches the layer; each other prefix
         its array, float32; "label", "labeled" and "index" as in `pair_dataset`.
     Raises:
         ValueError: If records are missing.
     """
-    reader = _Reader(pairs, records, prefixes, seed, views)
+    reader = _Reader(pairs, records, prefixes, seed, views, sampling)
     labels = np.array([0 if p.label is None else p.label for p in pairs], np.int32)
     labeled = np.array([p.label is not None for p in pairs])
     fields = [pipeline.OBSERVED, *prefixes[1:]]
@@ -190,8 +192,8 @@ def feature_dataset(
 class _Reader:
     """Called by tf.data with a position in the stream: a pair's index and arrays."""
 
-    def __init__(self, pairs, records, prefixes, seed, views):
-        self._order = pipeline.Order(pairs, seed, views)
+    def __init__(self, pairs, records, prefixes, seed, views, sampling):
+        self._order = order.Order(pairs, seed, views, sampling)
         self._records, self._prefixes = records, prefixes
         missing = [
             pair

@@ -1,6 +1,5 @@
 """Pairs -> batches: shuffle, read, augment, batch, prefetch."""
 
-import functools
 import hashlib
 from collections.abc import Sequence
 
@@ -10,6 +9,7 @@ import tensorflow as tf
 from kd_keras.data import augment
 from kd_keras.data.augment import Augmentation
 from kd_keras.data.clips import ClipLoader, num_cores
+from kd_keras.data.order import MAX_VIEWS, Order, Sampling
 from kd_keras.data.segments import Pair
 from kd_keras.data.video import BadVideo
 
@@ -19,9 +19,6 @@ FUTURE = "future"
 LABEL = "label"
 LABELED = "labeled"
 INDEX = "index"
-
-# Views that a pair can have.
-MAX_VIEWS = 2**14
 
 _UNREADABLE = np.int64(-1)
 
@@ -35,6 +32,8 @@ def pair_dataset(
     seed: int = 0,
     start_step: int = 0,
     views: int = 0,
+    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    shard: tuple[int, int] = (0, 1),
     augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
     shared_draw: bool = True,
     fields: Sequence[str] = (OBSERVED, FUTURE),
@@ -53,6 +52,9 @@ def pair_dataset(
         start_step: Batches of the training stream to skip.
         views: Augmented views of a pair, shown in turn by the passes; the same under
             every seed. 0 draws a new one at each position.
+        sampling: How often pairs are shown in training.
+        shard: (number, count) gives every count-th row of the training batches from
+            that number on: the part of one of several workers.
         augmentation: Of training clips.
         shared_draw: Whether both clips of a pair are cropped, mirrored and coloured
             alike (the crops at the same relative position), so that what stays where
@@ -72,9 +74,12 @@ def pair_dataset(
     size = clip_format.image_size
     clip_shape = [clip_format.num_frames, size, size, clip_format.channels]
     if training:
-        order = Order(pairs, seed, views)
+        order = Order(pairs, seed, views, sampling)
         read = _TrainingReader(order, loader, fields, augmentation, shared_draw)
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+        number, count = shard
+        positions = positions.shard(count, number)
+        batch_size //= count
     else:
         read = _EvaluationReader(pairs, loader, fields)
         positions = tf.data.Dataset.range(len(pairs))
@@ -107,42 +112,6 @@ def to_input(clips: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
     return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
 
 
-class Order:
-    """Which pair each position of the endless training stream shows, and how.
-
-    Args:
-        pairs: The pairs that a pass visits.
-        seed: Of the order, and of the draws without `views`.
-        views: As in `pair_dataset`.
-    """
-
-    def __init__(self, pairs: Sequence[Pair], seed: int, views: int = 0):
-        if not 0 <= views <= MAX_VIEWS:
-            raise ValueError(f"views must lie between 0 and {MAX_VIEWS}. Got {views}.")
-        self.pairs, self._seed, self._views = pairs, seed, views
-        # Batches may span two passes, and reading ahead a third.
-        self._order = functools.lru_cache(maxsize=4)(self._shuffled)
-
-    def index(self, position: int) -> int:
-        """The position in `pairs` of the pair that is to be shown."""
-        epoch, place = divmod(position, len(self.pairs))
-        return int(self._order(epoch)[place])
-
-    def view(self, position: int) -> int:
-        """Which of its views the pair at this position shows."""
-        return position // len(self.pairs) % self._views
-
-    def draws(self, position: int, index: int, shared_draw: bool) -> list:
-        """What decides how the observed and the future clip of a pair are changed."""
-        if self._views:
-            return view_draws(self.pairs[index], self.view(position), shared_draw)
-        return _draws(self._seed, position, shared_draw)
-
-    def _shuffled(self, epoch):
-        generator = np.random.default_rng([self._seed % 2**64, epoch])
-        return generator.permutation(len(self.pairs))
-
-
 def view_draws(pair: Pair, view: int, shared_draw: bool) -> list[augment.Draw]:
     """The draws of a view: a function of the two clips and its number alone."""
     name = repr((pair.observed, pair.future)).encode()
@@ -166,7 +135,7 @@ class _TrainingReader:
     def __call__(self, position):
         position = int(position)
         index, clips = self._readable_pair(self._order.index(position))
-        draws = self._order.draws(position, index, self._shared_draw)
+        draws = self._draws(position, index)
         clip_format = self._loader.clip_format
         size, encoding = clip_format.image_size, clip_format.flow_encoding
         return [
@@ -177,6 +146,13 @@ class _TrainingReader:
                 for clip, draw in zip(clips, draws, strict=False)
             ),
         ]
+
+    def _draws(self, position, index):
+        order = self._order
+        if not order.views:
+            return _draws(order.seed, position, self._shared_draw)
+        pair = order.pairs[index]
+        return view_draws(pair, order.view(position), self._shared_draw)
 
     def _readable_pair(self, first):
         pairs = self._order.pairs

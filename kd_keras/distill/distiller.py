@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from kd_keras.distill import gradients
+from kd_keras.distill.rematerialise import rematerialising_reader
 from kd_keras.distill.teacher import FrozenTeacher, feature_reader, num_channels
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
@@ -41,12 +43,15 @@ class Distiller(keras.Model):
             teacher's targets.
         feature_loss: A loss over (teacher's map, student's map) that gives a value
             per example, such as `AttentionalPoolingLoss`; None uses no maps.
-        feature_weight: λ, >= 0, of the mean feature loss.
+        feature_weight: λ, >= 0, of the mean feature loss: a number, or a function of
+            the step such as `keras.optimizers.schedules` has.
         feature_layer: Name of the layer whose maps are compared.
         teacher_feature_layer: Its name in the teacher, where it has another.
         temperature: > 0, softens pseudo-labels and the student's answer to them.
         feature_channels: Channels of stored teacher maps; only where teacher is None
             and they differ from the student's.
+        rematerialise: Whether the student is trained in less memory, by computing
+            most of its maps twice.
     Raises:
         ValueError: For values out of range or layers that do not exist.
     """
@@ -61,10 +66,11 @@ class Distiller(keras.Model):
         temperature=1.0,
         feature_channels=None,
         teacher_feature_layer=None,
+        rematerialise=False,
         name="distiller",
     ):
         super().__init__(name=name)
-        if feature_weight < 0:
+        if not callable(feature_weight) and feature_weight < 0:
             raise ValueError(f"feature_weight must be >= 0. Got {feature_weight}.")
         if teacher is not None and teacher.output.shape[-1] != student.output.shape[-1]:
             raise ValueError(
@@ -82,7 +88,8 @@ class Distiller(keras.Model):
         if teacher is not None:
             self.teacher = FrozenTeacher(teacher, teacher_feature_layer)
         self.projection = None
-        self._read_student = feature_reader(student, feature_layer)
+        reader = rematerialising_reader if rematerialise else feature_reader
+        self._read_student = reader(student, feature_layer)
         self._feature_loss = None
         if feature_loss is not None:
             # XLA fuses the softmax chains of the loss; convolutions stay outside, as
@@ -117,22 +124,39 @@ class Distiller(keras.Model):
         return self.student(clips, training=training)
 
     def train_step(self, batch):
-        targets = self._teacher_targets(batch)
-        with tf.GradientTape() as tape:
-            outputs = self._student_outputs(batch, training=True)
-            losses = self._example_losses(batch, targets, outputs)
-            # Optimizers sum the gradients of all replicas.
-            replicas = tf.distribute.get_strategy().num_replicas_in_sync
-            loss = self.optimizer.scale_loss(self._total(losses) / replicas)
-        weights = self.trainable_variables
-        self.optimizer.apply(tape.gradient(loss, weights), weights)
-        return self._update_metrics(batch, targets, outputs, losses)
+        self.learn(batch)
+        return self.get_metrics_result()
 
     def test_step(self, batch):
         targets = self._teacher_targets(batch)
         outputs = self._student_outputs(batch, training=False)
         losses = self._example_losses(batch, targets, outputs)
-        return self._update_metrics(batch, targets, outputs, losses)
+        self._update_metrics(batch, targets, outputs, losses)
+        return self.get_metrics_result()
+
+    def learn(self, batch):
+        """Takes one step; returns the batch's loss and its terms, by name."""
+        targets = self._teacher_targets(batch)
+        with tf.GradientTape() as tape:
+            outputs = self._student_outputs(batch, training=True)
+            losses = self._example_losses(batch, targets, outputs)
+            terms = self._loss_terms(batch, losses)
+            scaled = gradients.scaled(sum(terms.values()), self.optimizer)
+        gradients.apply(tape, scaled, self.trainable_variables, self.optimizer)
+        self._update_metrics(batch, targets, outputs, losses)
+        return {"loss": sum(terms.values()), **terms}
+
+    def gradient_norms(self, batch):
+        """Returns the norm of the gradient of each term of the loss, by name.
+
+        Of the networks as they stand: without dropout, and BatchNorm does not learn.
+        """
+        targets = self._teacher_targets(batch)
+        with tf.GradientTape(persistent=True) as tape:
+            outputs = self._student_outputs(batch, training=False)
+            losses = self._example_losses(batch, targets, outputs)
+            terms = self._loss_terms(batch, losses)
+        return gradients.norms(tape, terms, self.trainable_variables)
 
     def _teacher_targets(self, batch):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
@@ -166,12 +190,23 @@ class Distiller(keras.Model):
             )
         return divergence, self._feature_loss(teacher_features, features)
 
-    def _total(self, losses):
+    def _loss_terms(self, batch, losses):
+        """Returns what each kind of target adds to the mean loss, by name."""
         divergence, feature = losses
-        total = tf.reduce_mean(divergence)
+        labeled = tf.cast(batch[LABELED], tf.float32)
+        terms = {
+            "label": tf.reduce_mean(labeled * divergence),
+            "pseudo_label": tf.reduce_mean((1 - labeled) * divergence),
+        }
         if feature is not None:
-            total += self.feature_weight * tf.reduce_mean(feature)
-        return total
+            terms["feature"] = self._weight() * tf.reduce_mean(feature)
+        return terms
+
+    def _weight(self):
+        if not callable(self.feature_weight):
+            return self.feature_weight
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return self.feature_weight(optimizer.iterations)
 
     def _update_metrics(self, batch, targets, outputs, losses):
         (probabilities, _), (logits, _), (divergence, feature) = (
@@ -180,7 +215,8 @@ class Distiller(keras.Model):
             losses,
         )
         label, labeled = batch[LABEL], tf.cast(batch[LABELED], tf.float32)
-        self._terms["loss"].update_state(self._total(losses))
+        terms = self._loss_terms(batch, losses)
+        self._terms["loss"].update_state(sum(terms.values()))
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
         if feature is not None:
@@ -189,4 +225,3 @@ class Distiller(keras.Model):
             score.update_state(label, logits, labeled)
         same = tf.argmax(logits, -1) == tf.argmax(probabilities, -1)
         self._agreement.update_state(tf.cast(same, tf.float32))
-        return self.get_metrics_result()

@@ -1,0 +1,118 @@
+"""Training a network in less memory: most of its maps are computed a second time."""
+
+import keras
+import tensorflow as tf
+
+
+def rematerialising_reader(model, feature_layer=None, num_segments=8):
+    """Returns a function clips -> (logits, feature map), as `feature_reader` does.
+
+    In training it keeps what passes from one segment of the network to the next; the
+    backward pass computes what is inside of a segment again, with the same dropout,
+    and BatchNorm learns from the first time alone. The values and gradients are those
+    of the whole network.
+
+    Args:
+        model: A functional Keras model from clips to logits.
+        feature_layer: Name of the layer whose output is the feature map; None reads
+            no map and the function gives (logits, None).
+        num_segments: How many parts the network is cut into, where it can be.
+    Raises:
+        ValueError: If more than the feature map passes its layer, which then cannot
+            be a cut, or the model has another one inside.
+    """
+    cuts = _cuts(model)
+    chosen = set(_spread(cuts, num_segments - 1))
+    if feature_layer is not None:
+        if feature_layer not in cuts:
+            raise ValueError(
+                f"{model.name!r} cannot be cut at {feature_layer!r}, which is beside "
+                f"other paths. Compare maps at one of: {', '.join(cuts)}."
+            )
+        chosen.add(feature_layer)
+    names = [name for name in cuts if name in chosen]
+    tensors = [model.input, *(model.get_layer(n).output for n in names), model.output]
+    segments = [
+        (name, _Segment(start, end))
+        for name, start, end in zip(
+            [*names, None], tensors[:-1], tensors[1:], strict=True
+        )
+    ]
+    outputs = [model.output]
+    if feature_layer is not None:
+        outputs.append(model.get_layer(feature_layer).output)
+    whole = keras.Model(model.input, outputs)
+
+    def read(clips, training=False):
+        if not training:
+            logits, *features = whole(clips, training=False)
+            return logits, features[0] if features else None
+        features, x = None, clips
+        for name, segment in segments:
+            x = segment(x)
+            if feature_layer is not None and name == feature_layer:
+                features = x
+        return x, features
+
+    return read
+
+
+class _Segment:
+    """A part of a network that forgets what it computed."""
+
+    def __init__(self, start, end):
+        part = keras.Model(start, end)
+        self._trained = part.trainable_variables
+        # Moving statistics and the state of random numbers.
+        self._state = part.non_trainable_variables
+        number = len(self._trained)
+
+        def call(x, *values):
+            y, state = part.stateless_call(
+                list(values[:number]), list(values[number:]), x, training=True
+            )
+            return (y, *state)
+
+        self._call = tf.recompute_grad(call)
+
+    def __call__(self, x):
+        values = [
+            tf.convert_to_tensor(variable.value)
+            for variable in (*self._trained, *self._state)
+        ]
+        y, *state = self._call(x, *values)
+        for variable, value in zip(self._state, state, strict=True):
+            variable.assign(value)
+        return y
+
+
+def _cuts(model):
+    """Returns the layers, in order, whose output is all that passes behind them."""
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ValueError(
+            f"{model.name!r} has another network inside and cannot be cut into parts."
+        )
+    operations = [
+        operation
+        for operation in model.operations
+        if not isinstance(operation, keras.layers.InputLayer)
+    ]
+    last_use = {}
+    for number, operation in enumerate(operations):
+        for tensor in keras.tree.flatten(operation.input):
+            last_use[id(tensor)] = number
+    cuts, alive = [], {id(model.input)}
+    for number, operation in enumerate(operations[:-1]):
+        outputs = keras.tree.flatten(operation.output)
+        alive |= {id(tensor) for tensor in outputs}
+        alive = {tensor for tensor in alive if last_use.get(tensor, -1) > number}
+        if len(outputs) == 1 and alive == {id(outputs[0])}:
+            cuts.append(operation.name)
+    return cuts
+
+
+def _spread(names, number):
+    """Returns so many of the names, evenly spread."""
+    if len(names) <= number:
+        return names
+    return [names[(k + 1) * len(names) // (number + 1)] for k in range(number)]

@@ -1,0 +1,118 @@
+"""Kills runs at random moments; the rerun has to end with the same networks and files.
+
+python -m tests.kill_training --kills=20
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+
+import numpy as np
+
+from tests import small_run
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+_FLAGS = (
+    "--backbone=tsn_small",
+    "--segments=2",
+    "--width=0.1",
+    "--image_size=16",
+    "--deterministic",
+    "--optimizer=adamw",
+    "--ema=0.5",
+    "--teacher_steps=6",
+    "--student_steps=9",
+    "--students=attention",
+    "--validate_every=3",
+    "--checkpoint_every_steps=1",
+    "--keep=best",
+)
+
+
+def kill_and_compare(folder, work, kills, seed=0, flags=()):
+    """Trains once without and once with kills; returns how many met a training.
+
+    Args:
+        folder: Of the data set.
+        work: Folder for the runs.
+        kills: Number of runs that are killed before the last.
+        seed: Of the moments.
+        flags: More flags of both runs.
+    """
+    whole, cut = work / "whole", work / "cut"
+    begin_s = time.monotonic()
+    assert run(folder, whole, *flags) == 0
+    longest_s = time.monotonic() - begin_s
+    draws, live = random.Random(seed), 0
+    for _ in range(kills):
+        seconds = draws.uniform(0.2, 1.0) * longest_s
+        live += run(folder, cut, *flags, kill_after_s=seconds) < 0
+        print(f"killed after {seconds:.1f} s: {progress(cut)}", flush=True)
+    assert run(folder, cut, *flags) == 0
+    assert (cut / "metrics.jsonl").read_bytes() == (
+        whole / "metrics.jsonl"
+    ).read_bytes()
+    assert (cut / "results.json").read_text() == (whole / "results.json").read_text()
+    for name in ("teacher.keras", "student.keras"):
+        for one, other in zip(weights(cut / name), weights(whole / name), strict=True):
+            np.testing.assert_array_equal(one, other)
+    return live
+
+
+def run(folder, run_dir, *flags, kill_after_s=None, number=signal.SIGKILL):
+    """Runs the command; returns its status, the negative signal where one ended it."""
+    command = [sys.executable, "-m", "train.main"]
+    command += small_run.arguments(folder, run_dir)
+    process = subprocess.Popen(
+        [*command, *_FLAGS, *flags],
+        cwd=_ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if kill_after_s is not None:
+        threading.Timer(kill_after_s, process.send_signal, [number]).start()
+    text, _ = process.communicate()
+    if process.returncode > 0:
+        print(text)
+    return process.returncode
+
+
+def progress(run_dir):
+    """Says what a run has come to."""
+    done = [f"{path.name}" for path in run_dir.glob("*.keras")]
+    done += [
+        f"{path.parent.name} {path.name}" for path in sorted(run_dir.glob("state/*/*"))
+    ]
+    return ", ".join(done) or "nothing"
+
+
+def weights(path):
+    """Returns the weights of a network in a file."""
+    import keras
+
+    return keras.saving.load_model(path, compile=False).get_weights()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    arguments = parser.parse_args()
+    os.chdir(_ROOT)
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        folder = small_run.write_data_set(work / "data")
+        live = kill_and_compare(folder, work, arguments.kills)
+    print(f"{live} of {arguments.kills} kills met a run; the same networks and files")
+
+
+if __name__ == "__main__":
+    main()

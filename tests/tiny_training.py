@@ -1,0 +1,83 @@
+"""A training of milliseconds, for tests of the loop around it."""
+
+import keras
+import numpy as np
+import tensorflow as tf
+from absl import flags
+
+from kd_keras.data.segments import Clip, Pair
+from train import config as config_lib
+from train import loop, optimization
+from train.recogniser import Recogniser
+
+PAIRS = [
+    Pair(Clip(f"v{n}", n, n + 1), Clip(f"v{n}", n, n + 2), n % 2) for n in range(9)
+]
+
+
+def config(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", "--warmup_steps=0", "--validate_every=4", *arguments])
+    return config_lib.from_flags(values)
+
+
+class Stream:
+    """Batches that are made when they are asked for, like a data set's."""
+
+    def __init__(self, step, before=lambda step: None):
+        self._step, self._before = step, before
+
+    def __iter__(self):
+        return self._batches(2**31)
+
+    def take(self, number):
+        return self._batches(number)
+
+    def _batches(self, number):
+        for step in range(self._step, self._step + number):
+            self._before(step)
+            random = np.random.default_rng(step)
+            observed = random.normal(size=(6, 4)).astype("float32")
+            yield {
+                "observed": tf.constant(observed),
+                "label": tf.constant((observed[:, 0] > 0).astype("int32")),
+                "index": tf.constant((6 * step + np.arange(6)) % len(PAIRS)),
+            }
+
+
+def recogniser(options, steps, units=8):
+    keras.utils.set_random_seed(0)
+    network = keras.Sequential(
+        [
+            keras.Input((4,)),
+            keras.layers.Dense(units, name="stem"),
+            keras.layers.BatchNormalization(momentum=0.9),
+            keras.layers.Dropout(0.5),
+            keras.layers.Dense(2, name="Logits"),
+        ]
+    )
+    model = Recogniser(network, "observed")
+    model.compile(optimizer=optimization.optimizer(options, steps, 0.01))
+    return model
+
+
+def train(run, *arguments, steps=12, units=8, **more):
+    """Trains; returns the weights."""
+    options = config(*arguments)
+    model = recogniser(options, steps, units)
+    fit(model, options, run, steps, **more)
+    return model.network.get_weights()
+
+
+def fit(model, options, run, steps, before=lambda step: None, stream=Stream, **more):
+    loop.train(
+        model,
+        lambda step: stream(step, before),
+        steps,
+        options=options.training,
+        run=run,
+        phase="tiny",
+        pairs=PAIRS,
+        **{"validate": dict, **more},
+    )

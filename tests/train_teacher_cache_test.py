@@ -1,0 +1,90 @@
+"""Stored targets are what the teacher says of every view, and no step asks it again."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tests import small_run
+from train import experiment as experiment_lib
+from train import guards, teacher_cache
+
+_FLAGS = (
+    "--backbone=tsn_small",
+    "--segments=2",
+    "--width=0.1",
+    "--image_size=16",
+    "--students=attention",
+    "--feature_weight=0.1",
+    "--views=2",
+    "--noshared_draw",
+    "--brightness=0.1",
+    "--validate_every=1",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return small_run.write_data_set(tmp_path_factory.mktemp("data"))
+
+
+def _lines(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+
+
+def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
+    folder, tmp_path, monkeypatch
+):
+    asked = []
+    make = teacher_cache.TeacherCache._make
+
+    def counted(cache, unit, answer):
+        asked.append(len(unit))
+        return make(cache, unit, answer)
+
+    monkeypatch.setattr(teacher_cache.TeacherCache, "_make", counted)
+    monkeypatch.setattr(teacher_cache, "_BLOCK", 6)
+
+    def run(name, *more):
+        run_dir = tmp_path / name
+        config = small_run.config(folder, run_dir, *_FLAGS, *more)
+        experiment_lib.run_experiment(config)
+        return _lines(run_dir)
+
+    expected = run("off")
+    teacher = f"--teacher={tmp_path / 'off' / 'teacher.keras'}"
+    for name in ("memory", "disk"):
+        asked.clear()
+        found = run(name, f"--teacher_cache={name}", teacher)
+        # 10 pairs of two views each, once for 16 of 4 steps.
+        assert sum(asked) == 20
+        wanted = [record for record in expected if record["phase"] != "teacher"]
+        for record, want in zip(found, wanted, strict=True):
+            for key, value in want.items():
+                if key != "phase":
+                    np.testing.assert_allclose(
+                        record[key], value, rtol=1e-4, atol=1e-6, err_msg=key
+                    )
+    (targets,) = (tmp_path / "disk" / "teacher_targets").iterdir()
+    names = sorted(path.name for path in targets.iterdir())
+    assert names == [f"block-{number:06d}" for number in range(4)]
+
+    # What is there is not made again, what is missing is.
+    (targets / names[1]).rename(targets / ".1-cut")
+    (tmp_path / "disk" / "students" / "attention.keras").unlink()
+    asked.clear()
+    run("disk", "--teacher_cache=disk", teacher)
+    assert asked == [6]
+
+
+def test_views_that_never_come_again_are_not_kept(folder, tmp_path):
+    config = small_run.config(folder, tmp_path, "--teacher_cache=memory", "--flip=0.5")
+    with pytest.raises(ValueError, match="--teacher_cache=memory .* --views .try 8"):
+        experiment_lib.Experiment(config)
+
+
+def test_a_teacher_below_the_majority_is_warned_of(capsys):
+    guards.warn_of_teacher(0.4, 0.5, "validation clips")
+    assert "right for 40.0 % of the validation clips" in capsys.readouterr().err
+    guards.warn_of_teacher(0.5, 0.5, "validation clips")
+    assert not capsys.readouterr().err

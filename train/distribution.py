@@ -1,0 +1,234 @@
+"""Where a run computes: on one device, on several of a host, or on several hosts.
+
+Training is a loop of `Distribution.run`, as Keras's own `fit` fails with two workers.
+Every replica takes an equal part of the global batch, so that the mean over replicas
+is the mean over the batch.
+"""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+import tensorflow as tf
+
+# Ports of the workers that SLURM starts on a node count from here.
+_SLURM_PORT = 12355
+
+
+# What TensorFlow raises where a worker does not answer any more.
+_LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.InternalError,
+    tf.errors.UnavailableError,
+)
+
+
+class WorkerLostError(RuntimeError):
+    """Another worker is gone."""
+
+
+class Distribution:
+    """A tf.distribute strategy, and what a run asks of it.
+
+    Args:
+        strategy: The strategy; None computes on one device.
+    Attributes:
+        worker: Number of this process among those of the run.
+        num_workers: Processes of the run.
+        num_replicas: Parts that a batch is cut into.
+    """
+
+    def __init__(self, strategy=None):
+        self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
+        self.num_replicas = self.strategy.num_replicas_in_sync
+        resolver = self.strategy.cluster_resolver
+        cluster = {} if resolver is None else resolver.cluster_spec().as_dict()
+        tasks = [
+            (kind, number)
+            for kind in ("chief", "worker")
+            for number in range(len(cluster.get(kind, ())))
+        ]
+        self.num_workers = 1
+        self.worker = 0
+        if isinstance(self.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            self.num_workers = max(len(tasks), 1)
+            if len(tasks) > 1:
+                self.worker = tasks.index((resolver.task_type, resolver.task_id))
+
+    @property
+    def writes(self):
+        """Whether this process writes the run's files; one does."""
+        return self.worker == 0
+
+    def scope(self):
+        """Returns the context in which networks are made."""
+        return self.strategy.scope()
+
+    @contextlib.contextmanager
+    def watched(self):
+        """Says so where another worker is gone."""
+        try:
+            yield
+        except _LOST as error:
+            if self.num_workers == 1:
+                raise
+            raise WorkerLostError(
+                f"Another worker is gone ({str(error).splitlines()[0]}). Start all "
+                "workers again with the same command: the run continues from its last "
+                "checkpoint."
+            ) from error
+
+    def check_batch_size(self, batch_size):
+        """Refuses batches that cannot be cut into equal parts."""
+        if batch_size % self.num_replicas:
+            raise ValueError(
+                f"--batch_size={batch_size} is the batch of all replicas together and "
+                f"must be a multiple of their number, {self.num_replicas}."
+            )
+
+    def split(self, batch):
+        """Gives each replica of this process its rows of the process's batch."""
+        if self.num_replicas == 1:
+            return batch
+        local = self.num_replicas // self.num_workers
+        rows = len(next(iter(batch.values()))) // local
+
+        def part(context):
+            first = context.replica_id_in_sync_group % local * rows
+            return {name: value[first : first + rows] for name, value in batch.items()}
+
+        return self.strategy.experimental_distribute_values_from_function(part)
+
+    def run(self, function, *arguments):
+        """Calls a function on every replica; returns the mean of its results by name.
+
+        To be called inside of a tf.function.
+        """
+        results = self.strategy.run(function, args=arguments)
+        mean = tf.distribute.ReduceOp.MEAN
+        return {
+            name: self.strategy.reduce(mean, value, axis=None)
+            for name, value in results.items()
+        }
+
+    def answer(self, function, clips):
+        """Cuts clips over the replicas of this process; returns answers in order."""
+        local = self.num_replicas // self.num_workers
+        if local == 1:
+            return self.strategy.run(function, args=(clips,))
+        number = len(clips)
+        missing = -number % local
+        clips = tf.concat([clips, tf.repeat(clips[-1:], missing, axis=0)], axis=0)
+        parts = self.split({"clips": clips})["clips"]
+        answers = self.strategy.run(function, args=(parts,))
+        return tf.concat(self.strategy.experimental_local_results(answers), 0)[:number]
+
+    def gather(self, values):
+        """Joins the rows that the workers have of a NumPy array, worker by worker.
+
+        Every worker must give equally many.
+        """
+        if self.num_workers == 1:
+            return values
+        context = tf.distribute.get_replica_context
+
+        @tf.function
+        def joined(rows):
+            return self.strategy.run(
+                lambda: context().all_gather(tf.identity(rows), axis=0)
+            )
+
+        first = self.strategy.experimental_local_results(joined(values))[0].numpy()
+        # Each replica of a worker brings the worker's rows.
+        local = self.num_replicas // self.num_workers
+        parts = first.reshape(self.num_workers, local, *values.shape)
+        return np.concatenate(parts[:, 0])
+
+    def wait(self):
+        """Waits until every worker is here."""
+        self.gather(np.zeros([1], np.float32))
+
+    def agree_on_statistics(self, model):
+        """Gives BatchNorm's moving statistics of every replica their mean."""
+        if self.num_replicas == 1:
+            return
+        statistics = [
+            variable
+            for variable in model.non_trainable_variables
+            if variable.name in ("moving_mean", "moving_variance")
+        ]
+        if not statistics:
+            return
+
+        def assign_means():
+            context = tf.distribute.get_replica_context()
+            # On this replica's device, which a value from outside has not.
+            values = [tf.identity(v.value) for v in statistics]
+            means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
+            for variable, mean in zip(statistics, means, strict=True):
+                variable.assign(mean)
+
+        tf.function(lambda: self.strategy.run(assign_means))()
+
+
+def start(config):
+    """Returns the `Distribution` that the flags ask for.
+
+    It must be called before anything else uses TensorFlow's devices.
+
+    Args:
+        config: The run's `Config`.
+    Raises:
+        ValueError: If the flags contradict each other or the cluster is not described.
+    """
+    run = config.run
+    if run.distribution in ("mirrored", "tpu") and config.training.jit_compile == "on":
+        raise ValueError(
+            f"--jit_compile=on does not work with --distribution={run.distribution}; "
+            "use auto or off."
+        )
+    if run.logical_devices > 1:
+        devices = tf.config.list_physical_devices("CPU")[:1]
+        tf.config.set_logical_device_configuration(
+            devices[0], [tf.config.LogicalDeviceConfiguration()] * run.logical_devices
+        )
+    if run.distribution == "mirrored":
+        gpus = tf.config.list_logical_devices("GPU")
+        devices = gpus or tf.config.list_logical_devices("CPU")
+        return Distribution(tf.distribute.MirroredStrategy([d.name for d in devices]))
+    if run.distribution == "multi_worker":
+        describe_cluster(os.environ)
+        return Distribution(tf.distribute.MultiWorkerMirroredStrategy())
+    if run.distribution == "tpu":
+        resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="")
+        tf.config.experimental_connect_to_cluster(resolver)
+        tf.tpu.experimental.initialize_tpu_system(resolver)
+        return Distribution(tf.distribute.TPUStrategy(resolver))
+    return Distribution()
+
+
+def describe_cluster(environment):
+    """Sets TF_CONFIG from SLURM's variables where it is not there."""
+    if "TF_CONFIG" in environment:
+        return
+    if "SLURM_PROCID" not in environment:
+        raise ValueError(
+            "--distribution=multi_worker needs to know the workers: set TF_CONFIG to "
+            '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", '
+            '"index": 0}} in each, or start them by SLURM\'s srun.'
+        )
+    # Any number of GPUs: the resolver counts ports by them.
+    resolver = tf.distribute.cluster_resolver.SlurmClusterResolver(
+        port_base=_SLURM_PORT,
+        gpus_per_node=1024,
+        gpus_per_task=1,
+        auto_set_gpu=False,
+    )
+    cluster = resolver.cluster_spec().as_dict()
+    kind, index = resolver.get_task_info()
+    environment["TF_CONFIG"] = json.dumps(
+        {"cluster": cluster, "task": {"type": kind, "index": index}}
+    )

@@ -1,0 +1,105 @@
+"""What stops a training that has gone wrong, or warns of one that will."""
+
+import math
+import sys
+
+# A loss this many times its first value explodes.
+_EXPLODES = 1e4
+# Gradients further apart than this: the smaller one has no say.
+_FARTHEST = 100.0
+
+
+class DivergedError(RuntimeError):
+    """The loss is no longer a number, or grows without bound."""
+
+
+def stop_if_diverged(phase, step, terms, first_loss, clips):
+    """Stops a training whose loss is not finite or explodes.
+
+    Args:
+        phase: What is trained.
+        step: The step that gave the terms.
+        terms: Terms of the loss by name, "loss" their sum.
+        first_loss: The loss of the phase's first step.
+        clips: Function without arguments that names the clips of the batch.
+    Raises:
+        DivergedError: With the step, the terms and the clips.
+    """
+    finite = all(math.isfinite(value) for value in terms.values())
+    if finite and terms["loss"] <= _EXPLODES * max(first_loss, 1e-3):
+        return
+    shown = ", ".join(f"{name} {value:g}" for name, value in terms.items())
+    what = f"explodes (it was {first_loss:g})" if finite else "is not a finite number"
+    raise DivergedError(
+        f"{phase}: the loss {what} at step {step}: {shown}. The batch: {clips()}. The "
+        "last checkpoint is kept. Look at these clips, or lower the learning rate or "
+        "the feature weight, or give --clip_norm."
+    )
+
+
+def describe(pairs, indices):
+    """Names the clips of a batch: videos, seconds and labels."""
+    named = []
+    for pair in (pairs[int(index)] for index in indices):
+        observed, future = pair.observed, pair.future
+        label = "unlabeled" if pair.label is None else f"class {pair.label}"
+        named.append(
+            f"{observed.video} {observed.start_s:.2f}-{observed.end_s:.2f} s and "
+            f"{future.start_s:.2f}-{future.end_s:.2f} s, {label}"
+        )
+    return "; ".join(named)
+
+
+def warn_of_gradients(phase, step, norms):
+    """Warns where one term of the loss moves the weights 100 times as much as another.
+
+    Args:
+        norms: Norm of the gradient by term; 0 where a batch has no such term.
+    """
+    present = {name: norm for name, norm in norms.items() if norm > 0}
+    if len(present) < 2:
+        return
+    largest = max(present, key=present.get)
+    smallest = min(present, key=present.get)
+    if present[largest] > _FARTHEST * present[smallest]:
+        ratio = present[largest] / present[smallest]
+        warn(
+            f"{phase}, step {step}: the gradient of the {largest} is {ratio:.0f} times "
+            f"that of the {smallest}, which has no say beside it. Change "
+            "--feature_weight."
+        )
+
+
+def warn_of_teacher(top1, majority, where):
+    """Warns of a teacher that knows less than the most frequent class.
+
+    Args:
+        top1: Of the teacher on future clips.
+        majority: Of always saying the most frequent class, on the same clips.
+        where: Names these clips.
+    """
+    if top1 < majority:
+        warn(
+            f"The teacher is right for {100 * top1:.1f} % of the {where} and the most "
+            f"frequent class for {100 * majority:.1f} %: its predictions and maps will "
+            "mislead the students. Train it longer, or with another rate."
+        )
+
+
+def check_labels(pairs, num_classes):
+    """Refuses labels that the head has no output for.
+
+    Raises:
+        ValueError: With the first such label.
+    """
+    for pair in pairs:
+        if pair.label is not None and not 0 <= pair.label < num_classes:
+            raise ValueError(
+                f"{pair.observed.video} has the label {pair.label}, and the networks "
+                f"know the {num_classes} classes 0 to {num_classes - 1}."
+            )
+
+
+def warn(text):
+    """Prints a warning."""
+    print(f"Warning: {text}", file=sys.stderr, flush=True)

@@ -1,0 +1,80 @@
+"""What SIGTERM and SIGINT do: training ends after its step, the rest at once."""
+
+import contextlib
+import signal
+import sys
+
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+class Interrupted(SystemExit):
+    """A signal ended the run; its status is what shells expect, 128 + the signal.
+
+    Args:
+        number: The signal.
+        said: What became of the work.
+    """
+
+    def __init__(self, number, said):
+        super().__init__(128 + number)
+        self.signal = signal.Signals(number)
+        self.message = f"{self.signal.name}: {said} The same command continues the run."
+
+
+class Interruption:
+    """Catches the signals while it is entered.
+
+    Outside of `deferred` a signal raises `Interrupted` at once: what is being made is
+    made anew by the next run, and what is on disk is whole. Inside, it is noted in
+    `signal` for the training to end after its step. A SIGINT that follows ends the
+    process at once either way.
+
+    Attributes:
+        signal: Number of the signal that came, or None.
+    """
+
+    def __init__(self):
+        self.signal = None
+        self._deferred = False
+        self._before = {}
+
+    def __enter__(self):
+        for number in _SIGNALS:
+            self._before[number] = signal.signal(number, self._handle)
+        return self
+
+    def __exit__(self, *_):
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def deferred(self):
+        """Returns a context in which a signal is noted instead of raised."""
+        return self._mode(deferred=True)
+
+    def at_once(self):
+        """Returns a context in which a signal is raised, also inside of `deferred`."""
+        return self._mode(deferred=False)
+
+    def stop(self, said):
+        """Ends the run for the signal that was noted, here or by another worker."""
+        number = signal.SIGTERM if self.signal is None else self.signal
+        raise Interrupted(number, said)
+
+    def _handle(self, number, _):
+        # Python hears of a signal between two of its instructions; the default action
+        # ends the process also in the middle of a long one.
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        self.signal = number
+        if self._deferred:
+            name = signal.Signals(number).name
+            print(f"\n{name}: saving after this step.", file=sys.stderr, flush=True)
+        else:
+            self.stop("Stopped; nothing that was finished is lost.")
+
+    @contextlib.contextmanager
+    def _mode(self, deferred):
+        before, self._deferred = self._deferred, deferred
+        try:
+            yield
+        finally:
+            self._deferred = before

@@ -1,0 +1,75 @@
+"""Which weights of a training are kept, and when it has learned enough."""
+
+import math
+
+import tensorflow as tf
+
+
+class Patience:
+    """Remembers the weights with the best validation.
+
+    Args:
+        model: What is trained.
+        options: The run's `Training` flags.
+    Attributes:
+        variables: Its state, by name.
+    """
+
+    def __init__(self, model, options):
+        self._metric, self._keeps_best = options.best_metric, options.keep == "best"
+        self._patience = options.early_stopping
+        self._validate_every = options.validate_every
+        self._weights = [*model.trainable_variables, *_statistics(model)]
+        self._best = tf.Variable(-math.inf, dtype=tf.float64, trainable=False)
+        self._best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self.variables = {"best": self._best, "best_step": self._best_step}
+        self._kept = []
+        if self._keeps_best:
+            self._kept = [tf.Variable(w.value, trainable=False) for w in self._weights]
+            self.variables["weights"] = self._kept
+
+    def see(self, step, validated):
+        """Compares the current weights with the best ones.
+
+        Args:
+            step: The step they are of.
+            validated: Metrics of the validation data, by name; empty without any.
+        """
+        if not (self._keeps_best or self._patience):
+            return
+        value = validated[self._metric]
+        value = -value if self._metric == "loss" else value
+        # The first of equals.
+        if value > float(self._best.numpy()):
+            self._best.assign(value)
+            self._best_step.assign(step)
+            for kept, weight in zip(self._kept, self._weights, strict=False):
+                kept.assign(tf.convert_to_tensor(weight.value))
+
+    def is_over(self, step):
+        """Returns whether so many validations in a row were no better."""
+        if not self._patience:
+            return False
+        return (
+            step - int(self._best_step.numpy()) >= self._patience * self._validate_every
+        )
+
+    def take_best(self, say):
+        """Gives the model the best weights, where they are kept."""
+        if not self._keeps_best:
+            return
+        say(f"The weights are those of {self}.")
+        for kept, weight in zip(self._kept, self._weights, strict=True):
+            weight.assign(kept)
+
+    def __str__(self):
+        best = abs(float(self._best.numpy()))
+        return f"best {self._metric} {best:.4g} at step {int(self._best_step.numpy())}"
+
+
+def _statistics(model):
+    return [
+        variable
+        for variable in model.non_trainable_variables
+        if variable.name in ("moving_mean", "moving_variance")
+    ]

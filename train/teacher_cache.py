@@ -1,0 +1,226 @@
+"""The teacher's targets of every view of the training pairs, computed once.
+
+With --views, or without augmentation, the teacher is asked the same in every pass: its
+probabilities, its feature map and what that map reads of itself are kept in memory or
+on disk, and no training step runs the teacher.
+"""
+
+import concurrent.futures
+import hashlib
+import os
+import shutil
+
+import numpy as np
+import tensorflow as tf
+
+from kd_keras.data import augment, pipeline
+from kd_keras.data.clips import num_cores
+from kd_keras.data.order import Order
+from kd_keras.data.video import BadVideo
+from kd_keras.distill import distiller
+from train import data as data_lib
+
+# Views that are computed, and on disk written, together.
+_BLOCK = 64
+
+_PROBABILITIES, _FEATURES, _READING = "probabilities", "features", "reading"
+
+
+class TeacherCache:
+    """Targets by pair and view; made when it is, or found where a run left them.
+
+    Args:
+        experiment: The `Experiment`.
+        pairs: Training pairs.
+        frozen: The `FrozenTeacher`.
+        loss: The feature loss, or None.
+        made_from: Text of all that the targets depend on beside pairs and clips, such
+            as the checksum of the teacher's weights.
+    Raises:
+        ValueError: If each pass shows new views.
+    """
+
+    def __init__(self, experiment, pairs, frozen, loss, made_from):
+        self._experiment, self._pairs = experiment, pairs
+        self._frozen, self._loss = frozen, loss
+        config = experiment.config
+        check(config)
+        self._views = config.augmentation.views
+        self._order = Order(
+            pairs,
+            config.run.seed,
+            self._views,
+            data_lib.sampling(config, pairs),
+        )
+        self._readable = np.ones(len(pairs), bool)
+        folder = None
+        if config.distillation.teacher_cache == "disk":
+            folder = experiment.directory / "teacher_targets" / self._key(made_from)
+        self._blocks = self._fill(folder)
+
+    def batches(self, start_step):
+        """Returns the stream of training batches with targets for future clips."""
+        fields = (pipeline.OBSERVED,)
+        if not self._readable.all():
+            # The training skips these pairs, as it would with clips of both.
+            fields = (pipeline.OBSERVED, pipeline.FUTURE)
+        batches = self._experiment.batches(self._pairs, start_step, fields)
+        size = self._experiment.config.training.batch_size
+        distribution = self._experiment.distribution
+        worker, count = distribution.worker, distribution.num_workers
+        first = tf.data.Dataset.range(start_step * size, tf.int64.max, size)
+        rows = tf.range(worker, size, count, tf.int64)
+        example = self._blocks[0]
+        types = [tf.float32] * len(example)
+        shapes = [(size // count, *array.shape[1:]) for array in example.values()]
+
+        def add_targets(batch, start):
+            arrays = tf.numpy_function(
+                self._read, [batch[pipeline.INDEX], start + rows], types, stateful=False
+            )
+            arrays = [
+                tf.ensure_shape(array, shape)
+                for array, shape in zip(arrays, shapes, strict=True)
+            ]
+            targets = dict(zip(example, arrays, strict=True))
+            batch = {k: v for k, v in batch.items() if k != pipeline.FUTURE}
+            batch[distiller.TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
+            if _FEATURES in targets:
+                features = targets[_FEATURES]
+                if _READING in targets:
+                    features = features, targets[_READING]
+                batch[distiller.TEACHER_FEATURES] = features
+            return batch
+
+        return tf.data.Dataset.zip((batches, first)).map(add_targets).prefetch(2)
+
+    def _read(self, indices, positions):
+        """Returns the arrays of some pairs at the views of their positions."""
+        rows = []
+        for index, position in zip(indices, positions, strict=True):
+            view = self._order.view(int(position)) if self._views else 0
+            block, row = divmod(int(index) * max(self._views, 1) + view, _BLOCK)
+            rows.append([array[row] for array in self._blocks[block].values()])
+        return [np.stack(column) for column in zip(*rows, strict=True)]
+
+    def _fill(self, folder):
+        """Returns the arrays of every block by name, made or found."""
+        keys = [
+            (index, view)
+            for index in range(len(self._pairs))
+            for view in range(max(self._views, 1))
+        ]
+        units = [keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)]
+        answer = self._answer()
+        blocks = []
+        for number, unit in enumerate(units):
+            name = None if folder is None else folder / f"block-{number:06d}"
+            if name is None or not name.exists():
+                arrays = self._make(unit, answer)
+                if number == 0:
+                    self._say_size(arrays, len(keys), folder)
+                if name is not None:
+                    self._write(name, arrays)
+            if name is not None:
+                arrays = {
+                    path.stem: np.load(path, mmap_mode="r")
+                    for path in sorted(name.glob("*.npy"))
+                }
+            arrays = dict(sorted(arrays.items()))
+            for (index, _), readable in zip(unit, arrays.pop("readable"), strict=True):
+                self._readable[index] &= bool(readable)
+            blocks.append(arrays)
+        return blocks
+
+    def _answer(self):
+        loss = self._loss
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def answer(clips):
+            probabilities, features = self._frozen(clips)
+            arrays = {_PROBABILITIES: probabilities}
+            if features is not None:
+                arrays[_FEATURES] = features
+                if hasattr(loss, "teacher_reading"):
+                    arrays[_READING] = loss.teacher_reading(features)
+            return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
+
+        return answer
+
+    def _make(self, unit, answer):
+        with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
+            clips = list(pool.map(self._clip, unit))
+        readable = np.array([clip is not None for clip in clips])
+        clip_format = self._experiment.data.loader.clip_format
+        size = clip_format.image_size
+        black = np.zeros((clip_format.num_frames, size, size, 3), np.uint8)
+        clips = np.stack([black if clip is None else clip for clip in clips])
+        step = self._experiment.config.training.batch_size
+        parts = [
+            answer(pipeline.to_input(clips[start : start + step]))
+            for start in range(0, len(clips), step)
+        ]
+        arrays = {
+            name: np.concatenate([part[name].numpy() for part in parts])
+            for name in parts[0]
+        }
+        return {**arrays, "readable": readable}
+
+    def _clip(self, key):
+        index, view = key
+        pair, data = self._pairs[index], self._experiment.data
+        options = self._experiment.config.augmentation
+        size = data.loader.clip_format.image_size
+        try:
+            frames = data.loader.load(pair.future)
+            data.loader.load(pair.observed)
+        except BadVideo:
+            return None
+        if not self._views:
+            return augment.centre_crop(frames, size)
+        _, draw = pipeline.view_draws(pair, view, options.shared_draw)
+        return augment.augment(frames, size, data.augmentation, draw)
+
+    def _write(self, folder, arrays):
+        aside = folder.with_name(f".{os.getpid()}-{folder.name}")
+        try:
+            aside.mkdir(parents=True)
+            for name, array in arrays.items():
+                np.save(aside / f"{name}.npy", array)
+            os.replace(aside, folder)
+        except OSError:
+            # Another worker was faster.
+            if not folder.exists():
+                raise
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _say_size(self, arrays, views, folder):
+        row = sum(array[:1].nbytes for array in arrays.values())
+        place = "memory" if folder is None else folder
+        size = f"{views * row / 1e9:.3f} GB in {place}"
+        print(f"The teacher's targets of {views} views take {size}", flush=True)
+
+    def _key(self, made_from):
+        """Names everything that the targets depend on."""
+        config = self._experiment.config
+        text = repr((self._pairs, config.data, config.augmentation, made_from))
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check(config):
+    """Refuses a cache of what no pass repeats.
+
+    Raises:
+        ValueError: If augmentation draws anew at each pass.
+    """
+    options = config.augmentation
+    if config.distillation.teacher_cache == "off" or options.views:
+        return
+    changes = options.crop, options.flip, options.brightness, options.contrast
+    if any((*changes, options.saturation)):
+        raise ValueError(
+            f"--teacher_cache={config.distillation.teacher_cache} keeps the teacher's "
+            "targets of views that come again, and augmentation draws new ones. Give "
+            "--views (try 8), or turn augmentation off: --nocrop --flip=0."
+        )
