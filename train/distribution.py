@@ -151,27 +151,28 @@ class Distribution:
         """Waits until every worker is here."""
         self.gather(np.zeros([1], np.float32))
 
-    def agree_on_statistics(self, model):
-        """Gives BatchNorm's moving statistics of every replica their mean."""
-        if self.num_replicas == 1:
-            return
+    def agreement(self, model):
+        """Returns the function that gives BatchNorm's moving statistics their mean.
+
+        Every replica moves its own; the function is called before they are used.
+        """
         statistics = [
             variable
             for variable in model.non_trainable_variables
             if variable.name in ("moving_mean", "moving_variance")
         ]
-        if not statistics:
-            return
+        if self.num_replicas == 1 or not statistics:
+            return lambda: None
 
         def assign_means():
             context = tf.distribute.get_replica_context()
             # On this replica's device, which a value from outside has not.
-            values = [tf.identity(v.value) for v in statistics]
+            values = [tf.identity(variable.value) for variable in statistics]
             means = context.all_reduce(tf.distribute.ReduceOp.MEAN, values)
             for variable, mean in zip(statistics, means, strict=True):
                 variable.assign(mean)
 
-        tf.function(lambda: self.strategy.run(assign_means))()
+        return tf.function(lambda: self.strategy.run(assign_means), autograph=False)
 
 
 def start(config):

@@ -119,6 +119,7 @@ class _Phase:
             keep=options.keep_checkpoints,
             writes=distribution.writes,
         )
+        self._agree = distribution.agreement(model)
         self._take_step = self._compiled_step()
         self._norms = tf.function(
             lambda batch: distribution.run(model.gradient_norms, batch),
@@ -136,7 +137,7 @@ class _Phase:
         self._train(start)
         self._average.apply()
         self._patience.take_best(self._say)
-        self._distribution.agree_on_statistics(self._model)
+        self._agree()
 
     def _train(self, start):
         step = start
@@ -209,7 +210,7 @@ class _Phase:
 
     def _end_window(self, step, batch):
         """Validates, writes a line of metrics, and saves."""
-        self._distribution.agree_on_statistics(self._model)
+        self._agree()
         norms = {name: float(value) for name, value in self._norms(batch).items()}
         try:
             with self._average.in_place(), self._interruption.at_once():
@@ -239,7 +240,7 @@ class _Phase:
         return every is not None and step % every == 0
 
     def _save(self, step):
-        self._distribution.agree_on_statistics(self._model)
+        self._agree()
         self._checkpoints.save(step)
 
     def _split(self, batch):
