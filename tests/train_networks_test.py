@@ -149,6 +149,6 @@ def test_everything_up_to_a_layer_stays_as_it_starts():
     for layer in network.layers[: last + 1]:
         assert not layer.trainable_weights, layer.name
     trained = {layer.name for layer in network.layers if layer.trainable_weights}
-    assert {"conv4_block1_1_conv", "Logits"} <= trained
+    assert {"conv4_block1_1_conv", "Logits_segments"} <= trained
     with pytest.raises(ValueError, match="--freeze_until: tsn_small has no layer 'x'"):
         networks.check(_config("--backbone=tsn_small", "--freeze_until=x"), 3)
