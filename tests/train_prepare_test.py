@@ -42,9 +42,11 @@ def prepared_clips(folder, tmp_path_factory):
     return output
 
 
-def _prepare_features(folder, teacher, output, *more):
+def _prepare_features(folder, teacher, output, *more, flags=()):
     return prepare_lib.prepare(
-        small_run.config(folder, output.parent, *_VIEWS, f"--teacher={teacher}"),
+        small_run.config(
+            folder, output.parent, *_VIEWS, f"--teacher={teacher}", *flags
+        ),
         small_run.preparation(output, "--kind=features", "--shard_records=4", *more),
     )
 
@@ -141,6 +143,59 @@ def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_
             np.testing.assert_array_equal(one[field], other[field])
         for field in (pipeline.OBSERVED, pipeline.FUTURE):
             np.testing.assert_allclose(one[field], other[field], atol=6 / 127.5)
+
+
+_FLOW = ("--modality=flow", "--flow_method=dis")
+
+
+def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
+    prepare_lib.prepare(
+        small_run.config(folder, tmp_path / "none", *_FLOW),
+        small_run.preparation(tmp_path / "clips"),
+    )
+    networks_, batches, teacher = {}, {}, tmp_path / "videos" / "teacher.keras"
+    for name, more in (
+        ("videos", ()),
+        ("records", (f"--records={tmp_path / 'clips'}", "--video_root=gone")),
+    ):
+        more = (*_FLOW, *_VIEWS, *more, f"--teacher={teacher}", "--student_steps=2")
+        experiment = experiment_lib.Experiment(
+            small_run.config(folder, tmp_path / name, *more)
+        )
+        if name == "videos":
+            network = networks.build_teacher(experiment.config, num_classes=2)
+            experiment.save(network, teacher)
+        batch = next(iter(experiment.batches(experiment.data.for_students)))
+        batches[name] = batch[pipeline.OBSERVED].numpy()
+        student = get_student(experiment, "attention", get_teacher(experiment))
+        networks_[name] = student.get_weights()
+    assert batches["videos"].shape[-1] == 2 and batches["videos"].std() > 0.05
+    np.testing.assert_array_equal(batches["videos"], batches["records"])
+    # Features of it, from the records that hold it.
+    features = tmp_path / "features"
+    records = f"--records={tmp_path / 'clips'}"
+    _prepare_features(
+        folder, teacher, features, "--precision=float32", flags=(*_FLOW, records)
+    )
+    student, _ = _train(
+        folder,
+        tmp_path / "features_run",
+        teacher,
+        *_FLOW,
+        records,
+        f"--features={features}",
+        "--student_steps=2",
+    )
+    networks_["features"] = student.get_weights()
+    before = keras.saving.load_model(teacher).get_weights()
+    for name in ("records", "features"):
+        moved, differs = 0.0, 0.0
+        for start, one, other in zip(
+            before, networks_["videos"], networks_[name], strict=True
+        ):
+            moved = max(moved, np.abs(one - start).max())
+            differs = max(differs, np.abs(one - other).max())
+        assert moved > 1e-3 and differs < 1e-5 * moved, name
 
 
 def test_records_that_lack_clips_name_the_flags(folder, prepared_clips, tmp_path):
