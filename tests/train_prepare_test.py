@@ -1,11 +1,16 @@
 """Prepared data end to end: training from it equals training from the videos."""
 
 import json
+import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kd_keras.data import pipeline, shards
 from tests import small_run
@@ -219,6 +224,47 @@ def test_fewer_labels_train_from_the_same_records(folder, prepared_clips, tmp_pa
     )
     data = experiment_lib.Experiment(config).data
     assert len(data.labeled) == 2 and len(data.unlabeled) > 4
+
+
+def test_training_names_a_corrupt_shard_and_what_mends_it(
+    folder, prepared_clips, tmp_path
+):
+    records = shutil.copytree(prepared_clips, tmp_path / "clips")
+    path = max(records.glob("*.tfrecord"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "train.main",
+            *small_run.arguments(folder, tmp_path / "run"),
+            f"--records={records}",
+            "--task=teacher",
+        ],
+        cwd=pathlib.Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (error,) = [x for x in done.stderr.splitlines() if x.startswith("Error: ")]
+    assert f"{path} is corrupt: record " in error
+    assert (
+        f"python -m train.prepare --flagfile={records}/prepare.flags "
+        f"--output={records} --verify"
+    ) in error
+
+
+def test_a_shard_that_the_service_reads_is_named_too(prepared_clips, tmp_path):
+    records = shutil.copytree(prepared_clips, tmp_path / "clips")
+    path = min(records.glob("*.tfrecord"))
+    path.write_bytes(path.read_bytes()[:-5])
+    error = tf.errors.DataLossError(None, None, "truncated record at 99")
+    assert f"{path} is corrupt: it has" in shards.corruption(error, records)
+    assert shards.corruption(error, None) is None
+    assert shards.corruption(error, prepared_clips) is None
 
 
 def test_the_flagfile_beside_the_data_repeats_it(prepared_clips):
