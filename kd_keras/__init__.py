@@ -1,32 +1,46 @@
 """Knowledge distillation for human action anticipation.
 
-Losses and models run on every Keras backend. What needs TensorFlow is imported when
-it is first used.
+Losses and models run on every Keras backend. Whatever is named here is imported when
+it is first used, so that annotations are read without waiting for a backend.
 """
 
-from kd_keras.losses import AttentionalPoolingLoss as AttentionalPoolingLoss
-from kd_keras.losses import DirectLoss as DirectLoss
-from kd_keras.losses import SoftLabelLoss as SoftLabelLoss
-from kd_keras.losses import attentional_pooling as attentional_pooling
-from kd_keras.models import I3D as I3D
-from kd_keras.models import TSM as TSM
-from kd_keras.models import TSN as TSN
-from kd_keras.models import R2Plus1D as R2Plus1D
-from kd_keras.models import build_backbone as build_backbone
-from kd_keras.models import load_backbone_weights as load_backbone_weights
-from kd_keras.models import load_i3d_weights as load_i3d_weights
-from kd_keras.models import load_student as load_student
+import importlib
 
 __version__ = "0.1.0"
 
+# Public names by the module that has them.
+_PUBLIC = {
+    "kd_keras.distill.distiller": ("Distiller",),
+    "kd_keras.losses": (
+        "AttentionalPoolingLoss",
+        "DirectLoss",
+        "SoftLabelLoss",
+        "attentional_pooling",
+    ),
+    "kd_keras.models": (
+        "I3D",
+        "R2Plus1D",
+        "TSM",
+        "TSN",
+        "build_backbone",
+        "load_backbone_weights",
+        "load_i3d_weights",
+        "load_student",
+    ),
+}
+_HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
+_MODULES = ("data", "distill", "losses", "metrics", "models", "visualise")
+
 
 def __getattr__(name: str):
-    if name == "Distiller":
-        from kd_keras.distill.distiller import Distiller
-
-        return Distiller
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name in _MODULES:
+        return importlib.import_module(f"{__name__}.{name}")
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    # Found without this function from now on.
+    globals()[name] = value = getattr(importlib.import_module(_HOMES[name]), name)
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), "Distiller"])
+    return sorted({*globals(), *_HOMES, *_MODULES})

@@ -8,8 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kd_keras.data import clip_records, flow_images
 from kd_keras.data import flow as flow_lib
+from kd_keras.data import flow_images
 from kd_keras.data import video as video_lib
 from kd_keras.data.augment import Augmentation
 from kd_keras.data.clips import ClipFormat, ClipLoader
@@ -385,8 +385,3 @@ def test_the_real_flow_of_epic_kitchens(tmp_path, unpacked):
     wrong = dataclasses.replace(video, frame_rate=60.0, flow_frame_rate=None)
     with pytest.raises(video_lib.BadVideo, match="100 flow images; its 100 frames"):
         _probe_flow(wrong)
-
-
-def test_records_of_clips_refuse_flow():
-    with pytest.raises(ValueError, match="hold frames, not modality=flow"):
-        clip_records.ClipRecorder({}, {}, _FORMAT)

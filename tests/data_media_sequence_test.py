@@ -1,5 +1,7 @@
 """A parser that knows nothing but the key names of MediaSequence reads clips."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -99,6 +101,49 @@ def test_clips_come_back_as_decoded_from_the_video(prepared):
         found = loader.load(clip)
         assert found.shape == expected.shape and found.dtype == np.uint8
         assert np.abs(found.astype(int) - expected).mean() < 2
+
+
+def test_flow_is_read_as_others_store_it(tmp_path):
+    """Three channels of which the last is empty; u and v come back to the level."""
+    clip_format = dataclasses.replace(_FORMAT, modality="flow", flow_method="dis")
+    path = numbered_video.write(tmp_path / "a.mp4", 40, frame_rate=20)
+    one = Video("a", path, TRAIN)
+    still = Clip("a", -1.0, 0.0)
+    records = shard_writer.write_shards(
+        tmp_path / "records",
+        clip_records.clip_units([_CLIP, _PADDED, still]),
+        clip_records.ClipRecorder({"a": one}, {"a": video.probe(one)}, clip_format),
+        kind="clips",
+        made_from=clip_records.format_values(clip_format),
+        remake="",
+        expected_bytes=1,
+        progress=False,
+    )
+    loader = clip_records.RecordLoader(records, clip_format)
+    videos = ClipLoader({"a": one}, clip_format)
+    for clip in (_CLIP, _PADDED, still):
+        np.testing.assert_array_equal(loader.load(clip), videos.load(clip))
+    assert (loader.load(still) == 127).all() and loader.load(_CLIP).std() > 5
+    prefix = "FORWARD_FLOW/image"
+    context, lists = tf.io.parse_single_sequence_example(
+        records.read(clip_records.clip_key(_CLIP)),
+        {
+            f"{prefix}/format": tf.io.FixedLenFeature([], tf.string),
+            f"{prefix}/height": tf.io.FixedLenFeature([], tf.int64),
+        },
+        {
+            f"{prefix}/encoded": tf.io.FixedLenSequenceFeature([], tf.string),
+            f"{prefix}/timestamp": tf.io.FixedLenSequenceFeature([], tf.int64),
+        },
+    )
+    assert (context[f"{prefix}/format"], context[f"{prefix}/height"]) == (b"PNG", 48)
+    # Their readers call it by this name; it decodes PNG too.
+    images = [tf.io.decode_jpeg(i, channels=3) for i in lists[f"{prefix}/encoded"]]
+    np.testing.assert_array_equal(np.stack(images)[..., :2], videos.load(_CLIP))
+    assert not np.stack(images)[..., 2].any()
+    # The frame on screen in the middle of each part, to which its flow leads.
+    expected = [int(10 + (k + 0.5) * 20 / 9) * 50_000 for k in range(9)]
+    assert lists[f"{prefix}/timestamp"].numpy().tolist() == expected
 
 
 def test_the_same_arguments_give_the_same_bytes():

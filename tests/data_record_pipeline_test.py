@@ -1,5 +1,6 @@
 """The graph that a tf.data service runs: order, crops, colours, and the service."""
 
+import dataclasses
 import shutil
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from kd_keras.data.pipeline import (
     OBSERVED,
     pair_dataset,
 )
+from kd_keras.data.record_pipeline import record_dataset
 from kd_keras.data.segments import TRAIN, Clip, Pair, Video
 from kd_keras.data.shards import Shards
 from tests import numbered_video
@@ -102,13 +104,41 @@ def test_clips_are_changed_as_on_one_machine(loader, monkeypatch):
         (_PAIRS[0].observed, _PAIRS[1].observed, _PAIRS[2].future), draws, strict=True
     ):
         record = loader.records.read(clip_records.clip_key(clip))
-        found = record_pipeline._frames(record, draw, changes, 28, 4).numpy()
+        found = record_pipeline._clip(record, draw, changes, _FORMAT).numpy()
         expected = augment.augment(
             loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
         )
         # Two decoders of JPEG, which differ at edges, and two roundings.
         gaps = np.abs(found.astype(int) - expected)
         assert gaps.mean() < 1 and gaps.max() <= 16
+
+
+def test_flow_is_changed_as_on_one_machine(tmp_path):
+    clip_format = dataclasses.replace(_FORMAT, modality="flow", flow_method="dis")
+    path = numbered_video.write(tmp_path / "a.mp4", 20, frame_rate=20, size=(48, 64))
+    one, clip = Video("a", path, TRAIN), Clip("a", 0.2, 0.6)
+    records = shard_writer.write_shards(
+        tmp_path / "records",
+        clip_records.clip_units([clip]),
+        clip_records.ClipRecorder({"a": one}, {"a": video.probe(one)}, clip_format),
+        kind="clips",
+        made_from=clip_records.format_values(clip_format),
+        remake="",
+        expected_bytes=1,
+        progress=False,
+    )
+    loader = clip_records.RecordLoader(records, clip_format)
+    record, changes = records.read(clip_records.clip_key(clip)), Augmentation()
+    for flip in (0.2, 0.8):
+        draw = np.array([0.3, 0.9, flip, 0.5, 0.5, 0.5], np.float32)
+        found = record_pipeline._clip(record, draw, changes, clip_format).numpy()
+        expected = augment.augment(
+            loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
+        )
+        np.testing.assert_array_equal(found, expected)
+    pairs = [Pair(clip, clip, 0)]
+    batches = record_dataset(pairs, loader, batch_size=2)
+    assert next(iter(batches))[OBSERVED].shape == (2, 4, 28, 28, 2)
 
 
 def test_views_repeat_and_draws_are_shared(loader):

@@ -1,6 +1,7 @@
 """Flags become dataclasses and flagfiles, and come back."""
 
 import dataclasses
+import pathlib
 
 import pytest
 from absl import flags
@@ -95,6 +96,25 @@ def test_a_flagfile_repeats_the_defaults_of_a_data_set(tmp_path):
     path = tmp_path / "run.flags"
     path.write_text(config_lib.to_flagfile(config))
     assert _parse(f"--flagfile={path}") == config
+
+
+@pytest.mark.parametrize("name", ["epic_kitchens", "thumos14"])
+def test_flagfiles_of_the_paper_take_their_paths_on_the_command_line(name):
+    path = pathlib.Path(__file__).parents[1] / f"configs/{name}.flags"
+    config = _parse(
+        f"--flagfile={path}", "--data_root=a b", "--weights=I3D", "--run_dir=run"
+    )
+    data, network = config.data, config.network
+    assert (data.dataset, data.data_root, data.lead_time_s) == (name, "a b", 1.0)
+    # Those of the published weights.
+    assert (data.image_size, network.width, network.freeze_batch_norm) == (224, 1, True)
+    if name == "epic_kitchens":
+        assert (data.num_frames, data.observed_s) == (32, 32 / 30)
+        assert (data.unlabeled_rule, data.unlabeled_pairs) == ("gaps", 26_391)
+        assert config.distillation.layer and config.augmentation.views
+    else:
+        assert (data.observed_s, data.labeled_fraction) == (1.0, 0.5)
+        assert not data.unlabeled_gaps
 
 
 def test_lengths_that_contradict_each_other_are_refused():

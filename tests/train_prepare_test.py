@@ -1,11 +1,16 @@
 """Prepared data end to end: training from it equals training from the videos."""
 
 import json
+import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from kd_keras.data import pipeline, shards
 from tests import small_run
@@ -42,9 +47,11 @@ def prepared_clips(folder, tmp_path_factory):
     return output
 
 
-def _prepare_features(folder, teacher, output, *more):
+def _prepare_features(folder, teacher, output, *more, flags=()):
     return prepare_lib.prepare(
-        small_run.config(folder, output.parent, *_VIEWS, f"--teacher={teacher}"),
+        small_run.config(
+            folder, output.parent, *_VIEWS, f"--teacher={teacher}", *flags
+        ),
         small_run.preparation(output, "--kind=features", "--shard_records=4", *more),
     )
 
@@ -143,6 +150,59 @@ def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_
             np.testing.assert_allclose(one[field], other[field], atol=6 / 127.5)
 
 
+_FLOW = ("--modality=flow", "--flow_method=dis")
+
+
+def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
+    prepare_lib.prepare(
+        small_run.config(folder, tmp_path / "none", *_FLOW),
+        small_run.preparation(tmp_path / "clips"),
+    )
+    networks_, batches, teacher = {}, {}, tmp_path / "videos" / "teacher.keras"
+    for name, more in (
+        ("videos", ()),
+        ("records", (f"--records={tmp_path / 'clips'}", "--video_root=gone")),
+    ):
+        more = (*_FLOW, *_VIEWS, *more, f"--teacher={teacher}", "--student_steps=2")
+        experiment = experiment_lib.Experiment(
+            small_run.config(folder, tmp_path / name, *more)
+        )
+        if name == "videos":
+            network = networks.build_teacher(experiment.config, num_classes=2)
+            experiment.save(network, teacher)
+        batch = next(iter(experiment.batches(experiment.data.for_students)))
+        batches[name] = batch[pipeline.OBSERVED].numpy()
+        student = get_student(experiment, "attention", get_teacher(experiment))
+        networks_[name] = student.get_weights()
+    assert batches["videos"].shape[-1] == 2 and batches["videos"].std() > 0.05
+    np.testing.assert_array_equal(batches["videos"], batches["records"])
+    # Features of it, from the records that hold it.
+    features = tmp_path / "features"
+    records = f"--records={tmp_path / 'clips'}"
+    _prepare_features(
+        folder, teacher, features, "--precision=float32", flags=(*_FLOW, records)
+    )
+    student, _ = _train(
+        folder,
+        tmp_path / "features_run",
+        teacher,
+        *_FLOW,
+        records,
+        f"--features={features}",
+        "--student_steps=2",
+    )
+    networks_["features"] = student.get_weights()
+    before = keras.saving.load_model(teacher).get_weights()
+    for name in ("records", "features"):
+        moved, differs = 0.0, 0.0
+        for start, one, other in zip(
+            before, networks_["videos"], networks_[name], strict=True
+        ):
+            moved = max(moved, np.abs(one - start).max())
+            differs = max(differs, np.abs(one - other).max())
+        assert moved > 1e-3 and differs < 1e-5 * moved, name
+
+
 def test_records_that_lack_clips_name_the_flags(folder, prepared_clips, tmp_path):
     config = small_run.config(
         folder, tmp_path / "a", f"--records={prepared_clips}", "--lead_time_s=0.2"
@@ -164,6 +224,47 @@ def test_fewer_labels_train_from_the_same_records(folder, prepared_clips, tmp_pa
     )
     data = experiment_lib.Experiment(config).data
     assert len(data.labeled) == 2 and len(data.unlabeled) > 4
+
+
+def test_training_names_a_corrupt_shard_and_what_mends_it(
+    folder, prepared_clips, tmp_path
+):
+    records = shutil.copytree(prepared_clips, tmp_path / "clips")
+    path = max(records.glob("*.tfrecord"))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "train.main",
+            *small_run.arguments(folder, tmp_path / "run"),
+            f"--records={records}",
+            "--task=teacher",
+        ],
+        cwd=pathlib.Path(__file__).resolve().parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1, done.stderr
+    (error,) = [x for x in done.stderr.splitlines() if x.startswith("Error: ")]
+    assert f"{path} is corrupt: record " in error
+    assert (
+        f"python -m train.prepare --flagfile={records}/prepare.flags "
+        f"--output={records} --verify"
+    ) in error
+
+
+def test_a_shard_that_the_service_reads_is_named_too(prepared_clips, tmp_path):
+    records = shutil.copytree(prepared_clips, tmp_path / "clips")
+    path = min(records.glob("*.tfrecord"))
+    path.write_bytes(path.read_bytes()[:-5])
+    error = tf.errors.DataLossError(None, None, "truncated record at 99")
+    assert f"{path} is corrupt: it has" in shards.corruption(error, records)
+    assert shards.corruption(error, None) is None
+    assert shards.corruption(error, prepared_clips) is None
 
 
 def test_the_flagfile_beside_the_data_repeats_it(prepared_clips):

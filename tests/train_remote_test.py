@@ -1,6 +1,7 @@
 """Commands read and write s3:// paths, on a server of this machine, and end well."""
 
 import importlib.util
+import json
 import os
 import pathlib
 import shutil
@@ -98,9 +99,14 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
     stored, expected = _objects(endpoint, "clips"), {}
     for path in local.iterdir():
         expected[path.name] = path.read_bytes()
-    # It names another command, whose flagfile is no local file.
-    assert stored.pop("index.json") != expected.pop("index.json")
     assert stored == expected
+    # The command that a corrupt shard's message names.
+    remake = json.loads(stored["index.json"])["remake"].format(
+        folder="s3://bucket/clips"
+    )
+    status, text = _command(endpoint, *remake.split()[2:])
+    assert status == 0, text
+    assert _objects(endpoint, "clips") == expected
     # Videos and annotations are not needed any more.
     shutil.rmtree(folder)
     status, text = _command(

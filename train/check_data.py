@@ -4,7 +4,7 @@ import dataclasses
 import pathlib
 
 from kd_keras import visualise
-from kd_keras.data import check, jhmdb
+from kd_keras.data import check, check_flow, jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
 from kd_keras.data.video import BadVideo
 from train.run_directory import write_json, written_aside
@@ -30,9 +30,16 @@ def report(config, data, output):
     output.mkdir(parents=True, exist_ok=True)
     problems = [*found.problems(), *_differ_from_published(config.data, found.counts)]
     values = dataclasses.asdict(found) | {"pairs": data.summary, "problems": problems}
+    flow = None
+    if config.data.modality == "flow":
+        flow = check_flow.check_flow(data.whole_index, data.loader.clip_format)
+        problems += flow.problems()
+        values["flow"] = dataclasses.asdict(flow)
     write_json(output / "check.json", values)
     _draw_pairs(data, output / "contact.png")
     print(_text(found, data))
+    if flow is not None:
+        print(_flow_text(flow))
     for problem in problems:
         print(f"Problem: {problem}")
     print(f"Details and pictures are in {output}: check.json, contact.png")
@@ -102,3 +109,16 @@ def _text(found, data):
     for name in ("labeled", "unlabeled", "evaluated"):
         lines.append(f"{name}: {data.summary[name]['num_pairs']} pairs")
     return "\n".join(lines)
+
+
+def _flow_text(flow):
+    agreement = ", ".join(
+        f"{channel} {'still' if value is None else f'{value:.2f}'}"
+        for channel, value in zip("uv", flow.agreement, strict=True)
+    )
+    return (
+        f"flow: stored for {flow.num_stored} videos; {flow.num_pictures} looked at, "
+        f"levels {flow.lowest} to {flow.highest}, mostly {flow.zero_level} (no motion "
+        f"is {flow.expected_zero_level}), {100 * flow.cut_off:.1f} % cut off\n"
+        f"mirrored flow against that of mirrored frames, correlation: {agreement}"
+    )

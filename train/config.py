@@ -206,7 +206,8 @@ class Data:
     flow_method: str = _flag(
         "tvl1",
         "Computes flow. tvl1: as for I3D's published weights, most of a second per "
-        "flow of 224 pixels; --cache=disk keeps it. dis: a hundred times faster.",
+        "flow of 224 pixels; --cache=disk and train.prepare keep it. dis: a hundred "
+        "times faster.",
         choices=("tvl1", "dis"),
     )
     flow_root: str | None = _flag(
@@ -552,9 +553,10 @@ class Preparation:
     )
     kind: str = _flag(
         "clips",
-        "clips: the frames of every clip of the run, as JPEG. features: what reaches "
-        "--layer (MaxPool3d_4a_3x3 by default) in the student, for --views augmented "
-        "views of every training pair, and what the teacher says of them.",
+        "clips: every clip of the run, as JPEG; with --modality=flow its flow, as PNG, "
+        "which loses nothing. features: what reaches --layer (MaxPool3d_4a_3x3 by "
+        "default) in the student, for --views augmented views of every training pair, "
+        "and what the teacher says of them.",
         choices=("clips", "features"),
     )
     jpeg_quality: int = _flag(95, "Quality of stored frames.", lower=1, upper=100)

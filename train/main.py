@@ -25,7 +25,7 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     import tensorflow as tf
 
-    from kd_keras.data import remote
+    from kd_keras.data import remote, shards
     from train.distribution import WorkerLostError
     from train.experiment import run_experiment
     from train.fuse import run_fusion
@@ -50,13 +50,10 @@ def main(argv):
         print(f"Error: {error}", file=sys.stderr)
         status = 1
     except tf.errors.OpError as error:
-        # tf.data wraps what its Python functions raise, with the traceback.
-        corrupt = [
-            line for line in error.message.splitlines() if "CorruptShard: " in line
-        ]
-        if not corrupt:
+        message = shards.corruption(error, config.data.records)
+        if message is None:
             raise
-        print(f"Error: {corrupt[-1].split('CorruptShard: ')[1]}", file=sys.stderr)
+        print(f"Error: {message}", file=sys.stderr)
         status = 1
     remote.end_process(status)
     sys.exit(status)

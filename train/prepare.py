@@ -9,12 +9,18 @@ import dataclasses
 import os
 import pathlib
 import sys
+import tempfile
 
 from absl import app, flags, logging
 
 from train import config as config_lib
 
 _FLAGFILE = "prepare.flags"
+# Continues and mends a folder.
+_REMAKE = (
+    f"python -m train.prepare --flagfile={{folder}}/{_FLAGFILE} --output={{folder}} "
+    "--verify"
+)
 
 config_lib.define_flags()
 config_lib.define_flags(groups=(config_lib.Preparation,))
@@ -72,7 +78,7 @@ def prepare(config, preparation):
         config,
         preparation,
         data,
-        remake=_remake(preparation),
+        remake=_REMAKE,
         files={_FLAGFILE: _flagfile(config, preparation).encode()},
     )
 
@@ -85,16 +91,24 @@ def _flagfile(config, preparation):
     return config_lib.flagfile_of(values)
 
 
-def _remake(preparation):
-    flagfile = f"--flagfile={{folder}}/{_FLAGFILE}"
-    if "://" in preparation.output:
-        flagfile = "--flagfile=FLAGS"
-    return f"python -m train.prepare {flagfile} --output={{folder}} --verify"
-
-
 def run():
     """Runs main, as a console command does."""
-    app.run(main)
+    app.run(main, flags_parser=_parse)
+
+
+def _parse(arguments):
+    """Parses flags; unlike absl's own, a flagfile may be remote."""
+    from kd_keras.data import remote
+
+    option = "--flagfile="
+    with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
+        for number, argument in enumerate(arguments):
+            path = argument.removeprefix(option)
+            if argument.startswith(option) and remote.is_remote(path):
+                copied = pathlib.Path(folder) / f"{number}.flags"
+                copied.write_bytes(remote.read_bytes(path))
+                arguments[number] = f"{option}{copied}"
+        return app.parse_flags_with_usage(arguments)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Writes the clips of a run as records of JPEG frames."""
+"""Writes the clips of a run as records: JPEG frames, or optical flow."""
 
 import numpy as np
 
@@ -44,6 +44,7 @@ def write(config, preparation, data, remake, files):
             "--jpeg_quality": preparation.jpeg_quality,
             "--shard_records": preparation.shard_records,
             "data_set": shards.digest(stored_index.values(data.whole_index)),
+            "stored flow": shards.digest(_stored_flow(data.whole_index)),
         },
         remake=remake,
         expected_bytes=_expected_bytes(units, recorder),
@@ -52,6 +53,15 @@ def write(config, preparation, data, remake, files):
     )
     data_lib.check_left_out(config, written, data.whole_index)
     return written
+
+
+def _stored_flow(index):
+    """What brings flow, and when each of its images was taken; not where it lies."""
+    return {
+        name: video.flow_frame_rate
+        for name, video in index.videos.items()
+        if video.flow_path is not None
+    }
 
 
 def _labels(pairs, classes):

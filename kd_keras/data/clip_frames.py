@@ -10,6 +10,9 @@ from kd_keras.data.frame_times import frame_indices
 from kd_keras.data.segments import Video
 from kd_keras.data.video_info import VideoInfo
 
+# The picture that a clip of flow shows where nothing can have moved yet.
+STANDS_STILL = -1
+
 _TIME_ERROR_S = 1e-6
 
 
@@ -41,12 +44,84 @@ def read_clip(
         BadVideo: A frame cannot be read.
         ValueError: The clip is too short and `short_clip` is "error".
     """
+    indices = clip_indices(video, info, start_s, end_s, clip_format, flow_info)
+    return read_pictures(video, info, indices, clip_format, flow_info)
+
+
+def clip_indices(
+    video: Video,
+    info: VideoInfo,
+    start_s: float,
+    end_s: float,
+    clip_format: ClipFormat,
+    flow_info: FlowInfo | None = None,
+) -> np.ndarray:
+    """Returns which pictures of a video a clip shows: int64 (num_frames,).
+
+    Pictures are frames or flows, numbered as in `picture_times_s`; `STANDS_STILL` is
+    the flow of a clip that ends before the first is known.
+    """
+    times_s = picture_times_s(info, clip_format, flow_info)
+    if clip_format.modality == "flow":
+        first_s = times_s[0] if len(times_s) else end_s
+        if end_s - first_s <= _TIME_ERROR_S:
+            return np.full(clip_format.num_frames, STANDS_STILL)
+        # A clip that starts with the video has one flow less than frames: it starts
+        # with the first flow, which is known a little later.
+        if 0 <= start_s < first_s:
+            start_s = first_s
+    try:
+        return frame_indices(
+            times_s,
+            info.duration_s,
+            start_s,
+            end_s,
+            clip_format.num_frames,
+            clip_format.short_clip,
+        )
+    except ValueError as error:
+        raise ValueError(f"{video.name}: {error}") from error
+
+
+def picture_times_s(
+    info: VideoInfo, clip_format: ClipFormat, flow_info: FlowInfo | None = None
+) -> np.ndarray:
+    """Returns when each picture of a video is known."""
     if clip_format.modality == "rgb":
-        indices = _indices(video, info.times_s, info, start_s, end_s, clip_format)
+        return info.times_s
+    # Each frame but the first has a flow that leads to it.
+    return info.times_s[1:] if flow_info is None else flow_info.times_s
+
+
+def read_pictures(
+    video: Video,
+    info: VideoInfo,
+    indices: np.ndarray,
+    clip_format: ClipFormat,
+    flow_info: FlowInfo | None = None,
+) -> np.ndarray:
+    """Reads pictures of a video; the indices may repeat and come in any order.
+
+    Returns:
+        uint8 (len(indices), height, width, channels), as `read_clip`.
+    """
+    if clip_format.modality == "rgb":
         return video_lib.read_frames(video, info, indices, _size(info, clip_format))
-    if flow_info is not None:
-        return _stored_flow(video, flow_info, start_s, end_s, clip_format)
-    return _computed_flow(video, info, start_s, end_s, clip_format)
+    known = np.unique(indices[indices != STANDS_STILL])
+    width, height = _size(flow_info or info, clip_format)
+    # The last one is that of what stands still.
+    levels = np.full(
+        (len(known) + 1, height, width, 2),
+        clip_format.flow_encoding.zero_level,
+        np.uint8,
+    )
+    if len(known) and flow_info is not None:
+        levels[:-1] = _stored_flow(video, flow_info, known, clip_format)
+    elif len(known):
+        levels[:-1] = _computed_flow(video, info, known, clip_format)
+    return levels[
+        np.where(indices == STANDS_STILL, len(known), np.searchsorted(known, indices))
+    ]
 
 
 def clip_size(
@@ -62,46 +137,8 @@ def _size(info, clip_format):
     return width, height
 
 
-def _indices(video, times_s, info, start_s, end_s, clip_format):
-    try:
-        return frame_indices(
-            times_s,
-            info.duration_s,
-            start_s,
-            end_s,
-            clip_format.num_frames,
-            clip_format.short_clip,
-        )
-    except ValueError as error:
-        raise ValueError(f"{video.name}: {error}") from error
-
-
-def _flow_indices(video, times_s, info, start_s, end_s, clip_format):
-    """The flows of an interval; None where it ends before the first is known.
-
-    A clip that starts with the video has one flow less than frames: it starts with
-    the first flow, which is known a little later.
-    """
-    first_s = times_s[0] if len(times_s) else end_s
-    if end_s - first_s <= _TIME_ERROR_S:
-        return None
-    if 0 <= start_s < first_s:
-        start_s = first_s
-    return _indices(video, times_s, info, start_s, end_s, clip_format)
-
-
-def _no_motion(size, clip_format):
-    width, height = size
-    shape = (clip_format.num_frames, height, width, 2)
-    return np.full(shape, clip_format.flow_encoding.zero_level, np.uint8)
-
-
-def _stored_flow(video, info, start_s, end_s, clip_format):
-    size = _size(info, clip_format)
-    indices = _flow_indices(video, info.times_s, info, start_s, end_s, clip_format)
-    if indices is None:
-        return _no_motion(size, clip_format)
-    levels = read_flow_levels(video, info, indices, size)
+def _stored_flow(video, info, indices, clip_format):
+    levels = read_flow_levels(video, info, indices, _size(info, clip_format))
     stored, wanted = info.encoding, clip_format.flow_encoding
     if (stored.bound_px, stored.truncates) == (wanted.bound_px, wanted.truncates):
         return levels
@@ -110,16 +147,11 @@ def _stored_flow(video, info, start_s, end_s, clip_format):
     ]
 
 
-def _computed_flow(video, info, start_s, end_s, clip_format):
-    size = _size(info, clip_format)
-    times_s = info.times_s
-    indices = _flow_indices(video, times_s[1:], info, start_s, end_s, clip_format)
-    if indices is None:
-        return _no_motion(size, clip_format)
-    afters, inverse = np.unique(indices + 1, return_inverse=True)
+def _computed_flow(video, info, indices, clip_format):
+    times_s, afters = info.times_s, indices + 1
     befores = _frames_before(times_s, afters)
     needed = np.union1d(befores, afters)
-    frames = video_lib.iterate_frames(video, info, needed, size)
+    frames = video_lib.iterate_frames(video, info, needed, _size(info, clip_format))
     grey = {
         int(index): flow_lib.as_grey(frame)
         for index, frame in zip(needed, frames, strict=True)
@@ -133,7 +165,7 @@ def _computed_flow(video, info, start_s, end_s, clip_format):
         scale = flow_lib.HEIGHT_PX / clip_format.resized_side
         scale /= flow_lib.FRAME_RATE * apart_s
         levels.append(clip_format.flow_encoding.quantise(flow * np.float32(scale)))
-    return np.stack(levels)[inverse]
+    return np.stack(levels)
 
 
 def _frames_before(times_s, afters):

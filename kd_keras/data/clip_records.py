@@ -1,4 +1,8 @@
-"""Clips as JPEG frames in shards: written once, read instead of the videos."""
+"""Clips as images in shards: written once, read instead of the videos.
+
+Frames are JPEGs. Flow is a PNG for each step, with u in its red and v in its green
+channel, and loses nothing: one level is more than most things move.
+"""
 
 import dataclasses
 import itertools
@@ -7,9 +11,10 @@ from collections.abc import Iterable, Mapping, Sequence
 import cv2
 import numpy as np
 
-from kd_keras.data import media_sequence, shards
+from kd_keras.data import clip_frames, media_sequence, shards
 from kd_keras.data import video as video_lib
-from kd_keras.data.clips import ClipFormat
+from kd_keras.data.clip_format import ClipFormat
+from kd_keras.data.flow_images import probe_flow
 from kd_keras.data.segments import Clip, Video
 from kd_keras.data.shard_writer import Made
 from kd_keras.data.video import BadVideo
@@ -36,14 +41,15 @@ def clip_units(clips: Iterable[Clip], clips_per_shard: int = 128) -> list[list[t
 class ClipRecorder:
     """Makes the records of clips.
 
-    Every frame that several clips of a shard show is decoded and encoded once, and no
-    frame is decoded twice where the shard reads past a key frame.
+    Every picture, frame or flow, that several clips of a shard show is decoded or
+    computed and encoded once, and no frame is decoded twice where the shard reads past
+    a key frame.
 
     Args:
         videos: By name.
         infos: `VideoInfo` by name.
-        clip_format: Frames have its resized size; the crop is the reader's.
-        jpeg_quality: From 1 to 100.
+        clip_format: Pictures have its resized size; the crop is the reader's.
+        jpeg_quality: Of frames, from 1 to 100.
         labels: (class index, class name) by clip, where all who show it agree.
     """
 
@@ -58,11 +64,6 @@ class ClipRecorder:
         if not 1 <= jpeg_quality <= 100:
             raise ValueError(
                 f"jpeg_quality must lie between 1 and 100. Got {jpeg_quality}."
-            )
-        if clip_format.modality != "rgb":
-            raise ValueError(
-                f"Records of clips hold frames, not modality={clip_format.modality}. "
-                "Store features of it, or keep its clips by cache='disk'."
             )
         self._videos, self._infos = videos, infos
         self._format, self._quality = clip_format, jpeg_quality
@@ -84,54 +85,57 @@ class ClipRecorder:
     def _records_of_video(self, name, keys):
         video = self._videos[name]
         info = self._infos.get(name) or video_lib.probe(video)
-        shown = {key: self._frames_of(info, key) for key in keys}
-        wanted = np.unique(np.concatenate([*shown.values()]))
-        size = self._format.resized(info.height, info.width)
-        # All before the first: a video gives all of its records or none.
-        images = dict(self._encoded(video, info, wanted, size))
-        for key, indices in shown.items():
-            yield key, self._record(key, info, indices, images, size)
-
-    def _frames_of(self, info, key):
-        name, start_s, end_s = key
-        try:
-            return video_lib.frame_indices(
-                info.times_s,
-                info.duration_s,
-                start_s,
-                end_s,
-                self._format.num_frames,
-                self._format.short_clip,
+        flow_info = None
+        if self._format.modality == "flow" and video.flow_path is not None:
+            flow_info = probe_flow(video, info)
+        shown = {
+            key: clip_frames.clip_indices(
+                video, info, *key[1:], self._format, flow_info
             )
-        except ValueError as error:
-            raise ValueError(f"{name}: {error}") from error
+            for key in keys
+        }
+        wanted = np.unique(np.concatenate([*shown.values()]))
+        # All before the first: a video gives all of its records or none.
+        images = dict(self._encoded(video, info, wanted, flow_info))
+        times_s = clip_frames.picture_times_s(info, self._format, flow_info)
+        size = clip_frames.clip_size(info, self._format, flow_info)
+        for key, indices in shown.items():
+            yield key, self._record(key, indices, times_s, images, size)
 
-    def _encoded(self, video, info, wanted, size):
-        """Yields (index, JPEG) of the frames."""
-        height, width = size
-        for indices in _runs(wanted, info.key_frames):
-            frames = video_lib.read_frames(video, info, indices, (width, height))
-            for index, frame in zip(indices, frames, strict=True):
-                yield int(index), encode_jpeg(frame, self._quality)
+    def _encoded(self, video, info, wanted, flow_info):
+        """Yields (index, image) of the pictures."""
+        for indices in _runs(wanted, info.key_frames if flow_info is None else None):
+            pictures = clip_frames.read_pictures(
+                video, info, indices, self._format, flow_info
+            )
+            for index, picture in zip(indices, pictures, strict=True):
+                if self._format.modality == "flow":
+                    yield int(index), encode_flow(picture)
+                else:
+                    yield int(index), encode_jpeg(picture, self._quality)
 
-    def _record(self, key, info, indices, images, size):
+    def _record(self, key, indices, times_s, images, size):
         name, start_s, end_s = key
         stored, frame_index = np.unique(indices, return_inverse=True)
         label_index, label_string = self._labels.get(key, (None, None))
+        is_flow = self._format.modality == "flow"
+        stream = media_sequence.Images(
+            encoded=[images[int(index)] for index in stored],
+            # What stands still does so from the start.
+            times_s=[0.0 if index < 0 else times_s[index] for index in stored],
+            height=size[0],
+            width=size[1],
+            frame_index=frame_index,
+            format="PNG" if is_flow else "JPEG",
+        )
         return media_sequence.encode_clip(
             example_id=f"{name}|{start_s!r}|{end_s!r}",
             data_path=name,
             start_s=start_s,
             end_s=end_s,
-            images=media_sequence.Images(
-                encoded=[images[int(index)] for index in stored],
-                times_s=info.times_s[stored],
-                height=size[0],
-                width=size[1],
-                frame_index=frame_index,
-            ),
             label_index=label_index,
             label_string=label_string,
+            **{"flow" if is_flow else "images": stream},
         )
 
 
@@ -163,7 +167,7 @@ class RecordLoader:
         return clip_key(clip) in self.records or clip.video in self.bad_videos
 
     def load(self, clip: Clip) -> np.ndarray:
-        """Frames of a clip: uint8 RGB (num_frames, height, width, 3).
+        """A clip as from a `ClipLoader`: uint8 (num_frames, height, width, channels).
 
         Raises:
             BadVideo: The video could not be read.
@@ -172,12 +176,15 @@ class RecordLoader:
         key = clip_key(clip)
         if key not in self.records and clip.video in self.bad_videos:
             raise BadVideo(clip.video, self.bad_videos[clip.video])
-        images = media_sequence.parse_images(self.records.read(key))
-        frames = np.empty(
-            (len(images.encoded), images.height, images.width, 3), np.uint8
+        is_flow = self.clip_format.modality == "flow"
+        images = media_sequence.parse_images(
+            self.records.read(key), media_sequence.FORWARD_FLOW if is_flow else ""
         )
+        decode = decode_flow if is_flow else decode_jpeg
+        shape = images.height, images.width, self.clip_format.channels
+        frames = np.empty((len(images.encoded), *shape), np.uint8)
         for frame, image in zip(frames, images.encoded, strict=True):
-            frame[:] = decode_jpeg(image)
+            frame[:] = decode(image)
         repeated = len(images.frame_index) > len(frames)
         return frames[images.frame_index] if repeated else frames
 
@@ -196,11 +203,23 @@ def encode_jpeg(frame: np.ndarray, quality: int) -> bytes:
     return cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].tobytes()
 
 
+def encode_flow(levels: np.ndarray) -> bytes:
+    """uint8 levels of u and v (height, width, 2) -> PNG; its blue channel is 0."""
+    bgr = np.zeros((*levels.shape[:2], 3), np.uint8)
+    bgr[..., 2], bgr[..., 1] = levels[..., 0], levels[..., 1]
+    return cv2.imencode(".png", bgr)[1].tobytes()
+
+
+def decode_flow(image: bytes) -> np.ndarray:
+    """PNG of `encode_flow` -> uint8 levels of u and v (height, width, 2)."""
+    return decode_jpeg(image)[..., :2]
+
+
 def decode_jpeg(image: bytes) -> np.ndarray:
     """JPEG -> uint8 RGB (height, width, 3)."""
     frame = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
     if frame is None:
-        raise ValueError("A stored frame is no JPEG.")
+        raise ValueError("A stored frame is no image.")
     return frame
 
 

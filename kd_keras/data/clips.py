@@ -12,7 +12,6 @@ import sys
 import threading
 from collections.abc import Iterable, Mapping
 
-import keras
 import numpy as np
 
 from kd_keras.data import video as video_lib
@@ -130,6 +129,8 @@ class ClipLoader:
         clips = list(dict.fromkeys(clips))
         if not clips or self.cache == "off":
             return
+        import keras
+
         bar = keras.utils.Progbar(
             len(clips),
             verbose=(1 if sys.stdout.isatty() else 2) if progress else 0,

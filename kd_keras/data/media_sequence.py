@@ -67,7 +67,7 @@ def encode_clip(
     data_path: str,
     start_s: float,
     end_s: float,
-    images: Images,
+    images: Images | None = None,
     label_index: int | None = None,
     label_string: str | None = None,
     flow: Images | None = None,
@@ -79,10 +79,11 @@ def encode_clip(
         data_path: Of the video, as its annotations name it.
         start_s: Start of the clip in the video, in seconds; may be negative.
         end_s: Its end.
-        images: The frames.
+        images: The frames; None where there is only flow.
         label_index: Class index, where there is a label.
         label_string: Class name.
-        flow: Optical flow from each frame to the next, as images.
+        flow: Optical flow from each frame to the next, as images: u is their red
+            channel, v the green one.
     """
     context = {
         EXAMPLE_ID: _bytes(example_id.encode()),
@@ -95,8 +96,9 @@ def encode_clip(
     if label_string is not None:
         context[CLIP_LABEL_STRING] = _bytes(label_string.encode())
     lists = {}
-    streams = {"": images} | ({} if flow is None else {f"{FORWARD_FLOW}/": flow})
-    for prefix, stream in streams.items():
+    for prefix, stream in (("", images), (f"{FORWARD_FLOW}/", flow)):
+        if stream is None:
+            continue
         context[prefix + IMAGE_FORMAT] = _bytes(stream.format.encode())
         context[prefix + IMAGE_CHANNELS] = _ints(stream.channels)
         context[prefix + IMAGE_HEIGHT] = _ints(stream.height)

@@ -9,13 +9,6 @@ import tensorflow as tf
 from kd_keras.data import augment, media_sequence, pipeline, remote
 from kd_keras.data.clip_records import RecordLoader, clip_key
 
-_CONTEXT = {
-    media_sequence.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
-    media_sequence.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
-    media_sequence.FRAME_INDEX: tf.io.VarLenFeature(tf.int64),
-}
-_LISTS = {media_sequence.IMAGE_ENCODED: tf.io.FixedLenSequenceFeature([], tf.string)}
-
 # The draws of a clip, in the order of `augment.Draw`.
 _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(6)
 
@@ -60,7 +53,7 @@ def record_dataset(
     labels = [0 if pair.label is None else pair.label for _, pair in pairs]
     labels = tf.constant(labels, tf.int32)
     labeled = tf.constant([pair.label is not None for _, pair in pairs])
-    size, num_frames = loader.clip_format.image_size, loader.clip_format.num_frames
+    clip_format = loader.clip_format
 
     def at(position):
         """One pair, as a data set of one element, so that reading runs ahead."""
@@ -83,14 +76,15 @@ def record_dataset(
             draw = draws[0 if shared_draw else number]
             path, start = (column[index] for column in places[field])
             one[field] = _record_at(path, start).map(
-                lambda record, draw=draw: _frames(
-                    record, draw, augmentation, size, num_frames
-                )
+                lambda record, draw=draw: _clip(record, draw, augmentation, clip_format)
             )
         return tf.data.Dataset.zip(one)
 
     def finish(batch):
-        return batch | {field: pipeline.to_input(batch[field]) for field in fields}
+        gain = clip_format.gain
+        return batch | {
+            field: pipeline.to_input(batch[field], gain) for field in fields
+        }
 
     dataset = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     dataset = dataset.interleave(
@@ -128,29 +122,71 @@ def _record_at(path, start):
     return tf.data.experimental.from_variant(variant, spec).take(1)
 
 
-def _frames(record, draw, augmentation, size, num_frames):
-    """uint8 (num_frames, size, size, 3): decoded where it is cut out, and changed."""
-    context, lists = tf.io.parse_single_sequence_example(record, _CONTEXT, _LISTS)
-    sides = [context[media_sequence.IMAGE_HEIGHT], context[media_sequence.IMAGE_WIDTH]]
-    room = tf.cast(tf.stack(sides), tf.int32) - size
+def _clip(record, draw, augmentation, clip_format):
+    """uint8 (num_frames, size, size, channels): cut out when decoded, and changed."""
+    is_flow, size = clip_format.modality == "flow", clip_format.image_size
+    prefix = f"{media_sequence.FORWARD_FLOW}/" if is_flow else ""
+    height, width, index, encoded = _stream(record, prefix)
+    room = tf.cast(tf.stack([height, width]), tf.int32) - size
     corner = room // 2
     if augmentation.crop:
         place = draw[_TOP : _LEFT + 1] * tf.cast(room + 1, tf.float32)
         corner = tf.minimum(tf.cast(place, tf.int32), room)
-    window = tf.concat([corner, [size, size]], 0)
+    decode = _cut_flow if is_flow else _cut_frame
     frames = tf.map_fn(
-        lambda image: tf.image.decode_and_crop_jpeg(image, window, channels=3),
-        lists[media_sequence.IMAGE_ENCODED],
-        fn_output_signature=tf.TensorSpec([None, None, 3], tf.uint8),
+        lambda image: decode(image, tf.concat([corner, [size, size]], 0)),
+        encoded,
+        fn_output_signature=tf.TensorSpec([None, None, None], tf.uint8),
     )
-    frames = tf.gather(frames, context[media_sequence.FRAME_INDEX].values)
-    frames = tf.ensure_shape(frames, [num_frames, size, size, 3])
+    frames = tf.gather(frames, index)
+    channels = clip_format.channels
+    frames = tf.ensure_shape(frames, [clip_format.num_frames, size, size, channels])
     if augmentation.flip:
         is_flipped = draw[_FLIP] < augmentation.flip
-        frames = tf.where(is_flipped, tf.reverse(frames, [2]), frames)
+        mirrored = tf.reverse(frames, [2])
+        if is_flow:
+            levels = tf.constant(clip_format.flow_encoding.mirrored())
+            u, v = tf.unstack(mirrored, axis=-1)
+            mirrored = tf.stack([tf.gather(levels, tf.cast(u, tf.int32)), v], -1)
+        frames = tf.where(is_flipped, mirrored, frames)
+    if is_flow:
+        return frames
     if augmentation.brightness or augmentation.contrast or augmentation.saturation:
         frames = _coloured(frames, draw, augmentation)
     return frames
+
+
+def _stream(record, prefix):
+    """Height, width, image of each frame, and images of a stream of a record."""
+    context, lists = tf.io.parse_single_sequence_example(
+        record,
+        {
+            prefix + media_sequence.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+            prefix + media_sequence.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
+            prefix + media_sequence.FRAME_INDEX: tf.io.VarLenFeature(tf.int64),
+        },
+        {
+            prefix + media_sequence.IMAGE_ENCODED: tf.io.FixedLenSequenceFeature(
+                [], tf.string
+            )
+        },
+    )
+    return (
+        context[prefix + media_sequence.IMAGE_HEIGHT],
+        context[prefix + media_sequence.IMAGE_WIDTH],
+        context[prefix + media_sequence.FRAME_INDEX].values,
+        lists[prefix + media_sequence.IMAGE_ENCODED],
+    )
+
+
+def _cut_frame(image, window):
+    return tf.image.decode_and_crop_jpeg(image, window, channels=3)
+
+
+def _cut_flow(image, window):
+    top, left, height, width = tf.unstack(window)
+    levels = tf.io.decode_png(image, channels=3)[..., :2]
+    return levels[top : top + height, left : left + width]
 
 
 def _coloured(frames, draw, augmentation):

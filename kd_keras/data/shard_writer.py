@@ -21,8 +21,6 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-import keras
-
 from kd_keras.data import remote, shards
 from kd_keras.data.clips import num_cores
 
@@ -267,6 +265,8 @@ def _workplace(folder):
 
 
 def _progress_bar(total, progress):
+    import keras
+
     # A log file gets a line now and then, a terminal a line that moves.
     return keras.utils.Progbar(
         total,

@@ -213,6 +213,26 @@ def difference(folder, shard: Shard) -> str | None:
     return None
 
 
+def corruption(error, folder=None) -> str | None:
+    """What a corrupt shard made tf.data raise; None where something else did.
+
+    Args:
+        error: The `tf.errors.OpError`.
+        folder: Of the records that were read, if any.
+    """
+    import tensorflow as tf
+
+    # Around what its Python functions raise it puts the traceback.
+    for line in error.message.splitlines():
+        if f"{CorruptShard.__name__}: " in line:
+            return line.split(f"{CorruptShard.__name__}: ")[1]
+    # What reads for a data service does not know the names of the shards.
+    if folder is not None and isinstance(error, tf.errors.DataLossError):
+        for _, message in Shards(folder).verify():
+            return message
+    return None
+
+
 def checksum(path) -> str:
     """SHA-256 of a file."""
     if remote.is_remote(path):
