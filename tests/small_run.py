@@ -6,6 +6,7 @@ from absl import flags
 
 from tests import numbered_video
 from train import config as config_lib
+from train import data_flags
 
 
 def write_data_set(folder, videos=6):
@@ -65,6 +66,6 @@ def config(folder, run_dir, *more):
 def preparation(output, *more):
     values = flags.FlagValues()
     config_lib.define_flags(values)
-    config_lib.define_flags(values, (config_lib.Preparation,))
+    config_lib.define_flags(values, (data_flags.Preparation,))
     values(["train.prepare", f"--output={output}", *more])
-    return config_lib.read(config_lib.Preparation, values)
+    return config_lib.read(data_flags.Preparation, values)

@@ -6,7 +6,7 @@ from absl import flags
 
 from kd_keras.models import backbones
 from train import config as config_lib
-from train import networks
+from train import learning_flags, networks
 
 TINY = (
     "--run_dir=unused",
@@ -26,7 +26,7 @@ def _config(*arguments):
 
 
 def test_the_flags_know_every_backbone():
-    assert tuple(backbones.BACKBONES) == config_lib.BACKBONES
+    assert tuple(backbones.BACKBONES) == learning_flags.BACKBONES
 
 
 def test_the_teacher_is_like_the_student_unless_it_has_flags():

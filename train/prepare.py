@@ -14,6 +14,7 @@ import tempfile
 from absl import app, flags, logging
 
 from train import config as config_lib
+from train import data_flags
 
 _FLAGFILE = "prepare.flags"
 # Continues and mends a folder.
@@ -23,7 +24,7 @@ _REMAKE = (
 )
 
 config_lib.define_flags()
-config_lib.define_flags(groups=(config_lib.Preparation,))
+config_lib.define_flags(groups=(data_flags.Preparation,))
 flags.mark_flag_as_required("output")
 
 
@@ -31,7 +32,7 @@ def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
     config = config_lib.from_flags()
-    preparation = config_lib.read(config_lib.Preparation)
+    preparation = config_lib.read(data_flags.Preparation)
     # As in train.main: flags first, and quiet.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
