@@ -22,9 +22,11 @@ demo: .venv/ready ## train, evaluate and export on made-up videos, in runs/demo
 test: lint ## lint, then every test, on the CPU
 	$(call pytest,.venv)
 
-test-kills: .venv/ready ## kill preparations and runs; the same bytes have to come
+test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same results
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_training --kills=20
+	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m pytest -q \
+	  tests/train_distribution_test.py
 
 lint: .venv/ready ## check style and formatting
 	.venv/bin/ruff check

@@ -1,4 +1,7 @@
-"""One device, two devices, two processes: the same losses, scores and files."""
+"""One device, two devices, two processes: the same losses, scores and files.
+
+`make test-kills` also compares whole runs.
+"""
 
 import json
 import os
@@ -7,15 +10,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
 
-from tests import small_run
+from tests import small_run, worker_training
 from train import distribution
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+_LONG = pytest.mark.skipif(
+    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-kills runs it."
+)
 
 _FLAGS = (
     "--backbone=tsn_small",
@@ -61,19 +67,18 @@ def _start(folder, run_dir, *arguments, **environment):
     )
 
 
-def _start_workers(folder, run_dir, *arguments):
-    ports = _free_ports(2)
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in ports]}
+def _start_workers(folder, run_dir):
     return [
-        _start(
-            folder,
-            run_dir,
-            "--distribution=multi_worker",
-            *arguments,
-            TF_CONFIG=json.dumps(
-                {"cluster": cluster, "task": {"type": "worker", "index": index}}
-            ),
-        )
+        _start(folder, run_dir, "--distribution=multi_worker", TF_CONFIG=config)
+        for config in _tf_configs()
+    ]
+
+
+def _tf_configs():
+    """Returns TF_CONFIG of each of two workers on this host."""
+    cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
+    return [
+        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
         for index in range(2)
     ]
 
@@ -93,10 +98,7 @@ def _finish(process, status=0):
 
 
 def _assert_same_run(found, expected):
-    records, wanted = (
-        [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
-        for run_dir in (found, expected)
-    )
+    records, wanted = _records(found), _records(expected)
     assert len(records) == 7
     for record, want in zip(records, wanted, strict=True):
         assert record.keys() == want.keys()
@@ -115,6 +117,10 @@ def _assert_same_run(found, expected):
     assert _files(found) == _files(expected)
 
 
+def _records(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+
+
 def _files(run_dir):
     return sorted(
         str(path.relative_to(run_dir))
@@ -123,29 +129,53 @@ def _files(run_dir):
     )
 
 
+def _start_small(run_dir, steps_to_die=(-1, -1)):
+    """Starts two workers of a small training."""
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.worker_training", str(run_dir), str(step)],
+            cwd=_ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for step, config in zip(steps_to_die, _tf_configs(), strict=True)
+    ]
+
+
+def test_two_workers_train_as_one_and_go_on_where_one_was_lost(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    worker_training.train(one, distribution.Distribution())
+
+    chief, worker = _start_small(two, steps_to_die=(-1, 3))
+    text = _finish(chief, status=1)
+    assert "Another worker is gone" in text and "Start all workers again" in text
+    worker.communicate()
+    assert worker.returncode == -signal.SIGKILL
+    state = two / "state" / "tiny"
+    assert [path.name for path in state.iterdir()] == ["step-00000002"]
+
+    chief, worker = _start_small(two)
+    text = _finish(chief)
+    assert "tiny continues at step 2 of 6" in text
+    assert "tiny" not in _finish(worker)
+    found, expected = _records(two), _records(one)
+    assert [record["step"] for record in found] == [2, 4, 6]
+    for record, want in zip(found, expected, strict=True):
+        for name in ("loss", "top1"):
+            np.testing.assert_allclose(record[name], want[name], rtol=1e-6)
+    assert _files(two) == _files(one)
+
+
+@_LONG
 def test_two_devices_give_what_one_gives(folder, one_device, tmp_path):
     _finish(_start(folder, tmp_path, "--distribution=mirrored", "--logical_devices=2"))
     _assert_same_run(tmp_path, one_device)
 
 
+@_LONG
 def test_two_workers_give_what_one_device_gives(folder, one_device, tmp_path):
-    for process in _start_workers(folder, tmp_path):
-        _finish(process)
-    _assert_same_run(tmp_path, one_device)
-
-
-def test_a_lost_worker_ends_the_others_and_the_run_continues(
-    folder, one_device, tmp_path
-):
-    chief, worker = _start_workers(folder, tmp_path)
-    saved = tmp_path / "state" / "student_attention" / "step-00000002"
-    while not saved.exists():
-        assert chief.poll() is None, chief.communicate()[0]
-        time.sleep(0.05)
-    worker.send_signal(signal.SIGKILL)
-    worker.communicate()
-    text = _finish(chief, status=1)
-    assert "Another worker is gone" in text and "Start all workers again" in text
     for process in _start_workers(folder, tmp_path):
         _finish(process)
     _assert_same_run(tmp_path, one_device)

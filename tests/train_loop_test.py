@@ -221,9 +221,9 @@ def test_gradients_far_apart_are_warned_of(capsys):
     norms = {"label": 1.0, "pseudo_label": 0.0, "feature": 50.0}
     guards.warn_of_gradients("tiny", 4, norms)
     assert not capsys.readouterr().err
-    for feature in (200.0, 0.005):
+    for feature, change in ((200.0, "Lower"), (0.005, "Raise")):
         guards.warn_of_gradients("tiny", 4, {**norms, "feature": feature})
-        assert "gradient of the" in capsys.readouterr().err
+        assert f"{change} --feature_weight" in capsys.readouterr().err
 
 
 def _validations(values):

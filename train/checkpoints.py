@@ -118,7 +118,7 @@ class Checkpoints:
         return f"{free / 1e6:.1f} MB are free there. "
 
     def _remove_unfinished(self):
-        for left in self._folder.glob(f"{_ASIDE}[0-9]*"):
+        for left in self._folder.glob(f"{_ASIDE}*"):
             shutil.rmtree(left, ignore_errors=True)
 
 

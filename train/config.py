@@ -27,7 +27,8 @@ class Run:
     )
     run_dir: str | None = _flag(
         None,
-        "Folder of the run. The same command given again continues or reports it.",
+        "Folder of the run, on this machine. The same command given again continues or "
+        "reports it.",
     )
     teacher: str | None = _flag(
         None, "A trained teacher (.keras) to use; none is trained then."
@@ -83,6 +84,14 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
         for field in dataclasses.fields(group):
             flag_fields.define(field, values)
     data_defaults.check(values)
+    flags.register_validator(
+        "run_dir",
+        lambda path: path is None or "://" not in path,
+        "must be a folder of this machine, where a state is replaced at once. Records, "
+        "stored features (train.prepare --output) and exports (export.main --output) "
+        "may be remote",
+        flag_values=values,
+    )
 
 
 def from_flags(values=flags.FLAGS):

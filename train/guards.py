@@ -51,22 +51,21 @@ def describe(pairs, indices):
 
 
 def warn_of_gradients(phase, step, norms):
-    """Warns where one term of the loss moves the weights 100 times as much as another.
+    """Warns where the feature loss drowns the other terms, or vanishes beside them.
 
     Args:
         norms: Norm of the gradient by term; 0 where a batch has no such term.
     """
-    present = {name: norm for name, norm in norms.items() if norm > 0}
-    if len(present) < 2:
+    feature = norms.get("feature", 0.0)
+    others = max((norm for name, norm in norms.items() if name != "feature"), default=0)
+    if not feature or not others:
         return
-    largest = max(present, key=present.get)
-    smallest = min(present, key=present.get)
-    if present[largest] > _FARTHEST * present[smallest]:
-        ratio = present[largest] / present[smallest]
+    ratio = feature / others
+    if not 1 / _FARTHEST <= ratio <= _FARTHEST:
+        change = "Lower" if ratio > 1 else "Raise"
         warn(
-            f"{phase}, step {step}: the gradient of the {largest} is {ratio:.0f} times "
-            f"that of the {smallest}, which has no say beside it. Change "
-            "--feature_weight."
+            f"{phase}, step {step}: the gradient of the feature loss is {ratio:.2g} "
+            f"times that of the labels and pseudo-labels. {change} --feature_weight."
         )
 
 
