@@ -5,7 +5,7 @@ pairs of the paper: 23,191 labeled, 5,281 to evaluate and 26,391 unlabeled, besi
 that one would write with pandas (if it is installed) or the csv module, which check
 nothing and list nothing. Each way runs in processes of its own, in turns; on a machine
 with other work the CPU seconds say more. Memory is read on Linux only, beyond that of
-the imports, which are TensorFlow's above all, and with it.
+the imports and with it.
 """
 
 import collections
