@@ -171,7 +171,7 @@ class Training:
     """The optimization of teacher and students."""
 
     batch_size: int = _flag(16, "Pairs per step.", lower=1)
-    teacher_steps: int = _flag(2500, "Steps of the teacher.", lower=1)
+    teacher_steps: int = _flag(1500, "Steps of the teacher.", lower=1)
     student_steps: int = _flag(1500, "Steps of each student.", lower=1)
     optimizer: str = _flag("adamw", "Optimizer.", choices=("adamw", "sgd"))
     teacher_learning_rate: float = _flag(
