@@ -92,7 +92,7 @@ def test_labels_frames_and_durations_are_counted(folder):
     assert first.duration_s == pytest.approx(3.0) and first.problem is None
     problems = "\n".join(report.problems())
     assert "last segment ends at 4.00 s, the video at 3.00 s" in problems
-    assert "train has no example of class 'b'" in problems
+    assert "train has no example of 1 of 2 classes: b" in report.remarks()
 
 
 def test_the_command_writes_a_report_and_a_contact_sheet(tmp_path, capsys):

@@ -106,6 +106,7 @@ def _text(found, data):
     for label in (*data.index.classes, ""):
         numbers = [f"{labels[label]:>6}" for labels in found.labels.values()]
         lines.append(" ".join([f"{label or '(none)':{width}}", *numbers]))
+    lines += found.remarks()
     for name in ("labeled", "unlabeled", "evaluated"):
         lines.append(f"{name}: {data.summary[name]['num_pairs']} pairs")
     return "\n".join(lines)

@@ -81,12 +81,19 @@ class Report:
                 f"{leak.reason}"
                 for leak in self.leaks
             ),
-            *(
-                f"{part} has no example of class {label!r}"
-                for part, labels in self.labels.items()
-                for label, count in labels.items()
-                if label and not count
-            ),
+        ]
+
+    def remarks(self) -> list[str]:
+        """A sentence for what may be meant: fixed sets of classes have rare ones."""
+        missing = {
+            part: [name for name, count in labels.items() if name and not count]
+            for part, labels in self.labels.items()
+        }
+        return [
+            f"{part} has no example of {len(names)} of {len(self.labels[part]) - 1} "
+            f"classes: {', '.join(names)}"
+            for part, names in missing.items()
+            if names
         ]
 
 
