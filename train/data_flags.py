@@ -218,6 +218,11 @@ class Augmentation:
     )
     crop: bool = _flag(True, "Crop at random instead of at the centre.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
+    test_flip: bool = _flag(
+        True,
+        "Evaluate by the mean of the logits of a clip and its mirror image, where "
+        "training flips; the scores of one view stand beside. Exports see one view.",
+    )
     brightness: float = _flag(
         0.0,
         "Largest change, as a fraction of white; try 0.1 where lighting varies.",

@@ -76,11 +76,30 @@ class Evaluator:
         )
 
 
-def answers(model):
-    """Returns the function clips -> logits of a model, traced once for all calls."""
-    return tf.function(
-        lambda clips: model(clips, training=False), reduce_retracing=True
-    )
+def answers(model, mirrored=False):
+    """Returns the function clips -> logits of a model, traced once for all calls.
+
+    Args:
+        model: A network from clips to logits.
+        mirrored: Average the logits of a clip and its mirror image.
+    """
+
+    def answer(clips):
+        logits = model(clips, training=False)
+        if mirrored:
+            logits = (logits + model(_mirror(clips), training=False)) / 2
+        return logits
+
+    return tf.function(answer, reduce_retracing=True)
+
+
+def sees_mirrored(options):
+    """Returns whether evaluation also sees mirror images, as training did.
+
+    Args:
+        options: The run's `Augmentation`.
+    """
+    return options.test_flip and options.flip > 0
 
 
 def evaluate(experiment, teacher, students):
@@ -93,15 +112,22 @@ def evaluate(experiment, teacher, students):
     """
     data, evaluator = experiment.data, experiment.evaluator
     num_classes = len(data.index.classes)
-    answer = answers(teacher)
-    labels, future = evaluator.logits(answer, pipeline.FUTURE)
-    _, observed = evaluator.logits(answer, pipeline.OBSERVED)
+    mirrored = sees_mirrored(experiment.config.augmentation)
+
+    def ask(model, field):
+        """The labels, the logits, and the scores."""
+        labels, logits = evaluator.logits(answers(model, mirrored), field)
+        scores = summarise(labels, logits)
+        if mirrored:
+            _, one_view = evaluator.logits(answers(model), field)
+            scores["one_view_top1"] = summarise(labels, one_view)["top1"]
+        return labels, logits, scores
+
+    labels, future, future_scores = ask(teacher, pipeline.FUTURE)
+    _, _, observed_scores = ask(teacher, pipeline.OBSERVED)
     results = {
         "majority": {"top1": majority([p.label for p in data.labeled], labels)},
-        "teacher": {
-            "future": summarise(labels, future),
-            "observed": summarise(labels, observed),
-        },
+        "teacher": {"future": future_scores, "observed": observed_scores},
     }
     after_last = bigram_top1(data.labeled, readable_pairs(data))
     if after_last is not None:
@@ -109,9 +135,9 @@ def evaluate(experiment, teacher, students):
     confusion = {"teacher": confusion_matrix(labels, future).tolist()}
     scores = {}
     for method, student in students.items():
-        _, logits = evaluator.logits(answers(student), pipeline.OBSERVED)
-        agreement = float(np.mean(logits.argmax(1) == future.argmax(1)))
-        scores[method] = summarise(labels, logits) | {"agreement": agreement}
+        _, logits, scores[method] = ask(student, pipeline.OBSERVED)
+        agreement = np.mean(logits.argmax(1) == future.argmax(1))
+        scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()
     if students:
         # The first of equals: the simpler method.
@@ -165,3 +191,9 @@ def _cross_entropy(labels, logits):
     highest = logits.max(1)
     log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     return float(np.mean(log_sums - logits[np.arange(len(labels)), labels]))
+
+
+def _mirror(clips):
+    clips = clips[:, :, :, ::-1]
+    # Flow that went right goes left.
+    return clips * (-1.0, 1.0) if clips.shape[-1] == 2 else clips

@@ -12,7 +12,13 @@ from train import config as config_lib
 from train import data as data_lib
 from train import report
 from train.distribution import Distribution
-from train.evaluate import Evaluator, answers, bad_videos, majority
+from train.evaluate import (
+    Evaluator,
+    answers,
+    bad_videos,
+    majority,
+    sees_mirrored,
+)
 from train.run_directory import RunDirectory, write_json
 from train.teacher import load_teacher
 
@@ -100,7 +106,8 @@ class Stream:
             methods: Of the students.
         """
         teacher = load_teacher(self.config, self.data.index.classes)
-        answer = answers(teacher)
+        mirrored = sees_mirrored(self.config.augmentation)
+        answer = answers(teacher, mirrored)
         logits, seen = {}, []
         for name, field in (
             ("teacher.future", pipeline.FUTURE),
@@ -111,7 +118,7 @@ class Stream:
         for method in methods:
             student = keras.saving.load_model(self._student(method), compile=False)
             indices, logits[f"students.{method}"] = self._evaluator.indexed_logits(
-                answers(student), pipeline.OBSERVED
+                answers(student, mirrored), pipeline.OBSERVED
             )
             seen.append(indices)
         # A video may turn out unreadable on the way.
