@@ -58,7 +58,7 @@ def _fuse(runs, run_dir, *more):
 
 
 def _logits(run_dir, name, field):
-    """Logits of a network, clip by clip, without the project's evaluation."""
+    """Mean logits of each clip and its mirror image, without the project's code."""
     config = config_lib.from_flagfile(run_dir / "run.flags")
     data = data_lib.load(config, run_dir)
     model = keras.saving.load_model(run_dir / f"{name}.keras", compile=False)
@@ -67,7 +67,11 @@ def _logits(run_dir, name, field):
         frames = data.loader.load(getattr(pair, field)).astype(np.float32)
         top, left = (np.array(frames.shape[1:3]) - 32) // 2
         clip = frames[:, top : top + 32, left : left + 32] / 127.5 - 1
-        logits.append(model(clip[None], training=False)[0].numpy())
+        mirrored = clip[:, :, ::-1].copy()
+        if clip.shape[-1] == 2:
+            mirrored[..., 0] *= -1
+        views = model(np.stack([clip, mirrored]), training=False)
+        logits.append(views.numpy().mean(axis=0))
     return np.array([pair.label for pair in data.evaluated]), np.array(logits)
 
 
