@@ -5,4 +5,6 @@ from tests import kill_training, small_run
 
 def test_a_kill_leaves_no_trace(tmp_path):
     folder = small_run.write_data_set(tmp_path / "data", videos=4)
-    assert kill_training.kill_and_compare(folder, tmp_path, kills=1, seed=2) > 0
+    # This seed kills after two fifths of the time that the first run took: it is not
+    # over by then even where the second is twice as fast.
+    assert kill_training.kill_and_compare(folder, tmp_path, kills=1, seed=3) == 1
