@@ -1,14 +1,12 @@
 """Weights of any backbone by layer: from Keras files, ImageNet or PyTorch."""
 
 import os
-import zipfile
 from collections.abc import Mapping
 
-import h5py
 import keras
 import numpy as np
 
-from kd_keras.models.weights import open_h5
+from kd_keras.models.weights import layer_groups
 
 IMAGENET = "imagenet"
 
@@ -75,14 +73,7 @@ def _read(source: str, include_head: bool) -> Mapping[str, list[np.ndarray]]:
 
 
 def _read_keras_file(path: str):
-    try:
-        file = h5py.File(open_h5(path), "r")
-        groups = [group["vars"] for group in file["layers"].values() if "vars" in group]
-    except (KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Cannot read {path!r} as the weights of a Keras 3 model: {error}. "
-            f"Expected {_ACCEPTED}."
-        ) from error
+    groups = layer_groups(path, _ACCEPTED)
     return {
         group.attrs["name"]: [np.asarray(group[str(i)]) for i in range(len(group))]
         for group in groups

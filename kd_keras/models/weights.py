@@ -133,14 +133,7 @@ def _checkpoint_prefix(source: str) -> str:
 
 def _open_keras_file(path: str) -> _Stored:
     """Reads layers by name, so that a tail can be filled from a whole network."""
-    try:
-        file = h5py.File(open_h5(path), "r")
-        groups = [group["vars"] for group in file["layers"].values() if "vars" in group]
-    except (KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Cannot read {path!r} as the weights of a Keras 3 model: {error}. "
-            f"Expected {_ACCEPTED}."
-        ) from error
+    groups = layer_groups(path, _ACCEPTED)
     datasets = {}
     for group in groups:
         names = _published_names(group.attrs.get("name", "")) or ()
@@ -159,7 +152,26 @@ def _open_keras_file(path: str) -> _Stored:
     )
 
 
-def open_h5(path: str):
+def layer_groups(path: str, accepted: str) -> list[h5py.Group]:
+    """Returns the group of variables of every layer in a Keras 3 file.
+
+    Args:
+        path: A .keras or .weights.h5 file.
+        accepted: What else could have been given, for the error.
+    Raises:
+        ValueError: If the file is something else.
+    """
+    try:
+        file = h5py.File(_open_h5(path), "r")
+        return [group["vars"] for group in file["layers"].values() if "vars" in group]
+    except (KeyError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"Cannot read {path!r} as the weights of a Keras 3 model: {error}. "
+            f"Expected {accepted}."
+        ) from error
+
+
+def _open_h5(path: str):
     if "://" in path:
         import tensorflow as tf
 
