@@ -177,3 +177,18 @@ def test_clips_beyond_the_media_are_refused(load, epic):
     )
     with pytest.raises(ValueError, match=r"it lasts 15.000 s, and the annotations ask"):
         data.loader.load(data.labeled[3].observed)
+
+
+@pytest.mark.parametrize(
+    "flag, named",
+    [
+        ("--records=", "needs --records"),
+        ("--balanced", "does not know --balanced"),
+        ("--labeled_per_batch=2", "does not know --labeled_per_batch"),
+        ("--teacher_cache=memory", "does not know --teacher_cache"),
+    ],
+)
+def test_a_data_service_refuses_what_it_would_ignore(load, flag, named):
+    records = () if flag == "--records=" else ("--records=RECORDS", flag)
+    with pytest.raises(ValueError, match=named):
+        load("--dataset=csv", "--data_service=grpc://localhost:1", *records)

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 
 from train import config as config_lib
-from train.evaluate import answers, sees_mirrored
+from train.evaluate import Answer, sees_mirrored
 
 
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_mirrored_answers_are_the_mean_of_two_views(channels):
+def test_a_mirrored_answer_has_two_views(channels):
     clips = np.random.default_rng(0).uniform(-1, 1, (2, 3, 4, 5, channels))
     clips = clips.astype("float32")
     inputs = keras.Input(clips.shape[1:])
@@ -20,9 +20,11 @@ def test_mirrored_answers_are_the_mean_of_two_views(channels):
         mirrored[..., 0] *= -1
     views = [view.reshape(2, -1) @ weights + bias for view in (clips, mirrored)]
     assert np.abs(views[0] - views[1]).max() > 0.1
-    found = answers(model, mirrored=True)(clips)
-    np.testing.assert_allclose(found, np.mean(views, axis=0), atol=1e-5)
-    np.testing.assert_allclose(answers(model)(clips), views[0], atol=1e-5)
+    for mirrored in (False, True):
+        answer = Answer(model, mirrored)
+        assert answer.num_views == 1 + mirrored
+        expected = np.stack(views[: answer.num_views], axis=1)
+        np.testing.assert_allclose(answer.function(clips), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize(

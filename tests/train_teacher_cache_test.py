@@ -18,7 +18,6 @@ _FLAGS = (
     "--feature_weight=0.1",
     "--views=2",
     "--noshared_draw",
-    "--brightness=0.1",
     "--validate_every=1",
 )
 
@@ -32,8 +31,13 @@ def _lines(run_dir):
     return [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
 
 
+@pytest.mark.parametrize(
+    "modality",
+    [("--brightness=0.1",), ("--modality=flow", "--flow_method=dis")],
+    ids=["rgb", "flow"],
+)
 def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
-    folder, tmp_path, monkeypatch
+    folder, tmp_path, monkeypatch, modality
 ):
     asked = []
     make = teacher_cache.TeacherCache._make
@@ -47,7 +51,7 @@ def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
 
     def run(name, *more):
         run_dir = tmp_path / name
-        config = small_run.config(folder, run_dir, *_FLAGS, *more)
+        config = small_run.config(folder, run_dir, *_FLAGS, *modality, *more)
         experiment_lib.run_experiment(config)
         return _lines(run_dir)
 

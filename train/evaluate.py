@@ -24,11 +24,11 @@ class Evaluator:
         self._num_classes, self._distribution = num_classes, distribution
 
     def logits(self, answer, field):
-        """Returns the labels (pairs,) and logits (pairs, num_classes), in order.
+        """Returns the labels (pairs,) and logits (pairs, num_views, num_classes).
 
         Args:
-            answer: What `answers` made of a model.
-            field: `observed` or `future`, the clip that the model sees.
+            answer: An `Answer`.
+            field: `observed` or `future`, the clip that it sees.
         """
         indices, logits = self.indexed_logits(answer, field)
         return np.array([self._pairs[index].label for index in indices]), logits
@@ -39,13 +39,15 @@ class Evaluator:
         # Every worker has as many rows; those without a pair have the index -1.
         rows = -(-len(self._pairs) // count)
         indices = np.full(rows, -1, np.int64)
-        logits = np.zeros((rows, self._num_classes), np.float32)
+        logits = np.zeros((rows, answer.num_views, self._num_classes), np.float32)
         done = 0
         for batch in self._batches(self._pairs[worker::count], field):
             number = len(batch[pipeline.INDEX])
             answered = slice(done, done + number)
             indices[answered] = batch[pipeline.INDEX].numpy() * count + worker
-            logits[answered] = self._distribution.answer(answer, batch[field]).numpy()
+            logits[answered] = self._distribution.answer(
+                answer.function, batch[field]
+            ).numpy()
             done += number
         indices = self._distribution.gather(indices)
         logits = self._distribution.gather(logits)
@@ -56,10 +58,11 @@ class Evaluator:
 
     def validation(self, model, field):
         """Returns a function without arguments that gives the model's scores."""
-        answer = answers(model)
+        answer = Answer(model)
 
         def validate():
             labels, logits = self.logits(answer, field)
+            logits = logits[:, 0]
             return summarise(labels, logits) | {"loss": _cross_entropy(labels, logits)}
 
         return validate
@@ -76,21 +79,25 @@ class Evaluator:
         )
 
 
-def answers(model, mirrored=False):
-    """Returns the function clips -> logits of a model, traced once for all calls.
+class Answer:
+    """Asks a network, of each view of a clip; traced once for all calls.
 
     Args:
         model: A network from clips to logits.
-        mirrored: Average the logits of a clip and its mirror image.
+        mirrored: Whether the mirror image of a clip is its second view.
+    Attributes:
+        num_views: 1 or 2.
+        function: Clips -> logits (batch, num_views, num_classes).
     """
 
-    def answer(clips):
-        logits = model(clips, training=False)
-        if mirrored:
-            logits = (logits + model(_mirror(clips), training=False)) / 2
-        return logits
+    def __init__(self, model, mirrored=False):
+        self.num_views = 2 if mirrored else 1
 
-    return tf.function(answer, reduce_retracing=True)
+        def ask(clips):
+            views = [clips, _mirror(clips)][: self.num_views]
+            return tf.stack([model(view, training=False) for view in views], axis=1)
+
+        self.function = tf.function(ask, reduce_retracing=True)
 
 
 def sees_mirrored(options):
@@ -116,11 +123,11 @@ def evaluate(experiment, teacher, students):
 
     def ask(model, field):
         """The labels, the logits, and the scores."""
-        labels, logits = evaluator.logits(answers(model, mirrored), field)
+        labels, views = evaluator.logits(Answer(model, mirrored), field)
+        logits = views.mean(1)
         scores = summarise(labels, logits)
         if mirrored:
-            _, one_view = evaluator.logits(answers(model), field)
-            scores["one_view_top1"] = summarise(labels, one_view)["top1"]
+            scores["one_view_top1"] = summarise(labels, views[:, 0])["top1"]
         return labels, logits, scores
 
     labels, future, future_scores = ask(teacher, pipeline.FUTURE)

@@ -13,8 +13,8 @@ from train import data as data_lib
 from train import report
 from train.distribution import Distribution
 from train.evaluate import (
+    Answer,
     Evaluator,
-    answers,
     bad_videos,
     majority,
     sees_mirrored,
@@ -107,20 +107,20 @@ class Stream:
         """
         teacher = load_teacher(self.config, self.data.index.classes)
         mirrored = sees_mirrored(self.config.augmentation)
-        answer = answers(teacher, mirrored)
         logits, seen = {}, []
-        for name, field in (
-            ("teacher.future", pipeline.FUTURE),
-            ("teacher.observed", pipeline.OBSERVED),
-        ):
-            indices, logits[name] = self._evaluator.indexed_logits(answer, field)
+
+        def ask(name, answer, field):
+            indices, views = self._evaluator.indexed_logits(answer, field)
+            logits[name] = views.mean(1)
             seen.append(indices)
+
+        answer = Answer(teacher, mirrored)
+        ask("teacher.future", answer, pipeline.FUTURE)
+        ask("teacher.observed", answer, pipeline.OBSERVED)
         for method in methods:
             student = keras.saving.load_model(self._student(method), compile=False)
-            indices, logits[f"students.{method}"] = self._evaluator.indexed_logits(
-                answers(student, mirrored), pipeline.OBSERVED
-            )
-            seen.append(indices)
+            answer = Answer(student, mirrored)
+            ask(f"students.{method}", answer, pipeline.OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))
         for name, own in zip(logits, seen, strict=True):

@@ -16,6 +16,7 @@ import tensorflow as tf
 from kd_keras.data import augment, pipeline
 from kd_keras.data.clips import num_cores
 from kd_keras.data.order import Order
+from kd_keras.data.progress_bar import progress_bar
 from kd_keras.data.video import BadVideo
 from kd_keras.distill import distiller
 from train import data as data_lib
@@ -112,6 +113,7 @@ class TeacherCache:
         ]
         units = [keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)]
         answer = self._answer()
+        bar = progress_bar(len(keys), "view", self._experiment.distribution.writes)
         blocks = []
         for number, unit in enumerate(units):
             name = None if folder is None else folder / f"block-{number:06d}"
@@ -130,6 +132,7 @@ class TeacherCache:
             for (index, _), readable in zip(unit, arrays.pop("readable"), strict=True):
                 self._readable[index] &= bool(readable)
             blocks.append(arrays)
+            bar.add(len(unit))
         return blocks
 
     def _answer(self):
@@ -152,12 +155,12 @@ class TeacherCache:
             clips = list(pool.map(self._clip, unit))
         readable = np.array([clip is not None for clip in clips])
         clip_format = self._experiment.data.loader.clip_format
-        size = clip_format.image_size
-        black = np.zeros((clip_format.num_frames, size, size, 3), np.uint8)
-        clips = np.stack([black if clip is None else clip for clip in clips])
+        clips = np.stack(
+            [clip_format.black if clip is None else clip for clip in clips]
+        )
         step = self._experiment.config.training.batch_size
         parts = [
-            answer(pipeline.to_input(clips[start : start + step]))
+            answer(pipeline.to_input(clips[start : start + step], clip_format.gain))
             for start in range(0, len(clips), step)
         ]
         arrays = {
@@ -170,16 +173,17 @@ class TeacherCache:
         index, view = key
         pair, data = self._pairs[index], self._experiment.data
         options = self._experiment.config.augmentation
-        size = data.loader.clip_format.image_size
         try:
-            frames = data.loader.load(pair.future)
+            if self._views:
+                _, clip = pipeline.read_view(
+                    pair, view, data.loader, data.augmentation, options.shared_draw
+                )
+                return clip
             data.loader.load(pair.observed)
+            clip = data.loader.load(pair.future)
         except BadVideo:
             return None
-        if not self._views:
-            return augment.centre_crop(frames, size)
-        _, draw = pipeline.view_draws(pair, view, options.shared_draw)
-        return augment.augment(frames, size, data.augmentation, draw)
+        return augment.centre_crop(clip, data.loader.clip_format.image_size)
 
     def _write(self, folder, arrays):
         aside = folder.with_name(f".{os.getpid()}-{folder.name}")

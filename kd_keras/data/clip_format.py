@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+import numpy as np
+
 from kd_keras.data.flow import BOUND_PX, FLOW_METHODS, I3D_FLOW, FlowEncoding
 from kd_keras.data.frame_times import SHORT_CLIPS
 
@@ -79,6 +81,12 @@ class ClipFormat:
         network sees as 1.
         """
         return self.flow_encoding.bound_px / BOUND_PX if self.modality == "flow" else 1
+
+    @property
+    def black(self) -> np.ndarray:
+        """A clip of zeros, which stands for one that cannot be read."""
+        size = self.image_size
+        return np.zeros((self.num_frames, size, size, self.channels), np.uint8)
 
     @property
     def resized_side(self) -> int:

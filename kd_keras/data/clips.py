@@ -8,7 +8,6 @@ import logging
 import math
 import os
 import pathlib
-import sys
 import threading
 from collections.abc import Iterable, Mapping
 
@@ -19,6 +18,7 @@ from kd_keras.data.clip_format import FITS, ClipFormat
 from kd_keras.data.clip_frames import clip_size, read_clip
 from kd_keras.data.flow import I3D_FLOW
 from kd_keras.data.flow_images import FlowInfo, probe_flow
+from kd_keras.data.progress_bar import progress_bar
 from kd_keras.data.segments import Clip, Video
 
 __all__ = [
@@ -129,13 +129,7 @@ class ClipLoader:
         clips = list(dict.fromkeys(clips))
         if not clips or self.cache == "off":
             return
-        import keras
-
-        bar = keras.utils.Progbar(
-            len(clips),
-            verbose=(1 if sys.stdout.isatty() else 2) if progress else 0,
-            unit_name="clip",
-        )
+        bar = progress_bar(len(clips), "clip", progress)
         with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
             reads = [pool.submit(self._try_load, clip) for clip in clips]
             try:

@@ -93,7 +93,7 @@ class FeatureRecorder:
         batch = []
         for key in unit:
             try:
-                batch.append((key, *self._view(key)))
+                batch.append((key, *self._read(key)))
             except BadVideo as error:
                 left_out[error.name] = error.reason
             if len(batch) == self._batch_size:
@@ -102,18 +102,14 @@ class FeatureRecorder:
         if batch:
             yield from self._answered(batch)
 
-    def _view(self, key):
-        pair, size = self._pairs[key[:-1]], self._loader.clip_format.image_size
-        draws = pipeline.view_draws(pair, key[-1], self._shared_draw)
-        for clip, draw in zip((pair.observed, pair.future), draws, strict=True):
-            frames = self._loader.load(clip)
-            yield augment.augment(
-                frames,
-                size,
-                self._augmentation,
-                draw,
-                self._loader.clip_format.flow_encoding,
-            )
+    def _read(self, key):
+        return pipeline.read_view(
+            self._pairs[key[:-1]],
+            key[-1],
+            self._loader,
+            self._augmentation,
+            self._shared_draw,
+        )
 
     def _answered(self, batch):
         keys, observed, future = zip(*batch, strict=True)

@@ -107,9 +107,29 @@ def pair_dataset(
 
 def to_input(clips: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
     """uint8 -> float32 in [-1, 1]; `gain` is that of the `ClipFormat`."""
-    # A product: graph optimisers turn a quotient into one, sometimes.
-    clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1.0
+    # One pass over memory, half the time of a cast, a product and a difference.
+    levels = tf.bitcast(clips, tf.quint8)
+    clips = tf.quantization.dequantize(levels, -1.0, 1.0, mode="MIN_COMBINED")
     return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
+
+
+def read_view(
+    pair: Pair,
+    view: int,
+    loader: ClipLoader,
+    augmentation: Augmentation,
+    shared_draw: bool,
+) -> list[np.ndarray]:
+    """The observed and the future clip of a view, as `pair_dataset` with views shows.
+
+    Returns:
+        Two uint8 clips (time, size, size, channels); `to_input` makes them input.
+    Raises:
+        BadVideo: A clip cannot be read.
+    """
+    clips = [loader.load(clip) for clip in (pair.observed, pair.future)]
+    draws = view_draws(pair, view, shared_draw)
+    return _augmented(clips, draws, loader.clip_format, augmentation)
 
 
 def view_draws(pair: Pair, view: int, shared_draw: bool) -> list[augment.Draw]:
@@ -125,6 +145,16 @@ def _draws(seed, number, shared_draw):
     ]
 
 
+def _augmented(clips, draws, clip_format, augmentation):
+    """The clips, each by its draw; one clip alone by that of the first of two."""
+    return [
+        augment.augment(
+            clip, clip_format.image_size, augmentation, draw, clip_format.flow_encoding
+        )
+        for clip, draw in zip(clips, draws, strict=False)
+    ]
+
+
 class _TrainingReader:
     """Called by tf.data with a position in the stream: a pair's index and its clips."""
 
@@ -137,15 +167,8 @@ class _TrainingReader:
         index, clips = self._readable_pair(self._order.index(position))
         draws = self._draws(position, index)
         clip_format = self._loader.clip_format
-        size, encoding = clip_format.image_size, clip_format.flow_encoding
-        return [
-            np.int64(index),
-            *(
-                augment.augment(clip, size, self._augmentation, draw, encoding)
-                # One field alone is drawn for like the first of two.
-                for clip, draw in zip(clips, draws, strict=False)
-            ),
-        ]
+        clips = _augmented(clips, draws, clip_format, self._augmentation)
+        return [np.int64(index), *clips]
 
     def _draws(self, position, index):
         order = self._order
@@ -175,13 +198,10 @@ class _EvaluationReader:
 
     def __call__(self, index):
         clip_format = self._loader.clip_format
-        size = clip_format.image_size
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
-            black = np.zeros(
-                (clip_format.num_frames, size, size, clip_format.channels), np.uint8
-            )
-            return [_UNREADABLE, *[black] * len(self._fields)]
+            return [_UNREADABLE, *[clip_format.black] * len(self._fields)]
+        size = clip_format.image_size
         return [index, *(augment.centre_crop(clip, size) for clip in clips)]
 
 

@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import shutil
-import sys
 import tempfile
 import threading
 import zlib
@@ -23,6 +22,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kd_keras.data import remote, shards
 from kd_keras.data.clips import num_cores
+from kd_keras.data.progress_bar import progress_bar
 
 
 @dataclasses.dataclass
@@ -87,7 +87,7 @@ def write_shards(
         for name, content in files.items():
             remote.write_bytes(remote.join(folder, name), content)
         _write_json(remote.join(folder, shards.INDEX), index)
-        lock, bar = threading.Lock(), _progress_bar(left, progress)
+        lock, bar = threading.Lock(), progress_bar(left, "record", progress)
 
         def work(number):
             name = names[number]
@@ -262,15 +262,3 @@ def _workplace(folder):
     for left in pathlib.Path(folder).glob(".*.partial"):
         left.unlink()
     yield os.fspath(folder)
-
-
-def _progress_bar(total, progress):
-    import keras
-
-    # A log file gets a line now and then, a terminal a line that moves.
-    return keras.utils.Progbar(
-        total,
-        verbose=1 if progress else 0,
-        interval=0.5 if sys.stdout.isatty() else 20.0,
-        unit_name="record",
-    )
