@@ -2,11 +2,17 @@
 
 `python -m benchmarks.training_step` prints the median time of a step of I3D: from
 labels alone, as anybody would train it; with pseudo-labels and L_d where the teacher's
-targets come with the batch; where the teacher is asked; and each in mixed_bfloat16. All
-take turns in one process, so that other load hits them alike.
+targets come with the batch; where the teacher is asked; and each in mixed_bfloat16.
+Where PyTorch is installed, the step with stored targets also as one would write it
+there, in both layouts of memory. All take turns, so that other load hits them alike.
 """
 
+import contextlib
+import importlib.util
+import os
 import statistics
+import subprocess
+import sys
 import time
 
 import keras
@@ -34,7 +40,14 @@ def main(argv):
     for policy in ("float32", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
         steps |= {f"{policy}, {name}": step for name, step in _steps().items()}
-    seconds = _take_turns(steps, _REPEATS.value)
+    with contextlib.ExitStack() as stack:
+        if importlib.util.find_spec("torch") is None:
+            print("PyTorch is not installed.")
+        else:
+            for layout in ((), ("--channels_last",)):
+                name = " ".join(["PyTorch, targets stored", *layout])
+                steps[name] = stack.enter_context(_torch_step(*layout))
+        seconds = _take_turns(steps, _REPEATS.value)
     plain = seconds["float32, labels alone"]
     print(
         f"I3D, width {_WIDTH.value:g}, batch {_BATCH.value}, {_FRAMES.value} frames of "
@@ -67,6 +80,29 @@ def _steps():
         "distilled, targets stored": _step(distiller(None), stored),
         "distilled, teacher asked": _step(distiller(teacher), batch),
     }
+
+
+@contextlib.contextmanager
+def _torch_step(*layout):
+    """The step of `torch_step`, taken by a process of its own."""
+    command = [sys.executable, "-m", "benchmarks.torch_step", *layout]
+    for flag in (_BATCH, _FRAMES, _SIZE, _WIDTH, _LAYER):
+        command.append(f"--{flag.name}={flag.value}")
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, "KERAS_BACKEND": "torch"},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+    def step():
+        print(file=process.stdin, flush=True)
+        return float(process.stdout.readline())
+
+    with process:
+        yield step
+        process.stdin.close()
 
 
 def _network():

@@ -24,7 +24,9 @@ MIN_FRAMES = 9
 
 
 @dataclasses.dataclass(frozen=True)
-class _Conv:
+class Conv:
+    """A convolution, batch normalisation and ReLU."""
+
     name: str
     filters: int
     kernel: int
@@ -32,14 +34,16 @@ class _Conv:
 
 
 @dataclasses.dataclass(frozen=True)
-class _Pool:
+class Pool:
+    """A maximum over windows (time, height, width)."""
+
     name: str
     window: tuple[int, int, int]
     strides: tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Mixed:
+class Mixed:
     """Four branches side by side; a pair is a 1x1x1 convolution before a 3x3x3 one."""
 
     name: str
@@ -55,26 +59,26 @@ class _Mixed:
         return self.branch_0, self.branch_1[1], self.branch_2[1], self.branch_3
 
 
-_STAGES = (
-    _Conv("Conv3d_1a_7x7", filters=64, kernel=7, strides=2),
-    _Pool("MaxPool3d_2a_3x3", window=(1, 3, 3), strides=(1, 2, 2)),
-    _Conv("Conv3d_2b_1x1", filters=64, kernel=1),
-    _Conv("Conv3d_2c_3x3", filters=192, kernel=3),
-    _Pool("MaxPool3d_3a_3x3", window=(1, 3, 3), strides=(1, 2, 2)),
-    _Mixed("Mixed_3b", 64, (96, 128), (16, 32), 32),
-    _Mixed("Mixed_3c", 128, (128, 192), (32, 96), 64),
-    _Pool("MaxPool3d_4a_3x3", window=(3, 3, 3), strides=(2, 2, 2)),
-    _Mixed("Mixed_4b", 192, (96, 208), (16, 48), 64),
-    _Mixed("Mixed_4c", 160, (112, 224), (24, 64), 64),
-    _Mixed("Mixed_4d", 128, (128, 256), (24, 64), 64),
-    _Mixed("Mixed_4e", 112, (144, 288), (32, 64), 64),
-    _Mixed("Mixed_4f", 256, (160, 320), (32, 128), 128),
-    _Pool("MaxPool3d_5a_2x2", window=(2, 2, 2), strides=(2, 2, 2)),
-    _Mixed("Mixed_5b", 256, (160, 320), (32, 128), 128, "Conv3d_0a_3x3"),
-    _Mixed("Mixed_5c", 384, (192, 384), (48, 128), 128),
+STAGES = (
+    Conv("Conv3d_1a_7x7", filters=64, kernel=7, strides=2),
+    Pool("MaxPool3d_2a_3x3", window=(1, 3, 3), strides=(1, 2, 2)),
+    Conv("Conv3d_2b_1x1", filters=64, kernel=1),
+    Conv("Conv3d_2c_3x3", filters=192, kernel=3),
+    Pool("MaxPool3d_3a_3x3", window=(1, 3, 3), strides=(1, 2, 2)),
+    Mixed("Mixed_3b", 64, (96, 128), (16, 32), 32),
+    Mixed("Mixed_3c", 128, (128, 192), (32, 96), 64),
+    Pool("MaxPool3d_4a_3x3", window=(3, 3, 3), strides=(2, 2, 2)),
+    Mixed("Mixed_4b", 192, (96, 208), (16, 48), 64),
+    Mixed("Mixed_4c", 160, (112, 224), (24, 64), 64),
+    Mixed("Mixed_4d", 128, (128, 256), (24, 64), 64),
+    Mixed("Mixed_4e", 112, (144, 288), (32, 64), 64),
+    Mixed("Mixed_4f", 256, (160, 320), (32, 128), 128),
+    Pool("MaxPool3d_5a_2x2", window=(2, 2, 2), strides=(2, 2, 2)),
+    Mixed("Mixed_5b", 256, (160, 320), (32, 128), 128, "Conv3d_0a_3x3"),
+    Mixed("Mixed_5c", 384, (192, 384), (48, 128), 128),
 )
 
-ENDPOINTS = (*(stage.name for stage in _STAGES), "Logits")
+ENDPOINTS = (*(stage.name for stage in STAGES), "Logits")
 
 
 def I3D(
@@ -139,12 +143,12 @@ def I3D(
 
     done = 0 if start is None else ENDPOINTS.index(start) + 1
     inputs = keras.Input(
-        _feature_shape(_STAGES[:done], num_frames, image_size, channels, filters),
+        _feature_shape(STAGES[:done], num_frames, image_size, channels, filters),
         dtype="float32",
         name="clip" if start is None else start,
     )
     x = inputs
-    for stage in _STAGES[done:]:
+    for stage in STAGES[done:]:
         x = _add_stage(x, stage, filters, batch_norm_momentum)
     model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
     if weights is not None:
@@ -156,10 +160,10 @@ def _feature_shape(done, num_frames, image_size, channels, filters) -> tuple:
     """Shape, without the batch, of what enters the network after the stages `done`."""
     shape = (num_frames, *height_and_width(image_size))
     for stage in done:
-        if isinstance(stage, _Mixed):
+        if isinstance(stage, Mixed):
             channels = sum(map(filters, stage.filters))
             continue
-        if isinstance(stage, _Conv):
+        if isinstance(stage, Conv):
             channels = filters(stage.filters)
         shape = tuple(
             None if size is None else -(-size // stride)
@@ -173,9 +177,9 @@ def _triple(size) -> tuple[int, int, int]:
 
 
 def _add_stage(x, stage, filters: Callable[[int], int], momentum: float):
-    if isinstance(stage, _Pool):
+    if isinstance(stage, Pool):
         return _max_pool(x, stage.name, stage.window, stage.strides)
-    if isinstance(stage, _Conv):
+    if isinstance(stage, Conv):
         return _conv(
             x, stage.name, filters(stage.filters), stage.kernel, stage.strides, momentum
         )
