@@ -9,6 +9,8 @@ DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
 # Up to here the four matrices of scores of one example take 64 MiB and are kept.
 _MAX_TOKENS_IN_ONE_BLOCK = 2048
+# Where the size of the batch is known, more tokens are, up to this.
+_MAX_BYTES_IN_ONE_BLOCK = 2**30
 # Long enough for fast products, short enough for memory: 25 MB for 12,544 tokens.
 _CHUNK_SIZE = 512
 
@@ -52,8 +54,9 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             not depend on the size of the map.
         chunk_size: Query tokens per block. Blocks bound memory to chunk_size x tokens
             and are recomputed in the backward pass. None keeps all in one block up to
-            2,048 tokens (64 MiB per example) and takes 512 tokens beyond, or where
-            their number is not known before the graph runs.
+            2,048 tokens (64 MiB per example), or while all examples together take no
+            more than 1 GiB; it takes 512 tokens beyond, or where numbers are not known
+            before the graph runs.
         reduction, name: As in every Keras loss.
         dtype: As in every Keras loss, but values are float32 under any policy.
     Shapes:
@@ -175,12 +178,16 @@ def _sharpness(alpha, tokens):
 
 def _chunk_size(chunk_size, teacher, student):
     """Tokens per block, or None for all in one block."""
+    batch, *_ = ops.shape(student)
     counts = ops.shape(teacher)[1], ops.shape(student)[1]
     if not all(isinstance(count, int) for count in counts):
         return _CHUNK_SIZE if chunk_size is None else chunk_size
-    if chunk_size is None:
-        return None if max(counts) <= _MAX_TOKENS_IN_ONE_BLOCK else _CHUNK_SIZE
-    return None if max(counts) <= chunk_size else chunk_size
+    tokens = max(counts)
+    if chunk_size is not None:
+        return None if tokens <= chunk_size else chunk_size
+    # Four float32 matrices.
+    fits = isinstance(batch, int) and 16 * batch * tokens**2 <= _MAX_BYTES_IN_ONE_BLOCK
+    return None if fits or tokens <= _MAX_TOKENS_IN_ONE_BLOCK else _CHUNK_SIZE
 
 
 def _cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
