@@ -1,6 +1,6 @@
 """Kills preparations at random moments; the rerun has to end with the same bytes.
 
-python -m tests.kill_preparation --kills=10 --kinds=clips,features
+python -m tests.kill_preparation --kills=10 --kinds=clips,flow,features
 """
 
 import argparse
@@ -24,7 +24,7 @@ def kill_and_compare(folder, work, kind, kills, seed=0):
     Args:
         folder: Of the data set.
         work: Folder for the outputs.
-        kind: As --kind.
+        kind: As --kind; or "flow", which is clips of flow.
         kills: Number of runs that are killed before the last.
         seed: Of the moments.
     """
@@ -48,7 +48,11 @@ def _run(folder, work, kind, output, kill_after_s=None):
     slow = "0.1" if kill_after_s is not None else "0"
     command = [sys.executable, "-m", "tests.slow_preparation", slow]
     command += small_run.arguments(folder, work / "run")
-    command += [f"--kind={kind}", f"--output={output}", "--shard_records=2"]
+    command += [f"--output={output}", "--shard_records=2"]
+    if kind == "flow":
+        command += ["--modality=flow", "--flow_method=dis"]
+    else:
+        command += [f"--kind={kind}"]
     command += ["--views=2", "--jpeg_quality=80"]
     process = subprocess.Popen(
         command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
@@ -84,7 +88,7 @@ def _contents(folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--kinds", default="clips,features")
+    parser.add_argument("--kinds", default="clips,flow,features")
     arguments = parser.parse_args()
     os.chdir(_ROOT)
     with tempfile.TemporaryDirectory() as work:
