@@ -46,14 +46,14 @@ class Stream:
             }
 
 
-def recogniser(options, steps, units=8):
+def recogniser(options, steps, units=8, dropout=0.5):
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
         [
             keras.Input((4,)),
             keras.layers.Dense(units, name="stem"),
             keras.layers.BatchNormalization(momentum=0.9),
-            keras.layers.Dropout(0.5),
+            keras.layers.Dropout(dropout),
             keras.layers.Dense(2, name="Logits"),
         ]
     )
@@ -62,10 +62,10 @@ def recogniser(options, steps, units=8):
     return model
 
 
-def train(run, *arguments, steps=12, units=8, **more):
+def train(run, *arguments, steps=12, units=8, dropout=0.5, **more):
     """Trains; returns the weights."""
     options = config(*arguments)
-    model = recogniser(options, steps, units)
+    model = recogniser(options, steps, units, dropout)
     fit(model, options, run, steps, **more)
     return model.network.get_weights()
 

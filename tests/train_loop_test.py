@@ -297,3 +297,20 @@ def test_an_averaged_training_continues(tmp_path):
     with pytest.raises(Killed):
         train(_run(tmp_path / "cut"), "--ema=0.9", before=_at(6, _kill))
     _assert_same(train(_run(tmp_path / "cut"), "--ema=0.9"), expected)
+
+
+def test_a_profile_is_written_and_changes_nothing(whole, tmp_path):
+    weights = train(_run(tmp_path, "--profile=2"), "--profile=2")
+    _assert_same(weights, whole[0])
+    assert list(tmp_path.glob("tensorboard/tiny/plugins/profile/*/*.xplane.pb"))
+
+
+def test_compiled_steps_train_the_same(tmp_path):
+    weights = {}
+    for choice in ("off", "on"):
+        # Adam would make much of a bias whose gradient BatchNorm cancels; XLA draws
+        # other numbers for dropout.
+        flags = f"--jit_compile={choice}", "--optimizer=sgd"
+        weights[choice] = train(_run(tmp_path / choice, *flags), *flags, dropout=0)
+    for one, other in zip(*weights.values(), strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

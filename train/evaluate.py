@@ -121,17 +121,18 @@ def evaluate(experiment, teacher, students):
     num_classes = len(data.index.classes)
     mirrored = sees_mirrored(experiment.config.augmentation)
 
-    def ask(model, field):
+    def ask(answer, field):
         """The labels, the logits, and the scores."""
-        labels, views = evaluator.logits(Answer(model, mirrored), field)
+        labels, views = evaluator.logits(answer, field)
         logits = views.mean(1)
         scores = summarise(labels, logits)
         if mirrored:
             scores["one_view_top1"] = summarise(labels, views[:, 0])["top1"]
         return labels, logits, scores
 
-    labels, future, future_scores = ask(teacher, pipeline.FUTURE)
-    _, _, observed_scores = ask(teacher, pipeline.OBSERVED)
+    answer = Answer(teacher, mirrored)
+    labels, future, future_scores = ask(answer, pipeline.FUTURE)
+    _, _, observed_scores = ask(answer, pipeline.OBSERVED)
     results = {
         "majority": {"top1": majority([p.label for p in data.labeled], labels)},
         "teacher": {"future": future_scores, "observed": observed_scores},
@@ -142,7 +143,8 @@ def evaluate(experiment, teacher, students):
     confusion = {"teacher": confusion_matrix(labels, future).tolist()}
     scores = {}
     for method, student in students.items():
-        _, logits, scores[method] = ask(student, pipeline.OBSERVED)
+        answer = Answer(student, mirrored)
+        _, logits, scores[method] = ask(answer, pipeline.OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()

@@ -25,6 +25,8 @@ def main(argv):
     logging.set_verbosity(logging.WARNING)
     import tensorflow as tf
 
+    # It counts the tracing of one function for several networks as a mistake.
+    tf.get_logger().setLevel("ERROR")
     from kd_keras.data import remote, shards
     from train.distribution import WorkerLostError
     from train.experiment import run_experiment
