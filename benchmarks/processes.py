@@ -19,9 +19,7 @@ def in_a_process(function, *arguments):
 
 def in_processes(function, arguments):
     """Returns the results of fresh processes at work together, one per tuple."""
-    executor = concurrent.futures.ProcessPoolExecutor(
-        len(arguments), mp_context=_SPAWN
-    )
+    executor = concurrent.futures.ProcessPoolExecutor(len(arguments), mp_context=_SPAWN)
     with executor:
         results = [executor.submit(function, *each) for each in arguments]
         return [result.result() for result in results]

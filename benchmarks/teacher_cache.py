@@ -1,10 +1,10 @@
 """An epoch of distillation with the teacher's targets kept, beside one without.
 
-`python -m benchmarks.teacher_cache` distils I3D over generated recordings with two views
-of each pair, through the parts that `train.main --views=2 --teacher_cache=memory` is made
-of. It prints the median seconds that filling the cache takes, once in a run, and those of
-an epoch without the cache and with it, and how often each asks the teacher. All take
-turns; clips lie decoded in memory.
+`python -m benchmarks.teacher_cache` distils I3D over generated recordings with two
+views of each pair, through the parts that `train.main --views=2 --teacher_cache=memory`
+is made of. It prints the median seconds that filling the cache takes, once in a run,
+and those of an epoch without the cache and with it, and how often each asks the
+teacher. All take turns; clips lie decoded in memory.
 """
 
 import contextlib

@@ -150,8 +150,7 @@ def _batch(shape, worker):
     import tensorflow as tf
 
     observed, future = (
-        tf.random.stateless_uniform(shape, (worker, number), -1, 1)
-        for number in (0, 1)
+        tf.random.stateless_uniform(shape, (worker, number), -1, 1) for number in (0, 1)
     )
     labels = tf.range(shape[0])
     return {
