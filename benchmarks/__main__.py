@@ -34,7 +34,7 @@ _PACKAGES = (
 )
 
 _ONLY = flags.DEFINE_list(
-    "only", _BENCHMARKS, "Names of the benchmarks to run; by default all."
+    "only", list(_BENCHMARKS), "Names of the benchmarks to run; by default all."
 )
 _EPIC = flags.DEFINE_string(
     "epic_annotations", None, "Folder of EPIC-KITCHENS-55's CSV files, for epic_pairs."
