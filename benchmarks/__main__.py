@@ -17,7 +17,7 @@ from absl import app, flags
 
 from kd_keras.data.clips import num_cores
 
-_BENCHMARKS = (
+BENCHMARKS = (
     "training_step",
     "feature_loss",
     "teacher_cache",
@@ -34,7 +34,7 @@ _PACKAGES = (
 )
 
 _ONLY = flags.DEFINE_list(
-    "only", list(_BENCHMARKS), "Names of the benchmarks to run; by default all."
+    "only", list(BENCHMARKS), "Names of the benchmarks to run; by default all."
 )
 _EPIC = flags.DEFINE_string(
     "epic_annotations", None, "Folder of EPIC-KITCHENS-55's CSV files, for epic_pairs."
@@ -44,11 +44,11 @@ _EPIC = flags.DEFINE_string(
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
-    unknown = set(_ONLY.value) - set(_BENCHMARKS)
+    unknown = set(_ONLY.value) - set(BENCHMARKS)
     if unknown:
         raise app.UsageError(
             f"--only: no benchmark is called {', '.join(sorted(unknown))}. Choose "
-            f"from: {', '.join(_BENCHMARKS)}."
+            f"from: {', '.join(BENCHMARKS)}."
         )
     print(_machine(), flush=True)
     failed = [name for name in _ONLY.value if not _succeeds(name)]

@@ -29,7 +29,7 @@ _BATCH = flags.DEFINE_integer("batch_size", 4, "Pairs per step.", lower_bound=1)
 _FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames per clip.", lower_bound=9)
 _SIZE = flags.DEFINE_integer("image_size", 112, "Side in pixels.", lower_bound=32)
 _WIDTH = flags.DEFINE_float("width", 0.5, "Of the networks.", lower_bound=0.01)
-_REPEATS = flags.DEFINE_integer("repeats", 3, "Timed turns of each.", lower_bound=1)
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Timed turns of each.", lower_bound=1)
 
 _FILL, _WITHOUT, _WITH = "filling the cache", "epoch without", "epoch with"
 
