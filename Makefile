@@ -8,10 +8,14 @@ BAZEL_ROOT ?= $(or $(TMPDIR),/tmp)/kd_keras-bazel-$(shell id -u)
 BAZEL_TESTS ?= $(addprefix //:,$(addsuffix _test,data_pairs export_preprocess \
   losses_direct models_student project_files train_config))
 
+# Such as --only=workers,memory; python -m benchmarks --help lists them.
+BENCHMARK_FLAGS ?=
+
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-kills lint format test-backends test-latest bazel-test clean
+.PHONY: help demo test test-kills lint format test-backends test-latest bazel-test \
+  benchmarks clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -49,8 +53,11 @@ bazel-test: .venv/ready ## build every Bazel target and run BAZEL_TESTS
 	$(BAZEL) build //...
 	$(BAZEL) test $(BAZEL_TESTS)
 
+benchmarks: .venv-benchmarks/ready ## time the project beside what else one would use
+	CUDA_VISIBLE_DEVICES=-1 .venv-benchmarks/bin/python -m benchmarks $(BENCHMARK_FLAGS)
+
 clean: ## remove environments, caches and the demo's run
-	rm -rf .venv .venv-backends .venv-latest runs/demo build *.egg-info
+	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks runs/demo build *.egg-info
 	rm -rf .pytest_cache .ruff_cache bazel-* $(BAZEL_ROOT)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -74,6 +81,13 @@ clean: ## remove environments, caches and the demo's run
 	$(call new_venv,$(@D))
 	sed -e '/python_version < "3.13"/d' -e 's/;.*//' requirements.txt | \
 	  $(@D)/bin/pip install -r /dev/stdin
+	@touch $@
+
+# PyTorch as above, and a faster decoder of JPEG than OpenCV's: what one would use
+# instead.
+.venv-benchmarks/ready: requirements.txt
+	$(call new_venv,$(@D))
+	$(@D)/bin/pip install -r requirements.txt torch==2.13.0 simplejpeg==1.9.0
 	@touch $@
 
 define new_venv

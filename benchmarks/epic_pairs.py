@@ -9,19 +9,17 @@ the imports and with it.
 """
 
 import collections
-import concurrent.futures
 import csv
 import importlib.util
-import multiprocessing
 import pathlib
 import random
-import re
 import statistics
-import sys
 import tempfile
 import time
 
 from absl import app, flags
+
+from benchmarks import processes
 
 _ANNOTATIONS = flags.DEFINE_string(
     "annotations", None, "Folder of the release's CSV files.", required=True
@@ -44,7 +42,8 @@ def main(argv):
         measured = collections.defaultdict(list)
         for _ in range(_REPEATS.value):
             for way in ways:
-                measured[way.__name__].append(_in_a_process(way, root))
+                row = processes.in_a_process(_measure, way, root)
+                measured[way.__name__].append(row)
     print(f"{'':10}{'s':>7}{'CPU s':>7}{'MB added':>10}{'with imports':>14}  pairs")
     for way in ways:
         *columns, counts = zip(*measured[way.__name__], strict=True)
@@ -66,20 +65,14 @@ def _stand_in(root, annotations):
             path.write_bytes(b"stands in")
 
 
-def _in_a_process(way, root):
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as executor:
-        return executor.submit(_measure, way, root).result()
-
-
 def _measure(way, root):
     """Seconds and CPU seconds, MB at the peak beyond the imports and in all, counts."""
     work = way()
-    before_mb = _status_mb("VmRSS")
+    before_mb = processes.memory_bytes("VmRSS") / 1e6
     start, cpu_start = time.perf_counter(), time.process_time()
     counts = work(pathlib.Path(root))
     seconds, cpu_s = time.perf_counter() - start, time.process_time() - cpu_start
-    peak_mb = _status_mb("VmHWM")
+    peak_mb = processes.memory_bytes("VmHWM") / 1e6
     return seconds, cpu_s, peak_mb - before_mb, peak_mb, counts
 
 
@@ -164,13 +157,6 @@ def _loop(rows, durations_s):
 def _pair(video, start_s, label):
     end_s = start_s - _LEAD_TIME_S
     return video, end_s - _CLIP_S, end_s, start_s, start_s + _CLIP_S, label
-
-
-def _status_mb(field):
-    if sys.platform != "linux":
-        return float("nan")
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(rf"{field}:\s+(\d+)", status)[1]) * 1024 / 1e6
 
 
 if __name__ == "__main__":

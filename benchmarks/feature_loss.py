@@ -6,18 +6,11 @@ first run adds. "float32 product" is what the machine does at best. All ways tak
 in one process, so that other load hits them alike. Memory is read on Linux only.
 """
 
-import concurrent.futures
-import multiprocessing
-import pathlib
-import re
-import statistics
-import sys
-import time
-
 import tensorflow as tf
 from absl import app, flags
 
 import kd_keras
+from benchmarks import processes, turns
 
 try:
     import torch
@@ -46,7 +39,8 @@ def main(argv):
         shape = batch, tokens, channels = tuple(map(int, text.split("x")))
         flops = _PRODUCTS * 2 * batch * tokens**2 * channels
         product, product_flops = _product()
-        seconds = _take_turns({_PRODUCT: product, **_ways(*shape)}, _REPEATS.value)
+        ways = {_PRODUCT: product, **_ways(*shape)}
+        seconds = turns.median_seconds(ways, _REPEATS.value)
 
         print(f"\n{batch} x {tokens} tokens x {channels} channels")
         print(f"{'':20}{'ms':>10}{'GFLOP/s':>10}{'MiB':>8}")
@@ -127,43 +121,20 @@ def _product(size=2048):
     return lambda: product(matrix, matrix).numpy(), 2 * size**3
 
 
-def _take_turns(ways, repeats):
-    """Median seconds of each way."""
-    for way in ways.values():
-        way()  # Traces, compiles and fills the caches.
-    seconds = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            start = time.perf_counter()
-            way()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
-
-
 def _added_peak_mib(shape, name):
     """Peak resident memory of the first run, in a process of its own.
 
     Memory that an allocator keeps would hide the need of every later run.
     """
-    if sys.platform != "linux":
-        return float("nan")
-    spawn = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=spawn) as executor:
-        return executor.submit(_peak_mib_of_first_run, shape, name).result()
+    return processes.in_a_process(_peak_mib_of_first_run, shape, name)
 
 
 def _peak_mib_of_first_run(shape, name):
     way = _ways(*shape)[name]
     _product()[0]()
-    before = _peak_kib()
+    before = processes.memory_bytes("VmHWM")
     way()
-    return (_peak_kib() - before) / 1024
-
-
-def _peak_kib():
-    # Not getrusage, whose peak a process inherits from its parent.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.search(r"VmHWM:\s+(\d+)", status)[1])
+    return (processes.memory_bytes("VmHWM") - before) / 2**20
 
 
 if __name__ == "__main__":

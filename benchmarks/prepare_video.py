@@ -9,6 +9,8 @@ Preparing decodes the same frames, and resizes and encodes those that the clips 
 
 import argparse
 import concurrent.futures
+import contextlib
+import io
 import pathlib
 import shutil
 import statistics
@@ -55,16 +57,18 @@ def measure(video, rounds):
 
         def prepare():
             output = folder / "records"
-            write_shards(
-                output,
-                units,
-                recorder,
-                kind=clip_records.KIND,
-                made_from={},
-                remake="",
-                expected_bytes=1,
-                progress=False,
-            )
+            # Where it writes, and how much room there is.
+            with contextlib.redirect_stdout(io.StringIO()):
+                write_shards(
+                    output,
+                    units,
+                    recorder,
+                    kind=clip_records.KIND,
+                    made_from={},
+                    remake="",
+                    expected_bytes=1,
+                    progress=False,
+                )
             shutil.rmtree(output)
 
         def decode():

@@ -5,7 +5,8 @@ python -m benchmarks.record_pipeline
 Bare decoding is OpenCV (and simplejpeg, where it is installed) over the same JPEGs with
 a thread per core and nothing else; the DataLoader is PyTorch's, where it is installed,
 with two workers that decode with OpenCV and change clips by the same code. All are
-timed in turn, several times.
+timed in turn, several times. Clips are cropped and mirrored, as runs do by default;
+"colours" also changes brightness, contrast and saturation.
 """
 
 import argparse
@@ -25,7 +26,11 @@ from kd_keras.data.segments import TRAIN, Clip, Pair, Video
 from kd_keras.data.shard_writer import write_shards
 
 _FORMAT = ClipFormat(num_frames=16, image_size=224, fit="stretch")
-_AUGMENTATION = augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2)
+# As runs have it by default, and as the flags' help says to try.
+_AUGMENTATIONS = {
+    "": augment.Augmentation(),
+    ", colours": augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2),
+}
 _BATCH = 4
 
 
@@ -43,7 +48,11 @@ def measure(num_clips, rounds):
         size = sum(len(image) for clip in images for image in clip)
         count = sum(map(len, images))
         print(f"{count} frames of 256x256, {size / count / 1000:.0f} kB each")
-        ways = {"records": _pipeline(pairs, loader), "OpenCV": _bare(images, _opencv)}
+        ways = {
+            f"records{name}": _pipeline(pairs, loader, augmentation)
+            for name, augmentation in _AUGMENTATIONS.items()
+        }
+        ways["OpenCV"] = _bare(images, _opencv)
         try:
             import simplejpeg
 
@@ -51,7 +60,8 @@ def measure(num_clips, rounds):
         except ImportError:
             print("simplejpeg is not installed.")
         try:
-            ways["DataLoader"] = _data_loader(images)
+            for name, augmentation in _AUGMENTATIONS.items():
+                ways[f"DataLoader{name}"] = _data_loader(images, augmentation)
         except ImportError:
             print("PyTorch is not installed.")
         rates = {name: [] for name in ways}
@@ -101,13 +111,13 @@ def _prepare(folder, num_clips):
     return clip_records.RecordLoader(records, _FORMAT), pairs
 
 
-def _pipeline(pairs, loader):
+def _pipeline(pairs, loader, augmentation):
     batches = pipeline.pair_dataset(
         pairs,
         loader,
         batch_size=_BATCH,
         training=True,
-        augmentation=_AUGMENTATION,
+        augmentation=augmentation,
         fields=(pipeline.OBSERVED,),
     ).take(len(pairs) // _BATCH)
 
@@ -137,7 +147,7 @@ def _opencv(image):
     return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
 
 
-def _data_loader(images):
+def _data_loader(images, augmentation):
     import torch.utils.data
 
     class Clips(torch.utils.data.Dataset):
@@ -149,7 +159,7 @@ def _data_loader(images):
                 [clip_records.decode_jpeg(image) for image in images[index]]
             )
             draw = augment.Draw(*np.random.random(6).tolist())
-            clip = augment.augment(clip, 224, _AUGMENTATION, draw)
+            clip = augment.augment(clip, 224, augmentation, draw)
             return torch.from_numpy(clip).float().mul_(1 / 127.5).sub_(1)
 
     loader = torch.utils.data.DataLoader(
@@ -174,9 +184,11 @@ def main():
     arguments = parser.parse_args()
     rates = measure(arguments.clips, arguments.rounds)
     medians = {name: statistics.median(values) for name, values in rates.items()}
+    print(f"{'':20}{'frames/s':>10}{'records / it':>14}")
     for name, median in medians.items():
-        ratio = medians["records"] / median
-        print(f"{name:10} {median:7.0f} frames/s   records / {name}: {ratio:.2f}")
+        # Each beside those that change clips as it does.
+        records = "records, colours" if name.endswith(", colours") else "records"
+        print(f"{name:20}{median:10.0f}{medians[records] / median:14.2f}")
 
 
 if __name__ == "__main__":

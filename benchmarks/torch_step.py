@@ -128,7 +128,7 @@ def _steps(options):
         loss += _FEATURE_WEIGHT * feature_loss(student_features, features, reading)
         loss.backward()
         optimizer.step()
-        yield float(loss)
+        yield loss.item()
 
 
 def main():

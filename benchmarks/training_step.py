@@ -10,16 +10,15 @@ there, in both layouts of memory. All take turns, so that other load hits them a
 import contextlib
 import importlib.util
 import os
-import statistics
 import subprocess
 import sys
-import time
 
 import keras
 import tensorflow as tf
 from absl import app, flags
 
 import kd_keras
+from benchmarks import turns
 from kd_keras.distill.teacher import FrozenTeacher
 from train.recogniser import Recogniser
 
@@ -47,7 +46,7 @@ def main(argv):
             for layout in ((), ("--channels_last",)):
                 name = " ".join(["PyTorch, targets stored", *layout])
                 steps[name] = stack.enter_context(_torch_step(*layout))
-        seconds = _take_turns(steps, _REPEATS.value)
+        seconds = turns.median_seconds(steps, _REPEATS.value)
     plain = seconds["float32, labels alone"]
     print(
         f"I3D, width {_WIDTH.value:g}, batch {_BATCH.value}, {_FRAMES.value} frames of "
@@ -132,18 +131,6 @@ def _step(model, batch):
     model.optimizer.build(model.trainable_variables)
     learn = tf.function(model.learn)
     return lambda: float(learn(batch)["loss"])
-
-
-def _take_turns(steps, repeats):
-    for step in steps.values():
-        step()  # Traces and compiles.
-    seconds = {name: [] for name in steps}
-    for _ in range(repeats):
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
 
 
 if __name__ == "__main__":

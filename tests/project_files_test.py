@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 
+from benchmarks import __main__ as benchmarks
 from train import config as config_lib
 
 # Not resolved: under Bazel the files stand as links beside this one.
@@ -75,6 +76,16 @@ def test_requirements_are_pinned_and_have_a_reason():
             )
             assert above, f"No comment above: {line}"
         above = line
+
+
+def test_every_benchmark_has_its_turn():
+    paths = (ROOT / "benchmarks").glob("*.py")
+    commands = {
+        path.stem
+        for path in paths
+        if f"python -m benchmarks.{path.stem}" in path.read_text()
+    }
+    assert set(benchmarks.BENCHMARKS) == commands
 
 
 @pytest.mark.skipif(not FLAGFILES, reason="There are no flagfiles yet.")

@@ -7,13 +7,13 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+from benchmarks import processes
 from tests import small_run, worker_training
 from train import distribution
 
@@ -70,25 +70,8 @@ def _start(folder, run_dir, *arguments, **environment):
 def _start_workers(folder, run_dir):
     return [
         _start(folder, run_dir, "--distribution=multi_worker", TF_CONFIG=config)
-        for config in _tf_configs()
+        for config in processes.loopback_cluster(2)
     ]
-
-
-def _tf_configs():
-    """Returns TF_CONFIG of each of two workers on this host."""
-    cluster = {"worker": [f"127.0.0.1:{port}" for port in _free_ports(2)]}
-    return [
-        json.dumps({"cluster": cluster, "task": {"type": "worker", "index": index}})
-        for index in range(2)
-    ]
-
-
-def _free_ports(number):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(number)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def _finish(process, status=0):
@@ -140,7 +123,9 @@ def _start_small(run_dir, steps_to_die=(-1, -1)):
             stderr=subprocess.STDOUT,
             text=True,
         )
-        for step, config in zip(steps_to_die, _tf_configs(), strict=True)
+        for step, config in zip(
+            steps_to_die, processes.loopback_cluster(2), strict=True
+        )
     ]
 
 
