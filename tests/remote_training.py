@@ -21,7 +21,7 @@ _FLAGS = (
     "--width=0.1",
     "--image_size=16",
     "--deterministic",
-    "--students=attention",
+    "--students=labels",
     "--validate_every=2",
     "--checkpoint_every_steps=1",
 )
@@ -39,7 +39,7 @@ def main(data, work, url):
     def forget():
         shutil.rmtree(work / "kd_keras-runs", ignore_errors=True)
 
-    expected = run(work / "local", "--export")
+    expected = run(work / "local")
     # Six steps: the signal comes after the second one of the student.
     push, steps = remote_run.RemoteRun.push, []
 
@@ -51,14 +51,14 @@ def main(data, work, url):
 
     remote_run.RemoteRun.push = then_signal
     try:
-        run(f"{url}/x", "--export")
+        run(f"{url}/x")
     except Interrupted as stopped:
         print(stopped.message)
     remote_run.RemoteRun.push = push
     forget()
-    assert run(f"{url}/x", "--export") == expected
+    assert run(f"{url}/x") == expected
     forget()
-    assert run(f"{url}/x", "--export", "--task=evaluate") == expected
+    assert run(f"{url}/x", "--task=evaluate") == expected
     for place, *more in ((f"{url}/x", "--seed=7"), ("s3://missing/x",)):
         try:
             run(place, *more)

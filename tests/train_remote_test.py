@@ -146,8 +146,8 @@ def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
         endpoint, "tests.remote_training", str(data), str(work), "s3://bucket/runs"
     )
     assert status == 0, text
-    assert "student_attention is saved at step 3 of 4" in text
-    assert "student_attention continues at step 3 of 4" in text
+    assert "student_labels is saved at step 3 of 4" in text
+    assert "student_labels continues at step 3 of 4" in text
     assert "s3://bucket/runs/x holds a run of other flags: --seed was 0, now 7" in text
     assert "s3://missing/x cannot be read and written: NoSuchBucket" in text
     assert "Everything is in s3://bucket/runs/x:" in text
@@ -158,7 +158,7 @@ def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
     # But for events, of which there are more, in files that name hosts and times.
     expected = _names(path.relative_to(local).as_posix() for path in _in(local))
     assert _names(stored) == expected
-    for name in ("teacher.keras", "student.keras", "students/attention.keras"):
+    for name in ("teacher.keras", "student.keras", "students/labels.keras"):
         copy = tmp_path / name.replace("/", "-")
         copy.write_bytes(stored[name])
         for one, other in zip(
