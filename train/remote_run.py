@@ -201,20 +201,21 @@ class RemoteRun:
         gone.sort(key=_rank, reverse=True)
         if not (new or gone):
             return None
-        self._known |= dict.fromkeys([*new, *gone])
-        self._write_index()
         try:
-            for name in new:
-                path = remote.join(self.url, name)
-                remote.copy(self.path / name, path)
-                self._known[name] = here[name], remote.seen(path)
-            for name in gone:
-                remote.remove(remote.join(self.url, name))
-                del self._known[name]
+            self._known |= dict.fromkeys([*new, *gone])
+            self._write_index()
+            try:
+                for name in new:
+                    path = remote.join(self.url, name)
+                    remote.copy(self.path / name, path)
+                    self._known[name] = here[name], remote.seen(path)
+                for name in gone:
+                    remote.remove(remote.join(self.url, name))
+                    del self._known[name]
+            finally:
+                self._write_index()
         except (tf.errors.OpError, OSError) as error:
             return _first_line(error)
-        finally:
-            self._write_index()
         return None
 
     def _pushed(self, name):
