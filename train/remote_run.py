@@ -279,4 +279,5 @@ def _explained(url, done):
 
 
 def _first_line(error):
-    return str(getattr(error, "message", error)).strip().splitlines()[0]
+    # The S3 client leaves out what it does not know, before a colon.
+    return str(getattr(error, "message", error)).strip(" :\n").splitlines()[0]
