@@ -60,7 +60,6 @@ def test_flagfiles_nest_and_later_flags_win(tmp_path):
         "--students=",
         "--labeled_fraction=1.5",
         "--task=dance",
-        "--run_dir=s3://bucket/run",
     ],
 )
 def test_values_out_of_range_are_refused_by_name(argument):

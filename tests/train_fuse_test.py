@@ -10,7 +10,7 @@ import pytest
 from tests import small_run
 from train import config as config_lib
 from train import data as data_lib
-from train import fuse, networks
+from train import fuse, networks, remote_run
 from train.run_directory import RunDirectory
 
 _METHODS = ("labels", "attention")
@@ -118,6 +118,15 @@ def test_logits_are_added_with_their_weights(runs, tmp_path, capsys):
     assert [line.split()[-3:] for line in table.splitlines() if "top-1" in line] == [
         ["RGB", "Flow", "Both"]
     ]
+
+
+def test_runs_on_a_store_are_fetched(runs, tmp_path):
+    # One cannot be told from the other before it is read.
+    swapped = [f"file://{run}" for run in reversed(runs)]
+    with pytest.raises(ValueError, match=f"{runs[1]} is a run of --modality=flow"):
+        _fuse(swapped, tmp_path / "both")
+    with remote_run.fetched(f"file://{runs[1]}") as (path,):
+        assert fuse.Stream(path, "flow").methods() == list(_METHODS)
 
 
 def test_a_moved_run_is_found_where_it_is(runs, tmp_path):

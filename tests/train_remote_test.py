@@ -12,10 +12,11 @@ import time
 import urllib.request
 import xml.etree.ElementTree
 
+import numpy as np
 import pytest
 
 from kd_keras.data import remote
-from tests import small_run
+from tests import kill_training, small_run
 from train import prepare as prepare_lib
 
 pytest.importorskip("moto", reason="moto is not installed.")
@@ -135,6 +136,45 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
         "--output=s3://bucket/more",
     )
     assert status == 1 and "holds no index.json" in text, text
+
+
+def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
+    data = small_run.write_data_set(tmp_path / "data")
+    work = tmp_path / "work"
+    work.mkdir()
+    status, text = _command(
+        endpoint, "tests.remote_training", str(data), str(work), "s3://bucket/runs"
+    )
+    assert status == 0, text
+    assert "student_labels is saved at step 3 of 4" in text
+    assert "student_labels continues at step 3 of 4" in text
+    assert "s3://bucket/runs/x holds a run of other flags: --seed was 0, now 7" in text
+    assert "s3://missing/x cannot be read and written: NoSuchBucket" in text
+    assert "Everything is in s3://bucket/runs/x:" in text
+    stored, local = _objects(endpoint, "runs/x"), work / "local"
+    assert stored["metrics.jsonl"] == (local / "metrics.jsonl").read_bytes()
+    assert stored["results.json"] == (local / "results.json").read_bytes()
+    assert b"--run_dir=s3://bucket/runs/x\n" in stored["run.flags"]
+    # But for events, of which there are more, in files that name hosts and times.
+    expected = _names(path.relative_to(local).as_posix() for path in _in(local))
+    assert _names(stored) == expected
+    for name in ("teacher.keras", "student.keras", "students/labels.keras"):
+        copy = tmp_path / name.replace("/", "-")
+        copy.write_bytes(stored[name])
+        for one, other in zip(
+            kill_training.weights(copy),
+            kill_training.weights(local / name),
+            strict=True,
+        ):
+            np.testing.assert_array_equal(one, other)
+
+
+def _in(folder):
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def _names(files):
+    return sorted(name for name in files if not name.startswith("tensorboard/"))
 
 
 def test_without_tensorflow_io_the_message_says_so(monkeypatch):

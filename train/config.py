@@ -27,8 +27,8 @@ class Run:
     )
     run_dir: str | None = _flag(
         None,
-        "Folder of the run, on this machine. The same command given again continues or "
-        "reports it.",
+        "Folder of the run, local or remote (s3://bucket/folder). The same command "
+        "given again continues or reports it.",
     )
     teacher: str | None = _flag(
         None, "A trained teacher (.keras) to use; none is trained then."
@@ -84,19 +84,17 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
         for field in dataclasses.fields(group):
             flag_fields.define(field, values)
     data_defaults.check(values)
-    flags.register_validator(
-        "run_dir",
-        lambda path: path is None or "://" not in path,
-        "must be a folder of this machine, where a state is replaced at once. Records, "
-        "stored features (train.prepare --output) and exports (export.main --output) "
-        "may be remote",
-        flag_values=values,
-    )
 
 
 def from_flags(values=flags.FLAGS):
     """Returns the `Config` that the parsed flags describe."""
     return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+
+
+def with_run_dir(config, run_dir):
+    """Returns the `Config` of the same run in another folder."""
+    run = dataclasses.replace(config.run, run_dir=str(run_dir))
+    return dataclasses.replace(config, run=run)
 
 
 def from_flagfile(path):

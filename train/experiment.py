@@ -24,12 +24,17 @@ from train.teacher import check_teacher, get_teacher
 CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
 
 
-def run_experiment(config):
-    """Does what --task says; returns what it wrote to results.json."""
+def run_experiment(config, store=None):
+    """Does what --task says; returns what it wrote to results.json.
+
+    Args:
+        config: The run's `Config`.
+        store: The `RemoteRun` whose working copy the run directory is, or None.
+    """
     with Interruption() as interruption:
         distribution = distribution_lib.start(config)
         with distribution.watched():
-            experiment = Experiment(config, distribution, interruption)
+            experiment = Experiment(config, distribution, interruption, store)
             with distribution.scope():
                 teacher, students = _train(experiment)
                 results = evaluate(experiment, teacher, students)
@@ -70,9 +75,10 @@ class Experiment:
         config: The run's `Config`.
         distribution: The `Distribution` that it computes on.
         interruption: The entered `Interruption` of the process.
+        store: The `RemoteRun` whose working copy the run directory is, or None.
     """
 
-    def __init__(self, config, distribution=None, interruption=None):
+    def __init__(self, config, distribution=None, interruption=None, store=None):
         self.config = config
         self.distribution = Distribution() if distribution is None else distribution
         self.interruption = Interruption() if interruption is None else interruption
@@ -82,7 +88,7 @@ class Experiment:
         keras.config.set_dtype_policy(config.run.dtype_policy)
         self.distribution.check_batch_size(config.training.batch_size)
         teacher_cache.check(config)
-        self.directory = RunDirectory(config, self.distribution.writes)
+        self.directory = RunDirectory(config, self.distribution.writes, store)
         self.data = self._load_data()
         if self.distribution.writes:
             data_lib.write_lists(config.data, self.data, self.directory)

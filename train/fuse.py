@@ -1,6 +1,5 @@
 """Two-stream evaluation: an RGB run and a flow run, logits added (paper, Table 1)."""
 
-import dataclasses
 import pathlib
 
 import keras
@@ -10,7 +9,7 @@ from kd_keras.data import pipeline
 from kd_keras.metrics import confusion_matrix, summarise
 from train import config as config_lib
 from train import data as data_lib
-from train import report
+from train import remote_run, report
 from train.distribution import Distribution
 from train.evaluate import (
     Answer,
@@ -27,7 +26,7 @@ BOTH = "both"
 _MODALITIES = ("rgb", "flow")
 
 
-def run_fusion(config):
+def run_fusion(config, store=None):
     """Evaluates two runs alone and together; returns what results.json holds.
 
     The runs are read, never written to. Teachers are added to teachers, and the
@@ -35,31 +34,17 @@ def run_fusion(config):
 
     Args:
         config: The `Config` with --fuse.
+        store: The `RemoteRun` whose working copy the run directory is, or None.
     Raises:
         ValueError: A run lacks something, or the two do not evaluate the same pairs.
     """
-    _check(config)
-    directory = RunDirectory(config)
-    streams = [
-        Stream(path, modality)
-        for path, modality in zip(config.run.fuse, _MODALITIES, strict=True)
-    ]
-    _check_same_task(*streams)
-    methods = _shared_methods(*streams)
-    logits, indices = {}, []
-    for stream in streams:
-        logits[stream.modality], seen = stream.all_logits(methods)
-        indices.append(seen)
-    _check_same_clips(*streams, *indices)
-    logits[BOTH] = _weighted_sum(logits, config.run.fuse_weights)
-    labels = np.array([streams[0].data.evaluated[i].label for i in indices[0]])
-    results = _results(streams, logits, labels) | {
-        "runs": dict(zip(_MODALITIES, config.run.fuse, strict=True)),
-        "weights": dict(zip(_MODALITIES, config.run.fuse_weights, strict=True)),
-    }
+    _check(config, store)
+    directory = RunDirectory(config, store=store)
+    with remote_run.fetched(*config.run.fuse) as paths:
+        results = _evaluate(config, paths)
     write_json(directory / "results.json", results)
     print(_table(results))
-    print(f"The numbers are in {directory / 'results.json'}.")
+    print(f"The numbers are in {directory}: results.json.")
     return results
 
 
@@ -75,8 +60,7 @@ class Stream:
         self.path, self.modality = pathlib.Path(path), modality
         config = config_lib.from_flagfile(self.path / "run.flags")
         # The folder may have been moved since.
-        run = dataclasses.replace(config.run, run_dir=str(path))
-        self.config = dataclasses.replace(config, run=run)
+        self.config = config_lib.with_run_dir(config, path)
         if config.data.modality != modality:
             raise ValueError(
                 f"--fuse takes RUN_RGB,RUN_FLOW. {path} is a run of "
@@ -131,7 +115,7 @@ class Stream:
         return self.path / "students" / f"{method}.keras"
 
 
-def _check(config):
+def _check(config, store):
     run = config.run
     if run.task != "evaluate":
         raise ValueError(
@@ -142,12 +126,33 @@ def _check(config):
             "--fuse=RUN_RGB,RUN_FLOW and --fuse_weights take two values each. Got "
             f"{run.fuse} and {run.fuse_weights}."
         )
-    own = pathlib.Path(run.run_dir).resolve()
-    if own in [pathlib.Path(path).resolve() for path in run.fuse]:
+    own = run.run_dir if store is None else store.url
+    # Of remote paths it takes the superfluous slashes.
+    if pathlib.Path(own).resolve() in [pathlib.Path(p).resolve() for p in run.fuse]:
         raise ValueError(
-            f"--run_dir={run.run_dir} is one of the runs that are fused; the results "
+            f"--run_dir={own} is one of the runs that are fused; the results "
             "need a folder of their own."
         )
+
+
+def _evaluate(config, paths):
+    streams = [
+        Stream(path, modality)
+        for path, modality in zip(paths, _MODALITIES, strict=True)
+    ]
+    _check_same_task(*streams)
+    methods = _shared_methods(*streams)
+    logits, indices = {}, []
+    for stream in streams:
+        logits[stream.modality], seen = stream.all_logits(methods)
+        indices.append(seen)
+    _check_same_clips(*streams, *indices)
+    logits[BOTH] = _weighted_sum(logits, config.run.fuse_weights)
+    labels = np.array([streams[0].data.evaluated[i].label for i in indices[0]])
+    return _results(streams, logits, labels) | {
+        "runs": dict(zip(_MODALITIES, config.run.fuse, strict=True)),
+        "weights": dict(zip(_MODALITIES, config.run.fuse_weights, strict=True)),
+    }
 
 
 def _check_same_task(rgb, flow):

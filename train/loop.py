@@ -242,6 +242,7 @@ class _Phase:
     def _save(self, step):
         self._agree()
         self._checkpoints.save(step)
+        self._run.push()
 
     def _split(self, batch):
         return self._distribution.split(batch)

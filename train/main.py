@@ -1,6 +1,7 @@
 """Trains a teacher and students, evaluates them and exports the best student.
 
 python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
+python -m train.main --flagfile=configs/demo.flags --run_dir=s3://bucket/runs/demo
 python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/both
 """
 
@@ -28,6 +29,7 @@ def main(argv):
     # It counts the tracing of one function for several networks as a mistake.
     tf.get_logger().setLevel("ERROR")
     from kd_keras.data import remote, shards
+    from train import remote_run
     from train.distribution import WorkerLostError
     from train.experiment import run_experiment
     from train.fuse import run_fusion
@@ -36,10 +38,9 @@ def main(argv):
 
     status = 0
     try:
-        if config.run.fuse:
-            run_fusion(config)
-        else:
-            run_experiment(config)
+        run = run_fusion if config.run.fuse else run_experiment
+        with remote_run.working_copy(config) as (local, store):
+            run(local, store)
     except Interrupted as stopped:
         print(stopped.message, file=sys.stderr)
         status = stopped.code

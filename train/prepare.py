@@ -60,10 +60,21 @@ def prepare(config, preparation):
             data, or the disk has too little room.
     """
     from kd_keras.data import remote
+    from train import remote_run
+
+    remote.require_file_system(preparation.output)
+    files = {_FLAGFILE: _flagfile(config, preparation).encode()}
+    if not config.run.run_dir:
+        return _prepare(config, preparation, files)
+    with remote_run.fetched(config.run.run_dir) as (run_dir,):
+        config = config_lib.with_run_dir(config, run_dir)
+        return _prepare(config, preparation, files)
+
+
+def _prepare(config, preparation, files):
     from train import data as data_lib
     from train import prepare_clips, prepare_features
 
-    remote.require_file_system(preparation.output)
     # Generated videos and the teacher live in the run's folder, where there is one.
     directory = pathlib.Path(config.run.run_dir or preparation.output)
     # Every clip is read once or twice: to keep it in memory would not pay.
@@ -75,13 +86,7 @@ def prepare(config, preparation):
 
         return check_data.report(config, data, preparation.output)
     work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
-    return work.write(
-        config,
-        preparation,
-        data,
-        remake=_REMAKE,
-        files={_FLAGFILE: _flagfile(config, preparation).encode()},
-    )
+    return work.write(config, preparation, data, remake=_REMAKE, files=files)
 
 
 def _flagfile(config, preparation):

@@ -53,7 +53,7 @@ def write(experiment, results):
             draw(aside)
     write_json(directory / "results.json", results)
     print(_table(rows, results))
-    print(f"Everything is in {directory.path}: results.json, student.keras, ...")
+    print(f"Everything is in {directory}: results.json, student.keras, ...")
 
 
 def table_rows(results):

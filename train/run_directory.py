@@ -27,14 +27,17 @@ class RunDirectory:
     Args:
         config: The run's `Config`.
         writes: False reads only, where another worker writes.
+        store: The `RemoteRun` whose working copy the folder is, or None.
     Raises:
         ValueError: If the folder holds a run of other flags; names them.
     """
 
-    def __init__(self, config, writes=True):
-        self._writes = writes
+    def __init__(self, config, writes=True, store=None):
+        self._writes, self._store = writes, store
         self.path = pathlib.Path(config.run.run_dir)
         self.path.mkdir(parents=True, exist_ok=True)
+        # What repeats the run names the place that it is kept in.
+        config = config_lib.with_run_dir(config, self)
         self._refuse_other_flags(config)
         if writes:
             write_text(self.path / "run.flags", config_lib.to_flagfile(config))
@@ -43,6 +46,14 @@ class RunDirectory:
 
     def __truediv__(self, name):
         return self.path / name
+
+    def __str__(self):
+        return str(self.path) if self._store is None else self._store.url
+
+    def push(self):
+        """Brings what is new to the store of a remote run, once it can be resumed."""
+        if self._store is not None:
+            self._store.push()
 
     def log(self, phase, step, values):
         """Appends a line to metrics.jsonl and scalars to TensorBoard."""
@@ -92,7 +103,7 @@ class RunDirectory:
         ]
         if differing:
             raise ValueError(
-                f"{self.path} holds a run of other flags: {'; '.join(differing)}. Give "
+                f"{self} holds a run of other flags: {'; '.join(differing)}. Give "
                 "the same flags to continue it, or another --run_dir."
             )
 

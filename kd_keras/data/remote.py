@@ -117,6 +117,39 @@ def remove(path: str | os.PathLike) -> None:
         _gfile(path).remove(os.fspath(path))
 
 
+def list_files(folder: str | os.PathLike) -> dict[str, tuple[int, int]]:
+    """The files in a remote folder and those below: name -> (bytes, time of change).
+
+    Names have slashes. Unlike a walk it fails where a part cannot be read.
+
+    Raises:
+        tf.errors.OpError: If there is none, or the store does not answer.
+    """
+    gfile, found = _gfile(folder), {}
+    for name in gfile.listdir(os.fspath(folder)):
+        name = name.rstrip("/")
+        path = join(folder, name)
+        state = gfile.stat(path)
+        if state.is_directory:
+            inside = list_files(path)
+            found |= {f"{name}/{below}": value for below, value in inside.items()}
+        else:
+            found[name] = _seen(state)
+    return found
+
+
+def seen(path: str | os.PathLike) -> tuple[int, int]:
+    """The bytes and the time of change, in ns, of a remote file."""
+    return _seen(_gfile(path).stat(os.fspath(path)))
+
+
+def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
+    """Copies a file from or to a store, over one that is there."""
+    where = source if is_remote(source) else target
+    make_folder(os.fspath(target).rpartition("/")[0])
+    _gfile(where).copy(os.fspath(source), os.fspath(target), overwrite=True)
+
+
 def end_process(status: int) -> None:
     """Ends the process with its own status.
 
@@ -127,6 +160,10 @@ def end_process(status: int) -> None:
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
+
+
+def _seen(state):
+    return state.length, state.mtime_nsec
 
 
 def _gfile(path):

@@ -1,0 +1,283 @@
+"""A run on an object store: a working copy here, pulled at the start, then pushed.
+
+The store gets files in an order that makes it look, at every moment, like a run of this
+machine that was killed: whoever pulls it can continue.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import pathlib
+import shutil
+import tempfile
+
+import tensorflow as tf
+
+from kd_keras.data import remote
+from train import config as config_lib
+from train.guards import warn
+from train.run_directory import write_json
+
+# Made again where they are missing: generated videos, decoded clips, answers.
+_MADE_AGAIN = ("demo", "clips", "teacher_targets")
+# Lines that are ahead of a state are dropped, lines that are missing are not made.
+_FIRST = "metrics.jsonl"
+# The folders that count as a whole, and what makes them one.
+_WHOLE = {"state/*/*": "state.index", "export/*": "saved_model.pb"}
+_STATES = "state/"
+_PROBE = ".kd_keras-probe"
+
+
+@contextlib.contextmanager
+def working_copy(config):
+    """Gives a run a folder of this machine; its end is the run's last push.
+
+    Yields:
+        The `Config` with a local --run_dir, and the `RemoteRun`; the same `Config` and
+        None where it is local anyway.
+    Raises:
+        OSError: If the store cannot be read and written, now or at the end.
+        ValueError: If the run cannot be remote.
+    """
+    if not remote.is_remote(config.run.run_dir):
+        yield config, None
+        return
+    if config.run.distribution == "multi_worker":
+        raise ValueError(
+            f"--run_dir={config.run.run_dir} is remote, and the workers of "
+            "--distribution=multi_worker need one folder that all of them see: give a "
+            "local one, such as on NFS."
+        )
+    run = RemoteRun(config.run.run_dir)
+    with run.alone():
+        run.pull()
+        try:
+            yield config_lib.with_run_dir(config, run.path), run
+        except BaseException:
+            run.push()
+            raise
+        run.finish()
+
+
+@contextlib.contextmanager
+def fetched(*paths):
+    """Yields the folders of finished runs, to be read.
+
+    Remote ones are copied, without their checkpoints, for as long as it is entered.
+
+    Raises:
+        OSError: If a store cannot be read, or has no such run.
+    """
+    with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
+        yield [
+            _fetch(path, pathlib.Path(folder, path.split("://")[1].strip("/")))
+            if remote.is_remote(path)
+            else path
+            for path in paths
+        ]
+
+
+class RemoteRun:
+    """A run directory on a store, and its working copy.
+
+    Beside the working copy an index tells what the store held after the last push from
+    here. Where it still holds that, the copy is as new or newer, and stays; else the
+    store is right, and the copy is made anew.
+
+    Args:
+        url: The remote --run_dir.
+    Attributes:
+        url: Without a slash at its end.
+        path: Folder of the working copy.
+    """
+
+    def __init__(self, url):
+        self.url = url.rstrip("/")
+        digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
+        self.path = pathlib.Path(tempfile.gettempdir(), "kd_keras-runs", digest)
+        self._index = self.path.with_suffix(".json")
+        # Per name the local and the remote (bytes, time), None while it is copied.
+        self._known = {}
+
+    @contextlib.contextmanager
+    def alone(self):
+        """While entered, no other process of this machine can work on the run."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with open(self.path.with_suffix(".lock"), "w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise OSError(
+                    f"Another process of this machine works on {self.url}, in "
+                    f"{self.path}. Wait for it, or give another --run_dir."
+                ) from error
+            yield
+
+    def pull(self):
+        """Makes the working copy what the store holds, or keeps it where it is ahead.
+
+        Raises:
+            OSError: If the store cannot be read or written.
+        """
+        print(
+            f"{self.url}: the run works in {self.path} and is copied to the store at "
+            f"each checkpoint and at the end; {', '.join(_MADE_AGAIN)} stay here.",
+            flush=True,
+        )
+        with _explained(self.url, "read and written"):
+            # A store without it is no empty store: it may not answer at all.
+            probe = remote.join(self.url, _PROBE)
+            remote.make_folder(self.url)
+            remote.write_bytes(probe, b"")
+            stored = _of_run(remote.list_files(self.url))
+            remote.remove(probe)
+            if self._is_ahead_of(stored):
+                return
+            self._index.unlink(missing_ok=True)
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.path.mkdir(parents=True)
+            for name in stored:
+                remote.copy(remote.join(self.url, name), self.path / name)
+        _drop_unfinished(self.path)
+        here = self._files()
+        self._known = {
+            name: (here[name], seen) if name in here else None
+            for name, seen in stored.items()
+        }
+        self._write_index()
+
+    def push(self):
+        """Brings what is new to the store, and takes from it the states that are gone.
+
+        It warns where that fails; the next push does what this one did not.
+        """
+        problem = self._push()
+        if problem is not None:
+            warn(
+                f"{self.url} could not be brought up to date: {problem}. All of it is "
+                f"in {self.path}. It is tried again at the next checkpoint, and by the "
+                "same command on this machine."
+            )
+
+    def finish(self):
+        """Pushes what the end of a run leaves.
+
+        Raises:
+            OSError: If that fails; names the working copy that holds everything.
+        """
+        problem = self._push()
+        if problem is not None:
+            raise OSError(
+                f"The run has ended, and {self.url} could not be brought up to date: "
+                f"{problem}. All of it is in {self.path}: give the same command again "
+                "on this machine, or copy that folder to the store."
+            )
+
+    def _is_ahead_of(self, stored):
+        if not self._index.exists():
+            return False
+        known = json.loads(self._index.read_text(encoding="utf-8"))
+        self._known = {
+            name: value and tuple(map(tuple, value)) for name, value in known.items()
+        }
+        # What was being copied when a process ended may be there or not.
+        settled = {name: v[1] for name, v in self._known.items() if v is not None}
+        # Folders for temporary files are cleared of old ones now and then.
+        here = self._files()
+        return settled == {
+            name: seen
+            for name, seen in stored.items()
+            if self._known.get(name, seen) is not None
+        } and all(name in here for name in known if not name.startswith(_STATES))
+
+    def _push(self):
+        """Returns what went wrong, or None."""
+        here = self._files()
+        new = [name for name, seen in here.items() if self._pushed(name) != seen]
+        # Like a person who writes them to the store one after the other.
+        new.sort(key=lambda name: (_rank(name), here[name][1]))
+        gone = [n for n in self._known if n not in here and n.startswith(_STATES)]
+        gone.sort(key=_rank, reverse=True)
+        if not (new or gone):
+            return None
+        try:
+            self._known |= dict.fromkeys([*new, *gone])
+            self._write_index()
+            try:
+                for name in new:
+                    path = remote.join(self.url, name)
+                    remote.copy(self.path / name, path)
+                    self._known[name] = here[name], remote.seen(path)
+                for name in gone:
+                    remote.remove(remote.join(self.url, name))
+                    del self._known[name]
+            finally:
+                self._write_index()
+        except (tf.errors.OpError, OSError) as error:
+            return _first_line(error)
+        return None
+
+    def _pushed(self, name):
+        known = self._known.get(name)
+        return None if known is None else known[0]
+
+    def _files(self):
+        """Returns the (bytes, time of change) of the files here by name."""
+        found = {}
+        for path in self.path.rglob("*"):
+            if path.is_file():
+                seen = path.stat()
+                name = path.relative_to(self.path).as_posix()
+                found[name] = (seen.st_size, seen.st_mtime_ns)
+        return _of_run(found)
+
+    def _write_index(self):
+        write_json(self._index, self._known)
+
+
+def _fetch(url, folder):
+    with _explained(url, "read"):
+        for name in _of_run(remote.list_files(url)):
+            if not name.startswith(_STATES):
+                remote.copy(remote.join(url, name), folder / name)
+    return folder
+
+
+def _of_run(files):
+    """Returns those files that belong to the run: none that are made again or aside."""
+    return {
+        name: value
+        for name, value in files.items()
+        if not name.startswith(tuple(f"{folder}/" for folder in _MADE_AGAIN))
+        and not any(part.startswith(".") for part in name.split("/"))
+    }
+
+
+def _rank(name):
+    if name == _FIRST:
+        return 0
+    return 2 if name.endswith(tuple(_WHOLE.values())) else 1
+
+
+def _drop_unfinished(path):
+    for pattern, last in _WHOLE.items():
+        for folder in path.glob(pattern):
+            if not (folder / last).exists():
+                shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def _explained(url, done):
+    try:
+        yield
+    except tf.errors.OpError as error:
+        raise OSError(
+            f"{url} cannot be {done}: {_first_line(error)}. Look at the bucket's name, "
+            "the credentials, the region and, for a server of one's own, S3_ENDPOINT."
+        ) from error
+
+
+def _first_line(error):
+    # The S3 client leaves out what it does not know, before a colon.
+    return str(getattr(error, "message", error)).strip(" :\n").splitlines()[0]
