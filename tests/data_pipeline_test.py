@@ -105,6 +105,25 @@ def test_evaluation_cuts_out_the_centre(folder):
         np.testing.assert_allclose(batch[FUTURE][k], expected, atol=1e-6)
 
 
+def test_evaluation_cuts_out_the_corners(folder):
+    loader, pairs = _loader(folder, _CROPPED), _pairs("axb")
+    (batch,) = _batches(pairs, loader, None, training=False, corners=True)
+    (centre,) = _batches(pairs, loader, None, training=False)
+    assert batch[INDEX].tolist() == [0, 2]
+    for k, pair in enumerate([pairs[0], pairs[2]]):
+        frames = loader.load(pair.future).astype(np.float32) / 127.5 - 1
+        top, left, bottom, right = (
+            slice(24),
+            slice(24),
+            slice(-24, None),
+            slice(-24, None),
+        )
+        expected = [centre[FUTURE][k]]
+        expected += [frames[:, top, left], frames[:, top, right]]
+        expected += [frames[:, bottom, left], frames[:, bottom, right]]
+        np.testing.assert_allclose(batch[FUTURE][k], expected, atol=1e-6)
+
+
 def test_evaluation_leaves_out_what_cannot_be_read(folder):
     loader = _loader(folder)
     batches = _batches(_pairs("axaxxab"), loader, None, training=False)

@@ -23,7 +23,8 @@ def videos(tmp_path_factory):
 
 def _make_run(videos, run_dir, seed, *more):
     """A run whose networks never learned anything."""
-    flags = (f"--students={','.join(_METHODS)}", f"--seed={seed}", *more)
+    flags = [f"--students={','.join(_METHODS)}", f"--seed={seed}", *more]
+    flags.append("--test_views=ten")
     config = small_run.config(videos, run_dir, *flags)
     RunDirectory(config)
     (run_dir / "students").mkdir()
@@ -58,20 +59,28 @@ def _fuse(runs, run_dir, *more):
 
 
 def _logits(run_dir, name, field):
-    """Mean logits of each clip and its mirror image, without the project's code."""
+    """Mean logits of ten views of each clip, without the project's code."""
     config = config_lib.from_flagfile(run_dir / "run.flags")
     data = data_lib.load(config, run_dir)
     model = keras.saving.load_model(run_dir / f"{name}.keras", compile=False)
     logits = []
     for pair in data.evaluated:
         frames = data.loader.load(getattr(pair, field)).astype(np.float32)
-        top, left = (np.array(frames.shape[1:3]) - 32) // 2
-        clip = frames[:, top : top + 32, left : left + 32] / 127.5 - 1
-        mirrored = clip[:, :, ::-1].copy()
-        if clip.shape[-1] == 2:
-            mirrored[..., 0] *= -1
-        views = model(np.stack([clip, mirrored]), training=False)
-        logits.append(views.numpy().mean(axis=0))
+        bottom, right = np.array(frames.shape[1:3]) - 32
+        views = []
+        for top, left in (
+            (bottom // 2, right // 2),
+            (0, 0),
+            (0, right),
+            (bottom, 0),
+            (bottom, right),
+        ):
+            clip = frames[:, top : top + 32, left : left + 32] / 127.5 - 1
+            mirrored = clip[:, :, ::-1].copy()
+            if clip.shape[-1] == 2:
+                mirrored[..., 0] *= -1
+            views += [clip, mirrored]
+        logits.append(model(np.stack(views), training=False).numpy().mean(axis=0))
     return np.array([pair.label for pair in data.evaluated]), np.array(logits)
 
 

@@ -204,7 +204,7 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random changes to training clips; evaluation sees the centre, unchanged."""
+    """Random changes to training clips, and the views that evaluation sees."""
 
     shared_draw: bool = _flag(
         True,
@@ -218,10 +218,13 @@ class Augmentation:
     )
     crop: bool = _flag(True, "Crop at random instead of at the centre.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
-    test_flip: bool = _flag(
-        True,
-        "Evaluate by the mean of the logits of a clip and its mirror image, where "
-        "training flips; the scores of one view stand beside. Exports see one view.",
+    test_views: str = _flag(
+        "ten",
+        "Views of a clip whose logits are averaged in evaluation, as far as training "
+        "shows such. one: the central crop. mirrored: and its mirror image. ten: and "
+        "the crops in the corners, each mirrored too. The top-1 of one view stands "
+        "beside; validation while training and exports see one.",
+        choices=("one", "mirrored", "ten"),
     )
     brightness: float = _flag(
         0.0,

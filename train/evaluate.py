@@ -1,11 +1,13 @@
 """Evaluates networks on pairs: every pair once, observed or future clip."""
 
+import copy
+
 import numpy as np
-import tensorflow as tf
 
 from kd_keras.data import pipeline
 from kd_keras.data.pairs import previous_labels
 from kd_keras.metrics import bigram, confusion_matrix, summarise
+from train.views import Answer, Views, views_of
 
 
 class Evaluator:
@@ -22,9 +24,23 @@ class Evaluator:
     def __init__(self, pairs, loader, batch_size, num_classes, distribution):
         self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
         self._num_classes, self._distribution = num_classes, distribution
+        self._answers = {}
+
+    def over(self, pairs):
+        """Returns the evaluator of other pairs, which asks by the same answers."""
+        other = copy.copy(self)
+        other._pairs = pairs
+        return other
+
+    def answer(self, model, views=Views()):  # noqa: B008 - frozen
+        """Returns the `Answer` of a model to some views, the same each time."""
+        key = id(model), views
+        if key not in self._answers:
+            self._answers[key] = Answer(model, views)
+        return self._answers[key]
 
     def logits(self, answer, field):
-        """Returns the labels (pairs,) and logits (pairs, num_views, num_classes).
+        """Returns the labels (pairs,) and logits (pairs, views, num_classes).
 
         Args:
             answer: An `Answer`.
@@ -39,9 +55,9 @@ class Evaluator:
         # Every worker has as many rows; those without a pair have the index -1.
         rows = -(-len(self._pairs) // count)
         indices = np.full(rows, -1, np.int64)
-        logits = np.zeros((rows, answer.num_views, self._num_classes), np.float32)
+        logits = np.zeros((rows, len(answer.views), self._num_classes), np.float32)
         done = 0
-        for batch in self._batches(self._pairs[worker::count], field):
+        for batch in self._batches(self._pairs[worker::count], field, answer):
             number = len(batch[pipeline.INDEX])
             answered = slice(done, done + number)
             indices[answered] = batch[pipeline.INDEX].numpy() * count + worker
@@ -58,7 +74,7 @@ class Evaluator:
 
     def validation(self, model, field):
         """Returns a function without arguments that gives the model's scores."""
-        answer = Answer(model)
+        answer = self.answer(model)
 
         def validate():
             labels, logits = self.logits(answer, field)
@@ -67,46 +83,19 @@ class Evaluator:
 
         return validate
 
-    def _batches(self, pairs, field):
+    def _batches(self, pairs, field, answer):
         if not pairs:
             return ()
+        corners = answer.views.corners
         return pipeline.pair_dataset(
             pairs,
             self._loader,
-            batch_size=self._batch_size,
+            # As much memory as in training.
+            batch_size=-(-self._batch_size // 5) if corners else self._batch_size,
             training=False,
+            corners=corners,
             fields=(field,),
         )
-
-
-class Answer:
-    """Asks a network, of each view of a clip; traced once for all calls.
-
-    Args:
-        model: A network from clips to logits.
-        mirrored: Whether the mirror image of a clip is its second view.
-    Attributes:
-        num_views: 1 or 2.
-        function: Clips -> logits (batch, num_views, num_classes).
-    """
-
-    def __init__(self, model, mirrored=False):
-        self.num_views = 2 if mirrored else 1
-
-        def ask(clips):
-            views = [clips, _mirror(clips)][: self.num_views]
-            return tf.stack([model(view, training=False) for view in views], axis=1)
-
-        self.function = tf.function(ask, reduce_retracing=True)
-
-
-def sees_mirrored(options):
-    """Returns whether evaluation also sees mirror images, as training did.
-
-    Args:
-        options: The run's `Augmentation`.
-    """
-    return options.test_flip and options.flip > 0
 
 
 def evaluate(experiment, teacher, students):
@@ -119,18 +108,17 @@ def evaluate(experiment, teacher, students):
     """
     data, evaluator = experiment.data, experiment.evaluator
     num_classes = len(data.index.classes)
-    mirrored = sees_mirrored(experiment.config.augmentation)
+    views = views_of(experiment.config.augmentation)
 
     def ask(answer, field):
         """The labels, the logits, and the scores."""
-        labels, views = evaluator.logits(answer, field)
-        logits = views.mean(1)
+        labels, by_view = evaluator.logits(answer, field)
+        logits = by_view.mean(1)
         scores = summarise(labels, logits)
-        if mirrored:
-            scores["one_view_top1"] = summarise(labels, views[:, 0])["top1"]
+        scores["one_view_top1"] = summarise(labels, by_view[:, 0])["top1"]
         return labels, logits, scores
 
-    answer = Answer(teacher, mirrored)
+    answer = evaluator.answer(teacher, views)
     labels, future, future_scores = ask(answer, pipeline.FUTURE)
     _, _, observed_scores = ask(answer, pipeline.OBSERVED)
     results = {
@@ -143,7 +131,7 @@ def evaluate(experiment, teacher, students):
     confusion = {"teacher": confusion_matrix(labels, future).tolist()}
     scores = {}
     for method, student in students.items():
-        answer = Answer(student, mirrored)
+        answer = evaluator.answer(student, views)
         _, logits, scores[method] = ask(answer, pipeline.OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
@@ -200,9 +188,3 @@ def _cross_entropy(labels, logits):
     highest = logits.max(1)
     log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     return float(np.mean(log_sums - logits[np.arange(len(labels)), labels]))
-
-
-def _mirror(clips):
-    clips = clips[:, :, :, ::-1]
-    # Flow that went right goes left.
-    return clips * (-1.0, 1.0) if clips.shape[-1] == 2 else clips

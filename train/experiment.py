@@ -92,7 +92,13 @@ class Experiment:
         self.data = self._load_data()
         if self.distribution.writes:
             data_lib.write_lists(config.data, self.data, self.directory)
-        self.evaluator = self._evaluator(self.data.evaluated)
+        self.evaluator = Evaluator(
+            self.data.evaluated,
+            self.data.loader,
+            config.training.batch_size,
+            len(self.data.index.classes),
+            self.distribution,
+        )
 
     def batches(self, pairs, start_step=0, fields=CLIPS):
         """Returns the endless stream of training batches from a step on."""
@@ -180,7 +186,7 @@ class Experiment:
 
     def score(self, model, field, pairs):
         """Returns the scores of a model on some pairs."""
-        return self._evaluator(pairs).validation(model, field)()
+        return self.evaluator.over(pairs).validation(model, field)()
 
     def save(self, model, path):
         """Saves a network and the .json that says how to feed it."""
@@ -243,12 +249,3 @@ class Experiment:
                 "anything. Give the data set a val part, or use --keep=last."
             )
         return data
-
-    def _evaluator(self, pairs):
-        return Evaluator(
-            pairs,
-            self.data.loader,
-            self.config.training.batch_size,
-            len(self.data.index.classes),
-            self.distribution,
-        )

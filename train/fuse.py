@@ -11,15 +11,10 @@ from train import config as config_lib
 from train import data as data_lib
 from train import remote_run, report
 from train.distribution import Distribution
-from train.evaluate import (
-    Answer,
-    Evaluator,
-    bad_videos,
-    majority,
-    sees_mirrored,
-)
+from train.evaluate import Evaluator, bad_videos, majority
 from train.run_directory import RunDirectory, write_json
 from train.teacher import load_teacher
+from train.views import views_of
 
 BOTH = "both"
 # In the order of --fuse.
@@ -90,20 +85,20 @@ class Stream:
             methods: Of the students.
         """
         teacher = load_teacher(self.config, self.data.index.classes)
-        mirrored = sees_mirrored(self.config.augmentation)
+        views = views_of(self.config.augmentation)
         logits, seen = {}, []
 
         def ask(name, answer, field):
-            indices, views = self._evaluator.indexed_logits(answer, field)
-            logits[name] = views.mean(1)
+            indices, by_view = self._evaluator.indexed_logits(answer, field)
+            logits[name] = by_view.mean(1)
             seen.append(indices)
 
-        answer = Answer(teacher, mirrored)
+        answer = self._evaluator.answer(teacher, views)
         ask("teacher.future", answer, pipeline.FUTURE)
         ask("teacher.observed", answer, pipeline.OBSERVED)
         for method in methods:
             student = keras.saving.load_model(self._student(method), compile=False)
-            answer = Answer(student, mirrored)
+            answer = self._evaluator.answer(student, views)
             ask(f"students.{method}", answer, pipeline.OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))

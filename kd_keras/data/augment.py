@@ -5,6 +5,7 @@ clip still fits its frames; colours are those of RGB alone.
 """
 
 import dataclasses
+import itertools
 
 import cv2
 import numpy as np
@@ -98,6 +99,21 @@ def augment(
 def centre_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
     """The central square, which evaluation sees."""
     return _crop(clip, image_size, None)
+
+
+def five_crops(clip: np.ndarray, image_size: int) -> np.ndarray:
+    """The central square and those in the corners, (5, time, ...)."""
+    bottom, right = np.array(clip.shape[1:3]) - image_size
+    corners = itertools.product((0, bottom), (0, right))
+    return np.stack(
+        [
+            centre_crop(clip, image_size),
+            *(
+                clip[:, top : top + image_size, left : left + image_size]
+                for top, left in corners
+            ),
+        ]
+    )
 
 
 def _crop(clip, image_size, place):

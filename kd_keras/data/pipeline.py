@@ -36,6 +36,7 @@ def pair_dataset(
     shard: tuple[int, int] = (0, 1),
     augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
     shared_draw: bool = True,
+    corners: bool = False,
     fields: Sequence[str] = (OBSERVED, FUTURE),
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
@@ -59,6 +60,8 @@ def pair_dataset(
         shared_draw: Whether both clips of a pair are cropped, mirrored and coloured
             alike (the crops at the same relative position), so that what stays where
             it is keeps its place. Otherwise each has a draw of its own.
+        corners: Whether evaluation also gives the crops in the corners: clips then
+            have an axis behind the batch, of the central crop and the four.
         fields: Clips to decode, of "observed" and "future".
         num_parallel: Pairs that are read at a time; None is one per core.
     Returns:
@@ -81,7 +84,8 @@ def pair_dataset(
         positions = positions.shard(count, number)
         batch_size //= count
     else:
-        read = _EvaluationReader(pairs, loader, fields)
+        read = _EvaluationReader(pairs, loader, fields, corners)
+        clip_shape = [5, *clip_shape] if corners else clip_shape
         positions = tf.data.Dataset.range(len(pairs))
 
     def load(position):
@@ -193,16 +197,16 @@ class _TrainingReader:
 class _EvaluationReader:
     """Called by tf.data with an index into `pairs`: it and the centres of its clips."""
 
-    def __init__(self, pairs, loader, fields):
+    def __init__(self, pairs, loader, fields, corners):
         self._pairs, self._loader, self._fields = pairs, loader, fields
+        self._cut = augment.five_crops if corners else augment.centre_crop
 
     def __call__(self, index):
         clip_format = self._loader.clip_format
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
-            return [_UNREADABLE, *[clip_format.black] * len(self._fields)]
-        size = clip_format.image_size
-        return [index, *(augment.centre_crop(clip, size) for clip in clips)]
+            index, clips = _UNREADABLE, [clip_format.black] * len(self._fields)
+        return [index, *(self._cut(clip, clip_format.image_size) for clip in clips)]
 
 
 def _read_pair(pair, loader, fields):
