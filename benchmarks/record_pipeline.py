@@ -32,6 +32,8 @@ _AUGMENTATIONS = {
     ", colours": augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2),
 }
 _BATCH = 4
+# Of each timed stretch, so that what is read ahead at its end counts for little.
+_PASSES = 4
 
 
 def measure(num_clips, rounds):
@@ -119,7 +121,7 @@ def _pipeline(pairs, loader, augmentation):
         training=True,
         augmentation=augmentation,
         fields=(pipeline.OBSERVED,),
-    ).take(len(pairs) // _BATCH)
+    ).take(_PASSES * len(pairs) // _BATCH)
 
     def read():
         # A new iterator: another would have read ahead while the others were timed.
@@ -162,10 +164,13 @@ def _data_loader(images, augmentation):
             clip = augment.augment(clip, 224, augmentation, draw)
             return torch.from_numpy(clip).float().mul_(1 / 127.5).sub_(1)
 
+    clips = Clips()
     loader = torch.utils.data.DataLoader(
-        Clips(),
+        clips,
         batch_size=_BATCH,
-        shuffle=True,
+        sampler=torch.utils.data.RandomSampler(
+            clips, num_samples=_PASSES * len(images)
+        ),
         num_workers=2,
         persistent_workers=True,
         drop_last=True,
