@@ -28,6 +28,8 @@ def probe_file(video, path):
             if frame is None:
                 raise BadVideo(video.name, f"{path} has no frame that can be decoded")
             times = _frame_times(container, stream, packets, frame.pts)
+            # A stream must not be asked once its container is closed.
+            spacing_s = _spacing(times[0], stream)
             pixel_aspect = stream.sample_aspect_ratio
     except av.error.FFmpegError as error:
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
@@ -38,7 +40,7 @@ def probe_file(video, path):
     key_stamps = [pts for pts, _, is_key in packets if is_key and pts is not None]
     return VideoInfo(
         times_s=times_s,
-        duration_s=float(times_s[-1]) + _spacing(times_s, stream),
+        duration_s=float(times_s[-1]) + spacing_s,
         height=height,
         width=width,
         stamps=stamps,
