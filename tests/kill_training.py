@@ -7,6 +7,7 @@ import argparse
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -38,33 +39,40 @@ _FLAGS = (
 
 
 def kill_and_compare(folder, work, kills, seed=0, flags=()):
-    """Trains once without and once with kills; returns how many met a training.
+    """Trains once without and again and again with kills, until so many met a run.
 
     Args:
         folder: Of the data set.
         work: Folder for the runs.
-        kills: Number of runs that are killed before the last.
+        kills: Number of runs that are killed.
         seed: Of the moments.
-        flags: More flags of both runs.
+        flags: More flags of all runs.
     """
     whole, cut = work / "whole", work / "cut"
     begin_s = time.monotonic()
     assert run(folder, whole, *flags) == 0
     longest_s = time.monotonic() - begin_s
-    draws, live = random.Random(seed), 0
-    for _ in range(kills):
+    draws, met = random.Random(seed), 0
+    while met < kills:
         seconds = draws.uniform(0.2, 1.0) * longest_s
-        live += run(folder, cut, *flags, kill_after_s=seconds) < 0
+        status = run(folder, cut, *flags, kill_after_s=seconds)
+        if status == 0:
+            _compare(cut, whole)
+            shutil.rmtree(cut)
+            continue
+        assert status == -signal.SIGKILL
+        met += 1
         print(f"killed after {seconds:.1f} s: {progress(cut)}", flush=True)
     assert run(folder, cut, *flags) == 0
-    assert (cut / "metrics.jsonl").read_bytes() == (
-        whole / "metrics.jsonl"
-    ).read_bytes()
-    assert (cut / "results.json").read_text() == (whole / "results.json").read_text()
+    _compare(cut, whole)
+
+
+def _compare(cut, whole):
+    for name in ("metrics.jsonl", "results.json"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()
     for name in ("teacher.keras", "student.keras"):
         for one, other in zip(weights(cut / name), weights(whole / name), strict=True):
             np.testing.assert_array_equal(one, other)
-    return live
 
 
 def run(folder, run_dir, *flags, kill_after_s=None, number=signal.SIGKILL):
@@ -110,8 +118,14 @@ def main():
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
         folder = small_run.write_data_set(work / "data")
-        live = kill_and_compare(folder, work, arguments.kills)
-    print(f"{live} of {arguments.kills} kills met a run; the same networks and files")
+        for caching in ((), ("--views=2", "--teacher_cache=disk")):
+            kill_and_compare(
+                folder,
+                work / str(len(caching)),
+                -(-arguments.kills // 2),
+                flags=caching,
+            )
+    print(f"{arguments.kills} kills met a run; the same networks and files")
 
 
 if __name__ == "__main__":
