@@ -1,5 +1,6 @@
 """Videos are read frame by frame as they were written, or refused with a reason."""
 
+import contextlib
 import pathlib
 import pickle
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 
 from kd_keras.data import video as video_lib
+from kd_keras.data import video_files
 from kd_keras.data.segments import TRAIN, Video
 from tests import numbered_video
 
@@ -228,6 +230,36 @@ def test_a_file_that_cannot_be_sought_is_read_from_its_start(
     monkeypatch.setattr(av, "open", Container)
     frames = video_lib.read_frames(video, info, [12, 25])
     assert numbered_video.numbers(frames) == [12, 25]
+
+
+def test_no_stream_is_asked_once_its_file_is_closed(tmp_path, monkeypatch):
+    # Its memory is free then: reading it ends the process now and then.
+    path = numbered_video.write(tmp_path / "a.mp4", 1)
+    opened, is_open, states = av.open, [], []
+
+    class Stream:
+        def __init__(self, stream):
+            self._stream = stream
+
+        def __getattr__(self, name):
+            states.append(bool(is_open))
+            return getattr(self._stream, name)
+
+    @contextlib.contextmanager
+    def noted(*args):
+        with opened(*args) as container:
+            is_open.append(True)
+            yield container
+            is_open.pop()
+
+    spacing = video_files._spacing
+    monkeypatch.setattr(av, "open", noted)
+    monkeypatch.setattr(
+        video_files, "_spacing", lambda times_s, s: spacing(times_s, Stream(s))
+    )
+    # One frame has no spacing of its own: it is that of the stream's rate.
+    assert video_lib.probe(_video(path)).duration_s > 0
+    assert states and all(states)
 
 
 def test_a_hole_in_the_data_is_named_or_concealed_but_never_crashes(tmp_path):
