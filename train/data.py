@@ -25,6 +25,7 @@ from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
+from train import data_defaults
 from train.run_directory import write_text
 
 
@@ -72,7 +73,7 @@ def load(config, directory):
     """
     options = config.data
     records = None
-    _check_data_service(config)
+    data_defaults.check_data_service(config)
     if options.records is None:
         index = _with_flow(options, _read_index(config, directory))
     else:
@@ -211,32 +212,6 @@ def sampling(config, pairs):
         labeled_per_batch=options.labeled_per_batch if mixed else None,
         batch_size=options.batch_size,
     )
-
-
-def _check_data_service(config):
-    if config.data.data_service is None:
-        return
-    if config.data.records is None:
-        raise ValueError(
-            "--data_service needs --records: its workers read prepared clips, under a "
-            "path that they share."
-        )
-    # The service's stream has an order and draws of its own.
-    unknown = [
-        flag
-        for flag, is_given in {
-            "--balanced": config.training.balanced,
-            "--labeled_per_batch": config.training.labeled_per_batch is not None,
-            "--teacher_cache": config.distillation.teacher_cache != "off",
-            "--features": config.data.features is not None,
-        }.items()
-        if is_given
-    ]
-    if unknown:
-        raise ValueError(
-            f"--data_service does not know {', '.join(unknown)}: leave out one or the "
-            "other."
-        )
 
 
 def _read_index(config, directory):

@@ -45,6 +45,33 @@ def complete(data):
     )
 
 
+def check_data_service(config):
+    """Raises ValueError where --data_service meets flags that it would ignore."""
+    if config.data.data_service is None:
+        return
+    if config.data.records is None:
+        raise ValueError(
+            "--data_service needs --records: its workers read prepared clips, under a "
+            "path that they share."
+        )
+    # The service's stream has an order and draws of its own.
+    unknown = [
+        flag
+        for flag, is_given in {
+            "--balanced": config.training.balanced,
+            "--labeled_per_batch": config.training.labeled_per_batch is not None,
+            "--teacher_cache": config.distillation.teacher_cache != "off",
+            "--features": config.data.features is not None,
+        }.items()
+        if is_given
+    ]
+    if unknown:
+        raise ValueError(
+            f"--data_service does not know {', '.join(unknown)}: leave out one or the "
+            "other."
+        )
+
+
 def _agree_on_the_observed_clip(values):
     if values["frame_rate"] is None or values["observed_s"] is None:
         return True

@@ -86,14 +86,13 @@ class Evaluator:
     def _batches(self, pairs, field, answer):
         if not pairs:
             return ()
-        corners = answer.views.corners
         return pipeline.pair_dataset(
             pairs,
             self._loader,
             # As much memory as in training.
-            batch_size=-(-self._batch_size // 5) if corners else self._batch_size,
+            batch_size=-(-self._batch_size // answer.views.num_crops),
             training=False,
-            corners=corners,
+            corners=answer.views.corners,
             fields=(field,),
         )
 

@@ -17,8 +17,12 @@ class Views:
     corners: bool = False
     mirrored: bool = False
 
+    @property
+    def num_crops(self):
+        return 5 if self.corners else 1
+
     def __len__(self):
-        return (5 if self.corners else 1) * (2 if self.mirrored else 1)
+        return self.num_crops * (2 if self.mirrored else 1)
 
 
 def views_of(options):
@@ -59,7 +63,7 @@ class Answer:
                 parallel_iterations=1,
                 fn_output_signature=tf.float32,
             )
-            return tf.concat(tf.unstack(logits, 5), axis=1)
+            return tf.concat(tf.unstack(logits, views.num_crops), axis=1)
 
         def _ask_crop(crop):
             images = [crop, _mirror(crop)] if views.mirrored else [crop]

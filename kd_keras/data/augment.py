@@ -103,17 +103,9 @@ def centre_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
 
 def five_crops(clip: np.ndarray, image_size: int) -> np.ndarray:
     """The central square and those in the corners, (5, time, ...)."""
-    bottom, right = np.array(clip.shape[1:3]) - image_size
-    corners = itertools.product((0, bottom), (0, right))
-    return np.stack(
-        [
-            centre_crop(clip, image_size),
-            *(
-                clip[:, top : top + image_size, left : left + image_size]
-                for top, left in corners
-            ),
-        ]
-    )
+    room = np.array(clip.shape[1:3]) - image_size
+    places = [room // 2, *itertools.product(*((0, side) for side in room))]
+    return np.stack([_cut(clip, image_size, *place) for place in places])
 
 
 def _crop(clip, image_size, place):
@@ -122,6 +114,10 @@ def _crop(clip, image_size, place):
         top, left = room // 2
     else:
         top, left = (np.array(place) * (room + 1)).astype(int)
+    return _cut(clip, image_size, top, left)
+
+
+def _cut(clip, image_size, top, left):
     return clip[:, top : top + image_size, left : left + image_size]
 
 
