@@ -83,11 +83,10 @@ clean: ## remove environments, caches and the demo's run
 	  $(@D)/bin/pip install -r /dev/stdin
 	@touch $@
 
-# PyTorch as above, and a faster decoder of JPEG than OpenCV's: what one would use
-# instead.
+# PyTorch as above: what one would use instead.
 .venv-benchmarks/ready: requirements.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install -r requirements.txt torch==2.13.0 simplejpeg==1.9.0
+	$(@D)/bin/pip install -r requirements.txt torch==2.13.0
 	@touch $@
 
 define new_venv

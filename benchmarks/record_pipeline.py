@@ -2,15 +2,17 @@
 
 python -m benchmarks.record_pipeline
 
-Bare decoding is OpenCV (and simplejpeg, where it is installed) over the same JPEGs with
-a thread per core and nothing else; the DataLoader is PyTorch's, where it is installed,
-with two workers that decode with OpenCV and change clips by the same code. All are
-timed in turn, several times. Clips are cropped and mirrored, as runs do by default;
-"colours" also changes brightness, contrast and saturation.
+Bare decoding is OpenCV, or simplejpeg, over the same JPEGs with a thread per core and
+nothing else; the DataLoader is PyTorch's, where it is installed, with two workers that
+decode with OpenCV and change clips by the same code. All are timed in turn, several
+times. Clips are cropped and mirrored, as runs do by default, and handed on as uint8;
+"colours" also changes brightness, contrast and saturation, and "floats" are clips in
+[-1, 1], which otherwise the step makes of them.
 """
 
 import argparse
 import concurrent.futures
+import gc
 import pathlib
 import statistics
 import tempfile
@@ -18,6 +20,7 @@ import time
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from kd_keras.data import augment, clip_records, media_sequence, pipeline
 from kd_keras.data import video as video_lib
@@ -54,18 +57,19 @@ def measure(num_clips, rounds):
             f"records{name}": _pipeline(pairs, loader, augmentation)
             for name, augmentation in _AUGMENTATIONS.items()
         }
+        ways["records, floats"] = _pipeline(
+            pairs, loader, augment.Augmentation(), as_bytes=False
+        )
         ways["OpenCV"] = _bare(images, _opencv)
-        try:
-            import simplejpeg
-
-            ways["simplejpeg"] = _bare(images, simplejpeg.decode_jpeg)
-        except ImportError:
-            print("simplejpeg is not installed.")
+        ways["simplejpeg"] = _bare(images, simplejpeg.decode_jpeg)
         try:
             for name, augmentation in _AUGMENTATIONS.items():
                 ways[f"DataLoader{name}"] = _data_loader(images, augmentation)
         except ImportError:
             print("PyTorch is not installed.")
+        # As train.main does.
+        gc.collect()
+        gc.freeze()
         rates = {name: [] for name in ways}
         for number in range(rounds + 1):
             for name, way in ways.items():
@@ -113,7 +117,7 @@ def _prepare(folder, num_clips):
     return clip_records.RecordLoader(records, _FORMAT), pairs
 
 
-def _pipeline(pairs, loader, augmentation):
+def _pipeline(pairs, loader, augmentation, as_bytes=True):
     batches = pipeline.pair_dataset(
         pairs,
         loader,
@@ -121,6 +125,7 @@ def _pipeline(pairs, loader, augmentation):
         training=True,
         augmentation=augmentation,
         fields=(pipeline.OBSERVED,),
+        as_bytes=as_bytes,
     ).take(_PASSES * len(pairs) // _BATCH)
 
     def read():
@@ -146,7 +151,7 @@ def _bare(images, decode):
 
 
 def _opencv(image):
-    return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    return cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
 
 
 def _data_loader(images, augmentation):
@@ -157,12 +162,9 @@ def _data_loader(images, augmentation):
             return len(images)
 
         def __getitem__(self, index):
-            clip = np.stack(
-                [clip_records.decode_jpeg(image) for image in images[index]]
-            )
+            clip = np.stack([_opencv(image) for image in images[index]])
             draw = augment.Draw(*np.random.random(6).tolist())
-            clip = augment.augment(clip, 224, augmentation, draw)
-            return torch.from_numpy(clip).float().mul_(1 / 127.5).sub_(1)
+            return torch.from_numpy(augment.augment(clip, 224, augmentation, draw))
 
     clips = Clips()
     loader = torch.utils.data.DataLoader(

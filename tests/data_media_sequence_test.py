@@ -192,4 +192,13 @@ def test_jpegs_are_rgb_in_any_reader():
     image = clip_records.encode_jpeg(red, 100)
     other = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
     assert other[8, 8, 2] > 250 > 5 > other[8, 8, 0]
-    assert clip_records.decode_jpeg(image)[8, 8, 0] > 250
+    decoded = np.empty_like(red)
+    clip_records.decode_jpeg(image, decoded)
+    assert decoded[8, 8, 0] > 250 > 5 > decoded[8, 8, 2]
+
+
+@pytest.mark.parametrize("side", [8, 32])
+def test_a_frame_of_another_size_than_its_record_says_is_refused(side):
+    image = clip_records.encode_jpeg(np.zeros((16, 16, 3), np.uint8), 95)
+    with pytest.raises(ValueError):
+        clip_records.decode_jpeg(image, np.empty((side, side, 3), np.uint8))

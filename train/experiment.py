@@ -101,7 +101,10 @@ class Experiment:
         )
 
     def batches(self, pairs, start_step=0, fields=CLIPS):
-        """Returns the endless stream of training batches from a step on."""
+        """Returns the endless stream of training batches from a step on.
+
+        Their clips are uint8; `to_input` belongs into the step.
+        """
         options = {
             "batch_size": self.config.training.batch_size,
             "seed": self.config.run.seed,
@@ -110,6 +113,7 @@ class Experiment:
             "augmentation": self.data.augmentation,
             "shared_draw": self.config.augmentation.shared_draw,
             "fields": fields,
+            "as_bytes": True,
         }
         address = self.config.data.data_service
         if address is None:
@@ -126,6 +130,10 @@ class Experiment:
                 pairs, self.data.loader, data_service=address, **options
             )
         )
+
+    def to_input(self, batch):
+        """Returns the batch with its clips as the networks see them."""
+        return pipeline.bytes_to_input(batch, self.data.loader.clip_format.gain)
 
     def own_rows(self, batches):
         """Returns this worker's part of global batches."""
@@ -165,6 +173,7 @@ class Experiment:
             model,
             batches_from,
             steps,
+            to_input=self.to_input,
             options=options,
             run=self.directory,
             phase=phase,

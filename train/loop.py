@@ -26,6 +26,7 @@ def train(
     batches_from,
     steps,
     *,
+    to_input=dict,
     options,
     run,
     phase,
@@ -44,6 +45,8 @@ def train(
         batches_from: Function from a step to this worker's part of the batches that
             begin there, dicts with the field "index".
         steps: Total number of steps.
+        to_input: Function from such a batch to what the model learns from; part of the
+            step.
         options: The run's `Training` flags.
         run: The `RunDirectory` that keeps metrics and state.
         phase: Names what is trained, in files and messages.
@@ -64,6 +67,7 @@ def train(
         model,
         batches_from,
         steps,
+        to_input=to_input,
         options=options,
         run=run,
         name=phase,
@@ -87,6 +91,7 @@ class _Phase:
         batches_from,
         steps,
         *,
+        to_input,
         options,
         run,
         name,
@@ -95,7 +100,7 @@ class _Phase:
         distribution,
         interruption,
     ):
-        self.name = name
+        self.name, self._to_input = name, to_input
         self._model, self._batches_from, self._steps = model, batches_from, steps
         self._options, self._run, self._validate = options, run, validate
         self._pairs, self._distribution = pairs, distribution
@@ -122,7 +127,9 @@ class _Phase:
         self._agree = distribution.agreement(model)
         self._take_step = self._compiled_step()
         self._norms = tf.function(
-            lambda batch: distribution.run(model.gradient_norms, batch),
+            lambda batch: distribution.run(
+                lambda part: model.gradient_norms(to_input(part)), batch
+            ),
             autograph=False,
         )
 
@@ -180,12 +187,13 @@ class _Phase:
 
     def _compiled_step(self):
         model, average, distribution = self._model, self._average, self._distribution
+        to_input = self._to_input
         learn = model.learn
         if _uses_xla(self._options.jit_compile, distribution):
             learn = tf.function(learn, jit_compile=True)
 
         def on_replica(batch, wishes):
-            terms = learn(batch)
+            terms = learn(to_input(batch))
             average.update()
             return {**terms, _WISHES: tf.identity(wishes)}
 

@@ -21,7 +21,8 @@ def show_inputs(experiment):
     data, classes = experiment.data, experiment.data.index.classes
     every = max(1, len(data.labeled) // _NUM_SHOWN)
     pairs = [*data.labeled[::every][:_NUM_SHOWN], *data.unlabeled[:1]]
-    batches = experiment.batches(pairs).unbatch().take(len(pairs))
+    batches = experiment.batches(pairs).map(experiment.to_input)
+    batches = batches.unbatch().take(len(pairs))
     clips, titles = [], []
     for example in batches.as_numpy_iterator():
         labeled = example[pipeline.LABELED]

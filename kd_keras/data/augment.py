@@ -6,6 +6,7 @@ clip still fits its frames; colours are those of RGB alone.
 
 import dataclasses
 import itertools
+import math
 
 import cv2
 import numpy as np
@@ -14,6 +15,9 @@ from kd_keras.data.flow import I3D_FLOW, FlowEncoding
 
 # Luma of ITU-R BT.601: the grey of a colour.
 GREY = np.array([0.299, 0.587, 0.114])
+
+# Bytes; that of TensorFlow's tensors.
+_ALIGNMENT = 64
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,18 +86,23 @@ def augment(
     """
     channels = clip.shape[-1]
     place = (draw.top, draw.left) if augmentation.crop else None
-    clip = np.ascontiguousarray(_crop(clip, image_size, place))
-    # OpenCV sees the frames as one tall picture.
-    picture = clip.reshape(-1, image_size, channels)
+    clip = _crop(clip, image_size, place)
+    changed = _empty(clip.shape)
     if draw.flip < augmentation.flip:
-        picture = cv2.flip(picture, 1)
+        for frame, mirrored in zip(clip, changed, strict=True):
+            cv2.flip(frame, 1, dst=mirrored)
         if channels == 2:
-            picture[..., 0] = flow_encoding.mirrored()[picture[..., 0]]
+            changed[..., 0] = flow_encoding.mirrored()[changed[..., 0]]
+    else:
+        changed[:] = clip
     if channels == 3 and (
         augmentation.brightness or augmentation.contrast or augmentation.saturation
     ):
+        # OpenCV sees the frames as one tall picture.
+        picture = changed.reshape(-1, image_size, channels)
         picture = cv2.transform(picture, _colour_change(picture, augmentation, draw))
-    return picture.reshape(clip.shape)
+        changed = picture.reshape(changed.shape)
+    return changed
 
 
 def centre_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
@@ -119,6 +128,14 @@ def _crop(clip, image_size, place):
 
 def _cut(clip, image_size, top, left):
     return clip[:, top : top + image_size, left : left + image_size]
+
+
+def _empty(shape):
+    """Memory that TensorFlow takes as it is: what lies otherwise it copies."""
+    size = math.prod(shape)
+    room = np.empty(size + _ALIGNMENT, np.uint8)
+    start = -room.ctypes.data % _ALIGNMENT
+    return room[start : start + size].reshape(shape)
 
 
 def _colour_change(picture, augmentation, draw):

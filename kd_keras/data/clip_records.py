@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
+import simplejpeg
 
 from kd_keras.data import clip_frames, media_sequence, shards
 from kd_keras.data import video as video_lib
@@ -184,7 +185,7 @@ class RecordLoader:
         shape = images.height, images.width, self.clip_format.channels
         frames = np.empty((len(images.encoded), *shape), np.uint8)
         for frame, image in zip(frames, images.encoded, strict=True):
-            frame[:] = decode(image)
+            decode(image, frame)
         repeated = len(images.frame_index) > len(frames)
         return frames[images.frame_index] if repeated else frames
 
@@ -210,17 +211,21 @@ def encode_flow(levels: np.ndarray) -> bytes:
     return cv2.imencode(".png", bgr)[1].tobytes()
 
 
-def decode_flow(image: bytes) -> np.ndarray:
-    """PNG of `encode_flow` -> uint8 levels of u and v (height, width, 2)."""
-    return decode_jpeg(image)[..., :2]
+def decode_flow(image: bytes, levels: np.ndarray) -> None:
+    """PNG of `encode_flow` -> uint8 levels of u and v (height, width, 2), in place."""
+    bgr = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR)
+    if bgr is None:
+        raise ValueError("A stored flow is no image.")
+    levels[..., 0], levels[..., 1] = bgr[..., 2], bgr[..., 1]
 
 
-def decode_jpeg(image: bytes) -> np.ndarray:
-    """JPEG -> uint8 RGB (height, width, 3)."""
-    frame = cv2.imdecode(np.frombuffer(image, np.uint8), cv2.IMREAD_COLOR_RGB)
-    if frame is None:
-        raise ValueError("A stored frame is no image.")
-    return frame
+def decode_jpeg(image: bytes, frame: np.ndarray) -> None:
+    """JPEG -> uint8 RGB (height, width, 3), in place."""
+    decoded = simplejpeg.decode_jpeg(image, "RGB", buffer=frame)
+    if decoded.shape != frame.shape:
+        raise ValueError(
+            f"A stored frame is {decoded.shape[:2]}; its record says {frame.shape[:2]}."
+        )
 
 
 def _runs(wanted, key_frames):

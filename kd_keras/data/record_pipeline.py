@@ -24,6 +24,7 @@ def record_dataset(
     augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008 - frozen
     shared_draw: bool = True,
     fields=(pipeline.OBSERVED, pipeline.FUTURE),
+    as_bytes: bool = False,
     data_service: str | None = None,
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
@@ -80,12 +81,6 @@ def record_dataset(
             )
         return tf.data.Dataset.zip(one)
 
-    def finish(batch):
-        gain = clip_format.gain
-        return batch | {
-            field: pipeline.to_input(batch[field], gain) for field in fields
-        }
-
     dataset = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     dataset = dataset.interleave(
         at,
@@ -101,7 +96,10 @@ def record_dataset(
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service
             )
         )
-    return dataset.map(finish).prefetch(2)
+    if not as_bytes:
+        gain = clip_format.gain
+        dataset = dataset.map(lambda batch: pipeline.bytes_to_input(batch, gain))
+    return dataset.prefetch(2)
 
 
 def _places(records, clips):
