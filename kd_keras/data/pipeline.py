@@ -163,9 +163,8 @@ def view_draws(pair: Pair, view: int, shared_draw: bool) -> list[augment.Draw]:
 
 
 def _draws(seed, number, shared_draw):
-    return [
-        augment.draw(seed, 2 * number + own) for own in (0, 0 if shared_draw else 1)
-    ]
+    first = augment.draw(seed, 2 * number)
+    return [first, first if shared_draw else augment.draw(seed, 2 * number + 1)]
 
 
 def _augmented(clips, draws, clip_format, augmentation):
