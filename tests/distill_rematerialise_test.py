@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kd_keras.distill.fused_batch_norm import training_reader
 from kd_keras.distill.rematerialise import rematerialising_reader
-from kd_keras.distill.teacher import feature_reader
 
 
 def _network():
@@ -51,7 +51,7 @@ def test_values_gradients_and_state_are_those_of_the_whole(num_segments, feature
         loss, found = step()
         return loss, found, [np.array(v) for v in network.variables]
 
-    expected = two_steps(feature_reader)
+    expected = two_steps(training_reader)
     found = two_steps(rematerialising_reader, num_segments=num_segments)
     tf.nest.map_structure(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5),

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kd_keras.data import pipeline
 from kd_keras.distill import gradients
+from kd_keras.distill.fused_batch_norm import training_reader
 from kd_keras.distill.rematerialise import rematerialising_reader
 
 
@@ -29,7 +30,8 @@ class Recogniser(keras.Model):
     ):
         super().__init__(name=name)
         self.network, self._field = network, field
-        self._read = rematerialising_reader(network) if rematerialise else None
+        reader = rematerialising_reader if rematerialise else training_reader
+        self._read = reader(network)
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
         )
@@ -54,7 +56,7 @@ class Recogniser(keras.Model):
         label = batch[pipeline.LABEL]
         targets = tf.one_hot(label, self._num_classes)
         with tf.GradientTape() as tape:
-            logits = self._logits(batch[self._field])
+            logits, _ = self._read(batch[self._field], training=True)
             losses = self._cross_entropy(targets, tf.cast(logits, tf.float32))
             loss = tf.reduce_mean(losses)
             scaled = gradients.scaled(loss, self.optimizer)
@@ -67,8 +69,3 @@ class Recogniser(keras.Model):
         """Returns nothing: there is one term."""
         del batch
         return {}
-
-    def _logits(self, clips):
-        if self._read is None:
-            return self.network(clips, training=True)
-        return self._read(clips, training=True)[0]

@@ -4,8 +4,9 @@ import keras
 import tensorflow as tf
 
 from kd_keras.distill import gradients
+from kd_keras.distill.fused_batch_norm import training_reader
 from kd_keras.distill.rematerialise import rematerialising_reader
-from kd_keras.distill.teacher import FrozenTeacher, feature_reader, num_channels
+from kd_keras.distill.teacher import FrozenTeacher, num_channels
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 
@@ -88,7 +89,7 @@ class Distiller(keras.Model):
         if teacher is not None:
             self.teacher = FrozenTeacher(teacher, teacher_feature_layer)
         self.projection = None
-        reader = rematerialising_reader if rematerialise else feature_reader
+        reader = rematerialising_reader if rematerialise else training_reader
         self._read_student = reader(student, feature_layer)
         self._feature_loss = None
         if feature_loss is not None:

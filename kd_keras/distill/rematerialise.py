@@ -3,6 +3,8 @@
 import keras
 import tensorflow as tf
 
+from kd_keras.distill.fused_batch_norm import with_fused_batch_norm
+
 
 def rematerialising_reader(model, feature_layer=None, num_segments=8):
     """Returns a function clips -> (logits, feature map), as `feature_reader` does.
@@ -61,7 +63,7 @@ class _Segment:
     """A part of a network that forgets what it computed."""
 
     def __init__(self, start, end):
-        part = keras.Model(start, end)
+        part = with_fused_batch_norm(keras.Model(start, end))
         self._trained = part.trainable_variables
         # Moving statistics and the state of random numbers.
         self._state = part.non_trainable_variables

@@ -18,9 +18,14 @@ def feature_reader(model, feature_layer):
     """
     if feature_layer is None:
         return lambda clips, training=False: (model(clips, training=training), None)
-    outputs = [model.output, _layer(model, feature_layer).output]
-    network = keras.Model(model.input, outputs)
+    network = model_with_features(model, feature_layer)
     return lambda clips, training=False: network(clips, training=training)
+
+
+def model_with_features(model, feature_layer):
+    """Returns the model with a second output, the map of a layer."""
+    outputs = [model.output, _layer(model, feature_layer).output]
+    return keras.Model(model.input, outputs)
 
 
 def num_channels(model, feature_layer):
