@@ -80,7 +80,7 @@ def from_videos(folder, teacher, tmp_path_factory):
 
 
 # The largest difference as a fraction of the largest movement of a weight.
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("float16", 2e-3)])
 def test_training_from_features_equals_training_from_videos(
     folder, teacher, features, from_videos, tmp_path, precision, tolerance
 ):
@@ -99,7 +99,10 @@ def test_training_from_features_equals_training_from_videos(
     assert len(found[1]) == len(from_videos[1]) == 1
     for term in ("loss", "label_loss", "pseudo_label_loss", "feature_loss"):
         expected = from_videos[1][0][term]
-        assert found[1][0][term] == pytest.approx(expected, rel=tolerance), term
+        # A student that starts as its teacher diverges from it by almost nothing.
+        assert found[1][0][term] == pytest.approx(expected, rel=tolerance, abs=1e-7), (
+            term
+        )
 
 
 def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):
@@ -147,7 +150,9 @@ def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_
         for field in (pipeline.INDEX, pipeline.LABEL, pipeline.LABELED):
             np.testing.assert_array_equal(one[field], other[field])
         for field in (pipeline.OBSERVED, pipeline.FUTURE):
-            np.testing.assert_allclose(one[field], other[field], atol=6 / 127.5)
+            np.testing.assert_allclose(
+                one[field].astype(int), other[field].astype(int), rtol=0, atol=6
+            )
 
 
 _FLOW = ("--modality=flow", "--flow_method=dis")
