@@ -7,6 +7,7 @@ import argparse
 import os
 import pathlib
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,28 +20,33 @@ _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 def kill_and_compare(folder, work, kind, kills, seed=0):
-    """Prepares once without and once with kills; returns how many met live work.
+    """Prepares once without and again and again with kills, until so many met work.
 
     Args:
         folder: Of the data set.
         work: Folder for the outputs.
         kind: As --kind; or "flow", which is clips of flow.
-        kills: Number of runs that are killed before the last.
+        kills: Number of runs that are killed.
         seed: Of the moments.
     """
     whole, cut = work / f"{kind}_whole", work / f"{kind}_cut"
     if kind == "features":
         _make_teacher(folder, work)
     assert _run(folder, work, kind, whole) == 0
-    draws, live = random.Random(seed), 0
-    for _ in range(kills):
+    draws, met = random.Random(seed), 0
+    while met < kills:
         # From the start of the work on: the imports before it take seconds.
-        live += _run(folder, work, kind, cut, kill_after_s=draws.uniform(0, 1.5)) < 0
+        status = _run(folder, work, kind, cut, kill_after_s=draws.uniform(0, 1.5))
         for path in cut.glob("*.tfrecord"):
             assert path.read_bytes() == (whole / path.name).read_bytes(), path.name
+        if status == 0:
+            assert _contents(cut) == _contents(whole)
+            shutil.rmtree(cut)
+            continue
+        assert status == -signal.SIGKILL
+        met += 1
     assert _run(folder, work, kind, cut) == 0
     assert _contents(cut) == _contents(whole)
-    return live
 
 
 def _run(folder, work, kind, output, kill_after_s=None):
@@ -95,8 +101,10 @@ def main():
         work = pathlib.Path(work)
         folder = small_run.write_data_set(work / "data")
         for kind in arguments.kinds.split(","):
-            live = kill_and_compare(folder, work, kind, arguments.kills)
-            print(f"{kind}: {live} of {arguments.kills} kills met work; the same bytes")
+            kill_and_compare(folder, work, kind, arguments.kills)
+            print(
+                f"{kind}: {arguments.kills} kills met work; the same bytes", flush=True
+            )
 
 
 if __name__ == "__main__":

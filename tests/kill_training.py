@@ -22,10 +22,7 @@ from tests import small_run
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 _FLAGS = (
-    "--backbone=tsn_small",
-    "--segments=2",
-    "--width=0.1",
-    "--image_size=16",
+    *small_run.SMALLEST_NETWORK,
     "--deterministic",
     "--optimizer=adamw",
     "--ema=0.5",

@@ -16,10 +16,7 @@ from train import remote_run
 from train.interruption import Interrupted
 
 _FLAGS = (
-    "--backbone=tsn_small",
-    "--segments=2",
-    "--width=0.1",
-    "--image_size=16",
+    *small_run.SMALLEST_NETWORK,
     "--deterministic",
     "--students=labels",
     "--validate_every=2",

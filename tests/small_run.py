@@ -8,6 +8,14 @@ from tests import numbered_video
 from train import config as config_lib
 from train import data_flags
 
+# Quicker to trace than I3D, which `arguments` asks for.
+SMALLEST_NETWORK = (
+    "--backbone=tsn_small",
+    "--segments=2",
+    "--width=0.1",
+    "--image_size=16",
+)
+
 
 def write_data_set(folder, videos=6):
     """Numbered videos of 4 s with two actions each; every fourth is validation."""

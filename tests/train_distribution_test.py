@@ -24,10 +24,7 @@ _LONG = pytest.mark.skipif(
 )
 
 _FLAGS = (
-    "--backbone=tsn_small",
-    "--segments=2",
-    "--width=0.1",
-    "--image_size=16",
+    *small_run.SMALLEST_NETWORK,
     "--batch_size=8",
     "--dropout=0",
     "--teacher_steps=2",

@@ -10,10 +10,7 @@ from train import experiment as experiment_lib
 from train import guards, teacher_cache
 
 _FLAGS = (
-    "--backbone=tsn_small",
-    "--segments=2",
-    "--width=0.1",
-    "--image_size=16",
+    *small_run.SMALLEST_NETWORK,
     "--students=attention",
     "--feature_weight=0.1",
     "--views=2",
