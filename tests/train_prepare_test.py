@@ -80,7 +80,7 @@ def from_videos(folder, teacher, tmp_path_factory):
 
 
 # The largest difference as a fraction of the largest movement of a weight.
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("float16", 2e-3)])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)])
 def test_training_from_features_equals_training_from_videos(
     folder, teacher, features, from_videos, tmp_path, precision, tolerance
 ):
@@ -99,10 +99,7 @@ def test_training_from_features_equals_training_from_videos(
     assert len(found[1]) == len(from_videos[1]) == 1
     for term in ("loss", "label_loss", "pseudo_label_loss", "feature_loss"):
         expected = from_videos[1][0][term]
-        # A student that starts as its teacher diverges from it by almost nothing.
-        assert found[1][0][term] == pytest.approx(expected, rel=tolerance, abs=1e-7), (
-            term
-        )
+        assert found[1][0][term] == pytest.approx(expected, rel=tolerance), term
 
 
 def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):

@@ -182,7 +182,7 @@ def feature_dataset(
     positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
     dataset = positions.map(load, num_parallel or num_cores(), deterministic=True)
     dataset = dataset.batch(batch_size, drop_remainder=True)
-    return dataset.map(finish).prefetch(2)
+    return pipeline.read_ahead(dataset.map(finish))
 
 
 class _Reader:

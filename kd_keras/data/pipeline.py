@@ -69,7 +69,7 @@ def pair_dataset(
         num_parallel: Pairs that are read at a time; None is one per core.
     Returns:
         Dataset of dicts: each field float32 (batch, time, size, size, channels) in
-        [-1, 1], RGB or optical flow as the loader's format says,
+        [-1, 1], or uint8, RGB or optical flow as the loader's format says,
         "label" int32 (batch,), 0 where there is none, "labeled" bool (batch,) and
         "index" int64 (batch,), the position in `pairs`.
     """
@@ -110,16 +110,22 @@ def pair_dataset(
     if not training:
         dataset = dataset.filter(lambda pair: pair[INDEX] != _UNREADABLE)
     dataset = dataset.batch(batch_size, drop_remainder=training)
+    return read_ahead(dataset.map(finish))
+
+
+def read_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
+    """The batches, two of them made before they are asked for."""
     options = tf.data.Options()
     # Nothing is left to tune, and the end of a pass would wait for the tuner, up to
     # seconds.
     options.autotune.enabled = False
-    return dataset.map(finish).prefetch(2).with_options(options)
+    return batches.prefetch(2).with_options(options)
 
 
 def to_input(clips: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
     """uint8 -> float32 in [-1, 1]; `gain` is that of the `ClipFormat`."""
-    clips = tf.cast(clips, tf.float32) / 127.5 - 1
+    # A quotient would be rounded one way in a graph and another way outside of it.
+    clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1
     return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
 
 
