@@ -2,8 +2,9 @@
 
 `python -m benchmarks.feature_loss` prints for each size of map and each way the median
 time, the rate at which the method's products were done, and the peak memory that the
-first run adds. "float32 product" is what the machine does at best. All ways take turns
-in one process, so that other load hits them alike. Memory is read on Linux only.
+first run adds. "float32 product" is what the machine does at best, "product of scores"
+what it does in a product of the method. All ways take turns in one process, so that
+other load hits them alike. Memory is read on Linux only.
 """
 
 import tensorflow as tf
@@ -24,9 +25,13 @@ _SHAPES = flags.DEFINE_list(
 )
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed turns of each way.", lower_bound=1)
 
-_PRODUCT = "float32 product"
 # Products of tokens x tokens x channels, forward and backward.
 _PRODUCTS = 7 + 9
+# Where the teacher's own reading comes with its features.
+_STORED = "ours, XLA, stored"
+_PRODUCTS_OF_STORED = 14
+_PRODUCT_SIZE = 2048
+_PRODUCT_FLOPS = 2 * _PRODUCT_SIZE**3
 # Matrices of scores, weights and their gradients that a naive way holds at once.
 _NAIVE_MATRICES = 10
 _NAIVE_LIMIT_BYTES = 2 * 2**30
@@ -37,16 +42,19 @@ def main(argv):
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
     for text in _SHAPES.value:
         shape = batch, tokens, channels = tuple(map(int, text.split("x")))
-        flops = _PRODUCTS * 2 * batch * tokens**2 * channels
-        product, product_flops = _product()
-        ways = {_PRODUCT: product, **_ways(*shape)}
-        seconds = turns.median_seconds(ways, _REPEATS.value)
+        flops_of_one = 2 * batch * tokens**2 * channels
+        products = {"float32 product": _product(), "product of scores": _scores(shape)}
+        ways = _ways(*shape)
+        seconds = turns.median_seconds({**products, **ways}, _REPEATS.value)
 
         print(f"\n{batch} x {tokens} tokens x {channels} channels")
         print(f"{'':20}{'ms':>10}{'GFLOP/s':>10}{'MiB':>8}")
-        _print_row(_PRODUCT, seconds.pop(_PRODUCT), product_flops, "")
-        for name, median in seconds.items():
-            _print_row(name, median, flops, f"{_added_peak_mib(shape, name):.0f}")
+        for name, flops in zip(products, (_PRODUCT_FLOPS, flops_of_one), strict=True):
+            _print_row(name, seconds[name], flops, "")
+        for name in ways:
+            count = _PRODUCTS_OF_STORED if name == _STORED else _PRODUCTS
+            memory = f"{_added_peak_mib(shape, name):.0f}"
+            _print_row(name, seconds[name], count * flops_of_one, memory)
 
 
 def _print_row(name, seconds, flops, memory):
@@ -69,6 +77,11 @@ def _ways(batch, tokens, channels):
         "ours, graph": run(tf.function(ours)),
         "ours, XLA": run(tf.function(ours, jit_compile=True)),
     }
+    reading = loss.teacher_reading(teacher)
+    stored = tf.function(
+        lambda teacher, student: ours((teacher, reading), student), jit_compile=True
+    )
+    ways[_STORED] = run(stored)
     if _NAIVE_MATRICES * 4 * batch * tokens**2 <= _NAIVE_LIMIT_BYTES:
         naive = _with_gradient(_naive_tensorflow)
         ways["naive, graph"] = run(tf.function(naive))
@@ -115,10 +128,16 @@ def _naive_pytorch(teacher, student):
     return run
 
 
-def _product(size=2048):
-    matrix = tf.random.stateless_normal((size, size), (0, 2))
+def _product():
+    matrix = tf.random.stateless_normal((_PRODUCT_SIZE, _PRODUCT_SIZE), (0, 2))
     product = tf.function(tf.matmul)
-    return lambda: product(matrix, matrix).numpy(), 2 * size**3
+    return lambda: product(matrix, matrix).numpy()
+
+
+def _scores(shape):
+    features = tf.random.stateless_normal(shape, (0, 2))
+    product = tf.function(lambda x: tf.matmul(x, x, transpose_b=True))
+    return lambda: product(features).numpy()
 
 
 def _added_peak_mib(shape, name):
@@ -131,7 +150,7 @@ def _added_peak_mib(shape, name):
 
 def _peak_mib_of_first_run(shape, name):
     way = _ways(*shape)[name]
-    _product()[0]()
+    _product()()
     before = processes.memory_bytes("VmHWM")
     way()
     return (processes.memory_bytes("VmHWM") - before) / 2**20

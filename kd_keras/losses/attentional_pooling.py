@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kd_keras.losses import blockwise, feature_maps
+from kd_keras.losses import blockwise, feature_maps, one_block
 
 DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
@@ -32,7 +32,8 @@ def attentional_pooling(queries, values, alpha=None):
     feature_maps.check_comparable(queries, values, "Queries and values")
     queries = feature_maps.to_tokens(queries, "Queries")
     values = feature_maps.to_tokens(values, "Values")
-    return _pool(_scores(queries, values, _sharpness(alpha, values)), values)
+    scores = one_block.scores_of(queries, values, _sharpness(alpha, values))
+    return ops.matmul(ops.softmax(scores), values)
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")
@@ -192,43 +193,15 @@ def _chunk_size(chunk_size, teacher, student):
 
 def _cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
     """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None where not wanted."""
-    if chunk_size is not None:
-        return blockwise.cross_readings(
-            teacher, student, alpha, chunk_size, of_student, of_teacher
-        )
-    scores = _scores(student, teacher, alpha)
-    return (
-        _pool(scores, teacher) if of_student else None,
-        _pool(ops.transpose(scores, (0, 2, 1)), student) if of_teacher else None,
+    if chunk_size is None:
+        return one_block.cross_readings(teacher, student, alpha, of_student, of_teacher)
+    return blockwise.cross_readings(
+        teacher, student, alpha, chunk_size, of_student, of_teacher
     )
 
 
 def _self_reading(features, alpha, chunk_size):
     """phi(a_i, A)."""
-    if chunk_size is not None:
-        return blockwise.self_reading(features, alpha, chunk_size)
-    return _pool(_self_scores(features, alpha), features)
-
-
-def _self_scores(features, alpha):
-    """The scores of a map with itself: symmetric, so their gradient is one product."""
-
-    @ops.custom_gradient
-    def scores(features):
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
-            both_ways = upstream + ops.transpose(upstream, (0, 2, 1))
-            return ops.matmul(alpha * both_ways, features)
-
-        return _scores(features, features, alpha), gradient
-
-    return scores(features)
-
-
-def _scores(queries, values, alpha):
-    # Scaled after the product, XLA rounds scores and their maximum differently.
-    return ops.matmul(alpha * queries, ops.transpose(values, (0, 2, 1)))
-
-
-def _pool(scores, values):
-    return ops.matmul(ops.softmax(scores, axis=-1), values)
+    if chunk_size is None:
+        return one_block.self_reading(features, alpha)
+    return blockwise.self_reading(features, alpha, chunk_size)

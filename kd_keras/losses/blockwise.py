@@ -6,6 +6,8 @@ All maps are float32 (batch, tokens, channels).
 
 from keras import ops
 
+from kd_keras.losses.products import transpose, transposed_product
+
 
 def self_reading(features, alpha, chunk_size):
     """phi(a_i, A): reads a map with its own tokens, `chunk_size` at a time."""
@@ -15,7 +17,7 @@ def self_reading(features, alpha, chunk_size):
     def reading(features):
         # Or else TensorFlow, run eagerly, records every block for a backward pass.
         features = ops.stop_gradient(features)
-        features_t = _transpose(features)
+        features_t = transpose(features)
 
         def read(start, size, reading):
             # The reading of a block takes the place of its queries. Blocks thus wait
@@ -29,7 +31,7 @@ def self_reading(features, alpha, chunk_size):
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
             upstream_delta = _append_delta(upstream, reading)
-            features_one_t = _transpose(_append_one(features))
+            features_one_t = transpose(_append_one(features))
 
             def differentiate(start, size, state):
                 as_query, as_value = state
@@ -37,8 +39,8 @@ def self_reading(features, alpha, chunk_size):
                 d_reading = _slice(upstream_delta, start, size)
                 weights = ops.softmax(ops.matmul(alpha * block, features_t))
                 d_scores = weights * ops.matmul(d_reading, features_one_t)
-                as_value += ops.matmul(_transpose(weights), d_reading[..., :-1])
-                as_value += ops.matmul(_transpose(d_scores), alpha * block)
+                as_value += transposed_product(weights, d_reading[..., :-1])
+                as_value += transposed_product(d_scores, alpha * block)
                 d_block = alpha * ops.matmul(d_scores, features)
                 return _update(as_query, start, d_block), as_value
 
@@ -70,7 +72,7 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
     @ops.custom_gradient
     def readings(student, teacher):
         student = ops.stop_gradient(student)  # As in `self_reading`.
-        teacher_t = _transpose(teacher)
+        teacher_t = transpose(teacher)
 
         def read(start, size, state):
             rows, peak, z, sums = state
@@ -85,8 +87,8 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
                 weights = ops.exp(scores - peak)
                 decay = ops.exp(last_peak - peak)
                 z = decay * z + ops.sum(weights, axis=1, keepdims=True)
-                sums = _transpose(decay) * sums
-                sums += ops.matmul(_transpose(weights), block)
+                sums = transpose(decay) * sums
+                sums += transposed_product(weights, block)
             return rows, peak, z, sums
 
         zero = ops.zeros_like(teacher_t[:, :1])
@@ -95,7 +97,7 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
         rows, peak, z, sums = state
         read_maps = [rows] if of_student else []
         if of_teacher:
-            z_t = _transpose(z)
+            z_t = transpose(z)
             columns = sums / z_t
             read_maps.append(columns)
 
@@ -103,10 +105,10 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
             upstream = arguments[-1] if upstream is None else upstream
             if of_student:
                 d_rows = _append_delta(upstream[:, :num_rows], rows)
-                teacher_one_t = _transpose(_append_one(teacher))
+                teacher_one_t = transpose(_append_one(teacher))
             if of_teacher:
                 d_columns = upstream[:, num_rows:] / z_t
-                d_columns_delta_t = _transpose(_append_delta(d_columns, columns))
+                d_columns_delta_t = transpose(_append_delta(d_columns, columns))
 
             def differentiate(start, size, gradient):
                 block = _slice(gradient, start, size)
@@ -175,7 +177,3 @@ def _slice(tokens, start, size):
 
 def _update(tokens, start, block):
     return ops.slice_update(tokens, (0, start, 0), block)
-
-
-def _transpose(tokens):
-    return ops.transpose(tokens, (0, 2, 1))

@@ -1,0 +1,106 @@
+"""Attentional pooling with all scores at once, kept for the backward pass.
+
+Does what `blockwise` does, with memory quadratic in the number of tokens and fewer
+products. All maps are float32 (batch, tokens, channels).
+"""
+
+from keras import ops
+
+from kd_keras.losses.products import symmetric_product, transpose, transposed_product
+
+
+def self_reading(features, alpha):
+    """phi(a_i, A): reads a map with its own tokens."""
+    return _read(_self_scores(features, alpha), features)
+
+
+def cross_readings(teacher, student, alpha, of_student, of_teacher):
+    """Reads each map with the tokens of the other; the gradient is the student's.
+
+    Args:
+        of_student, of_teacher: Which queries are wanted.
+    Returns:
+        phi(a_i, R) and phi(r_j, A), None where not wanted.
+    """
+    # One product for both: the queries are along the rows, or along the columns.
+    scores = scores_of(student, teacher, alpha)
+    return (
+        _read(scores, teacher, constant_values=True) if of_student else None,
+        _read_along_columns(scores, student) if of_teacher else None,
+    )
+
+
+def scores_of(queries, values, alpha):
+    """alpha q·v of every query, in rows, and every value, in columns."""
+    # Scaled after the product, XLA rounds scores and their maximum differently.
+    return ops.matmul(queries, transpose(alpha * values))
+
+
+def _self_scores(features, alpha):
+    """The scores of a map with itself, whose gradient is that of both factors."""
+
+    @ops.custom_gradient
+    def scores(features):
+        features = ops.stop_gradient(features)  # As in `_read`.
+        scaled = alpha * features
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[-1] if upstream is None else upstream
+            return symmetric_product(upstream, scaled)
+
+        return ops.matmul(features, transpose(scaled)), gradient
+
+    return scores(features)
+
+
+def _read(scores, values, constant_values=False):
+    """phi of the queries along the rows."""
+
+    @ops.custom_gradient
+    def reading(scores, values):
+        # Or else TensorFlow, run eagerly, records what the gradient below replaces.
+        scores, values = ops.stop_gradient(scores), ops.stop_gradient(values)
+        weights = ops.softmax(scores)
+        reading = ops.matmul(weights, values)
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[-1] if upstream is None else upstream
+            d_weights = ops.matmul(upstream, transpose(values))
+            d_scores = weights * (d_weights - _delta(upstream, reading))
+            if constant_values:
+                return d_scores, ops.zeros_like(values)
+            return d_scores, transposed_product(weights, upstream)
+
+        return reading, gradient
+
+    return reading(scores, values)
+
+
+def _read_along_columns(scores, values):
+    """phi of the queries along the columns; nowhere is the matrix turned around."""
+
+    @ops.custom_gradient
+    def reading(scores, values):
+        scores, values = ops.stop_gradient(scores), ops.stop_gradient(values)
+        weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
+        z_t = transpose(ops.sum(weights, axis=1, keepdims=True))
+        reading = transposed_product(weights, values) / z_t
+
+        def gradient(*arguments, upstream=None):
+            upstream = arguments[-1] if upstream is None else upstream
+            upstream = upstream / z_t
+            d_weights = ops.matmul(values, transpose(upstream))
+            d_scores = weights * (d_weights - transpose(_delta(upstream, reading)))
+            return d_scores, ops.matmul(weights, upstream)
+
+        return reading, gradient
+
+    return reading(scores, values)
+
+
+def _delta(upstream, reading):
+    """Σ_k w_k ∂L/∂w_k, which the gradient of softmax subtracts from every ∂L/∂w_k.
+
+    As the reading is Σ_k w_k v_k, it is upstream · reading.
+    """
+    return ops.sum(upstream * reading, axis=-1, keepdims=True)
