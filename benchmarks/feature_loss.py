@@ -2,9 +2,8 @@
 
 `python -m benchmarks.feature_loss` prints for each size of map and each way the median
 time, the rate at which the method's products were done, and the peak memory that the
-first run adds. "float32 product" is what the machine does at best, "product of scores"
-what it does in a product of the method. All ways take turns in one process, so that
-other load hits them alike. Memory is read on Linux only.
+first run adds. "float32 product" is what the machine does at best. All ways take turns
+in one process, so that other load hits them alike. Memory is read on Linux only.
 """
 
 import tensorflow as tf
@@ -25,13 +24,14 @@ _SHAPES = flags.DEFINE_list(
 )
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Timed turns of each way.", lower_bound=1)
 
+_PRODUCT = "float32 product"
+_PRODUCT_SIZE = 2048
+_PRODUCT_FLOPS = 2 * _PRODUCT_SIZE**3
 # Products of tokens x tokens x channels, forward and backward.
 _PRODUCTS = 7 + 9
 # Where the teacher's own reading comes with its features.
 _STORED = "ours, XLA, stored"
 _PRODUCTS_OF_STORED = 14
-_PRODUCT_SIZE = 2048
-_PRODUCT_FLOPS = 2 * _PRODUCT_SIZE**3
 # Matrices of scores, weights and their gradients that a naive way holds at once.
 _NAIVE_MATRICES = 10
 _NAIVE_LIMIT_BYTES = 2 * 2**30
@@ -43,14 +43,12 @@ def main(argv):
     for text in _SHAPES.value:
         shape = batch, tokens, channels = tuple(map(int, text.split("x")))
         flops_of_one = 2 * batch * tokens**2 * channels
-        products = {"float32 product": _product(), "product of scores": _scores(shape)}
         ways = _ways(*shape)
-        seconds = turns.median_seconds({**products, **ways}, _REPEATS.value)
+        seconds = turns.median_seconds({_PRODUCT: _product(), **ways}, _REPEATS.value)
 
         print(f"\n{batch} x {tokens} tokens x {channels} channels")
         print(f"{'':20}{'ms':>10}{'GFLOP/s':>10}{'MiB':>8}")
-        for name, flops in zip(products, (_PRODUCT_FLOPS, flops_of_one), strict=True):
-            _print_row(name, seconds[name], flops, "")
+        _print_row(_PRODUCT, seconds[_PRODUCT], _PRODUCT_FLOPS, "")
         for name in ways:
             count = _PRODUCTS_OF_STORED if name == _STORED else _PRODUCTS
             memory = f"{_added_peak_mib(shape, name):.0f}"
@@ -132,12 +130,6 @@ def _product():
     matrix = tf.random.stateless_normal((_PRODUCT_SIZE, _PRODUCT_SIZE), (0, 2))
     product = tf.function(tf.matmul)
     return lambda: product(matrix, matrix).numpy()
-
-
-def _scores(shape):
-    features = tf.random.stateless_normal(shape, (0, 2))
-    product = tf.function(lambda x: tf.matmul(x, x, transpose_b=True))
-    return lambda: product(features).numpy()
 
 
 def _added_peak_mib(shape, name):

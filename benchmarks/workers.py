@@ -18,7 +18,7 @@ from absl import app, flags
 from benchmarks import processes
 
 _WORKERS = flags.DEFINE_integer("workers", 2, "Of the larger run.", lower_bound=2)
-_BATCH = flags.DEFINE_integer("batch_size", 4, "Pairs per worker.", lower_bound=2)
+_BATCH = flags.DEFINE_integer("batch_size", 8, "Pairs per worker.", lower_bound=2)
 _FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames per clip.", lower_bound=9)
 _SIZE = flags.DEFINE_integer("image_size", 64, "Side in pixels.", lower_bound=32)
 _WIDTH = flags.DEFINE_float("width", 0.5, "Of the networks.", lower_bound=0.01)
