@@ -1,6 +1,6 @@
 """Training with BatchNorm as one operation, where Keras computes it of a dozen.
 
-On 2 CPU cores a step of I3D takes an eighth less time, a quarter in bfloat16
+On 2 CPU cores a step of I3D takes a sixth less time, a third in bfloat16
 (`benchmarks/training_step.py`).
 """
 
