@@ -87,6 +87,7 @@ def test_names_what_the_package_gives():
 
 def test_annotations_are_read_without_a_backend():
     """Some 5 s and 500 MB less where no network is needed."""
+    pytest.importorskip("cv2", reason="reading data needs OpenCV")
     code = """
 import sys
 import kd_keras
