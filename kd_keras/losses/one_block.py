@@ -6,7 +6,12 @@ products. All maps are float32 (batch, tokens, channels).
 
 from keras import ops
 
-from kd_keras.losses.products import symmetric_product, transpose, transposed_product
+from kd_keras.losses.products import (
+    has_few_tokens,
+    symmetric_product,
+    transpose,
+    transposed_product,
+)
 
 
 def self_reading(features, alpha):
@@ -32,7 +37,8 @@ def cross_readings(teacher, student, alpha, of_student, of_teacher):
 
 def scores_of(queries, values, alpha):
     """alpha q·v of every query, in rows, and every value, in columns."""
-    # Scaled after the product, XLA rounds scores and their maximum differently.
+    if has_few_tokens(values):
+        return alpha * ops.matmul(queries, transpose(values))
     return ops.matmul(queries, transpose(alpha * values))
 
 
@@ -42,13 +48,12 @@ def _self_scores(features, alpha):
     @ops.custom_gradient
     def scores(features):
         features = ops.stop_gradient(features)  # As in `_read`.
-        scaled = alpha * features
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
-            return symmetric_product(upstream, scaled)
+            return symmetric_product(upstream, features, alpha)
 
-        return ops.matmul(features, transpose(scaled)), gradient
+        return scores_of(features, features, alpha), gradient
 
     return scores(features)
 
@@ -66,7 +71,12 @@ def _read(scores, values, constant_values=False):
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
             d_weights = ops.matmul(upstream, transpose(values))
-            d_scores = weights * (d_weights - _delta(upstream, reading))
+            # Σ_k w_k ∂L/∂w_k: as the reading is Σ_k w_k v_k, it is upstream · reading.
+            if has_few_tokens(values):
+                delta = ops.sum(weights * d_weights, axis=-1, keepdims=True)
+            else:
+                delta = ops.sum(upstream * reading, axis=-1, keepdims=True)
+            d_scores = weights * (d_weights - delta)
             if constant_values:
                 return d_scores, ops.zeros_like(values)
             return d_scores, transposed_product(weights, upstream)
@@ -83,24 +93,19 @@ def _read_along_columns(scores, values):
     def reading(scores, values):
         scores, values = ops.stop_gradient(scores), ops.stop_gradient(values)
         weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
-        z_t = transpose(ops.sum(weights, axis=1, keepdims=True))
-        reading = transposed_product(weights, values) / z_t
+        z = ops.sum(weights, axis=1, keepdims=True)
+        reading = transposed_product(weights, values) / transpose(z)
 
         def gradient(*arguments, upstream=None):
             upstream = arguments[-1] if upstream is None else upstream
-            upstream = upstream / z_t
+            upstream = upstream / transpose(z)
             d_weights = ops.matmul(values, transpose(upstream))
-            d_scores = weights * (d_weights - transpose(_delta(upstream, reading)))
-            return d_scores, ops.matmul(weights, upstream)
+            if has_few_tokens(values):  # As in `_read`.
+                delta = ops.sum(weights * d_weights, axis=1, keepdims=True) / z
+            else:
+                delta = transpose(ops.sum(upstream * reading, axis=-1, keepdims=True))
+            return weights * (d_weights - delta), ops.matmul(weights, upstream)
 
         return reading, gradient
 
     return reading(scores, values)
-
-
-def _delta(upstream, reading):
-    """Σ_k w_k ∂L/∂w_k, which the gradient of softmax subtracts from every ∂L/∂w_k.
-
-    As the reading is Σ_k w_k v_k, it is upstream · reading.
-    """
-    return ops.sum(upstream * reading, axis=-1, keepdims=True)
