@@ -18,14 +18,14 @@ _FEATURE_WEIGHT = 1e-3
 
 
 class I3D(nn.Module):
-    """The network of `kd_keras.I3D`, with PyTorch's own symmetric padding."""
+    """The network of `kd_keras.I3D`."""
 
     def __init__(self, width):
         super().__init__()
         self._stages, channels = nn.ModuleDict(), 3
         for stage in i3d.STAGES:
             if isinstance(stage, i3d.Pool):
-                module = _max_pool(stage.window, stage.strides)
+                module = _MaxPool(stage.window, stage.strides)
             elif isinstance(stage, i3d.Conv):
                 filters = i3d.scaled(stage.filters, width)
                 module = _conv(channels, filters, stage.kernel, stage.strides)
@@ -61,9 +61,7 @@ class _Mixed(nn.Module):
                     nn.Sequential(_conv(channels, first, 1), _conv(first, second, 3))
                     for first, second in pairs
                 ),
-                nn.Sequential(
-                    _max_pool((3, 3, 3), (1, 1, 1)), _conv(channels, last, 1)
-                ),
+                nn.Sequential(_MaxPool((3, 3, 3), (1, 1, 1)), _conv(channels, last, 1)),
             ]
         )
 
@@ -72,15 +70,47 @@ class _Mixed(nn.Module):
 
 
 def _conv(channels, filters, kernel, strides=1):
+    inside = strides == 1  # Symmetric, which the convolution does by itself.
     return nn.Sequential(
-        nn.Conv3d(channels, filters, kernel, strides, kernel // 2, bias=False),
+        nn.Identity() if inside else _Pad(kernel, strides),
+        nn.Conv3d(channels, filters, kernel, strides, kernel // 2 * inside, bias=False),
         nn.BatchNorm3d(filters, eps=1e-3),
         nn.ReLU(inplace=True),
     )
 
 
-def _max_pool(window, strides):
-    return nn.MaxPool3d(window, strides, tuple((side - 1) // 2 for side in window))
+class _Pad(nn.Module):
+    """TensorFlow's SAME: the odd one of the zeros comes last."""
+
+    def __init__(self, kernel, strides):
+        super().__init__()
+        self._kernel, self._strides = kernel, strides
+
+    def forward(self, x):
+        widths = []
+        for size in reversed(x.shape[2:]):
+            total = _padding(size, self._kernel, self._strides)
+            widths += [total // 2, total - total // 2]
+        return functional.pad(x, widths)
+
+
+class _MaxPool(nn.Module):
+    """The same; `ceil_mode` adds the odd one at the end."""
+
+    def __init__(self, window, strides):
+        super().__init__()
+        self._window, self._strides = window, strides
+
+    def forward(self, x):
+        sizes = zip(x.shape[2:], self._window, self._strides, strict=True)
+        before = [_padding(*size) // 2 for size in sizes]
+        return functional.max_pool3d(
+            x, self._window, self._strides, before, ceil_mode=True
+        )
+
+
+def _padding(size, window, stride):
+    return max((-(-size // stride) - 1) * stride + window - size, 0)
 
 
 def feature_loss(student, teacher, teacher_reading):
