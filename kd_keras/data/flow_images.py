@@ -7,12 +7,8 @@ import cv2
 import numpy as np
 
 from kd_keras.data.flow import I3D_FLOW, FlowEncoding
-from kd_keras.data.frame_images import (
-    ImageFiles,
-    find_images,
-    read_images,
-    scaled,
-)
+from kd_keras.data.frame_images import find_images, read_images, scaled
+from kd_keras.data.image_files import ImageFiles
 from kd_keras.data.segments import Video
 from kd_keras.data.video_info import BadVideo, VideoInfo
 

@@ -1,6 +1,5 @@
 """Numbered images in a folder, or inside a tar that is never unpacked."""
 
-import dataclasses
 import itertools
 import os
 import pathlib
@@ -12,41 +11,12 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
+from kd_keras.data.image_files import ImageFiles
 from kd_keras.data.segments import Video
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
 _SUFFIXES = (".png", ".jpg", ".jpeg")
 _TAR_BLOCK = 512
-
-
-@dataclasses.dataclass(frozen=True, eq=False)
-class ImageFiles:
-    """Images without a gap in their numbers, in the order of these.
-
-    Attributes:
-        path: The folder, or the tar.
-        names: Of the files below it, as bytes: one long video has 100,000 of them.
-        places: For a tar, int64 (images, 2): where each begins, and its bytes.
-    """
-
-    path: pathlib.Path
-    names: np.ndarray
-    places: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.names)
-
-    def read(self, positions: Iterable[int]) -> Iterator[tuple[str, bytes]]:
-        """Yields what messages call each image, and its bytes."""
-        names = (self.path / os.fsdecode(self.names[i]) for i in positions)
-        if self.places is None:
-            for name in names:
-                yield str(name), name.read_bytes()
-            return
-        with open(self.path, "rb") as tar:
-            for name, (start, size) in zip(names, self.places[positions], strict=True):
-                tar.seek(start)
-                yield str(name), tar.read(size)
 
 
 def probe_images(video: Video, path: pathlib.Path) -> VideoInfo:

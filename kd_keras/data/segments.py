@@ -4,9 +4,10 @@ import dataclasses
 import pathlib
 import typing
 
+from kd_keras.data.video_info import VideoInfo
+
 if typing.TYPE_CHECKING:
     from kd_keras.data.flow import FlowEncoding
-    from kd_keras.data.video import VideoInfo
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)
@@ -77,7 +78,7 @@ class Index:
     durations_s: dict[str, float]
     segments: tuple[Segment, ...]
     bad_videos: dict[str, str]
-    infos: dict[str, "VideoInfo"] = dataclasses.field(
+    infos: dict[str, VideoInfo] = dataclasses.field(
         default_factory=dict, repr=False, compare=False
     )
     dropped: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)

@@ -1,12 +1,10 @@
 """What is known of a video before its frames are read, or why it cannot be used."""
 
 import dataclasses
-import typing
 
 import numpy as np
 
-if typing.TYPE_CHECKING:
-    from kd_keras.data.frame_images import ImageFiles
+from kd_keras.data.image_files import ImageFiles
 
 
 class BadVideo(ValueError):
@@ -43,4 +41,4 @@ class VideoInfo:
     stamps: np.ndarray | None = None
     by_position: bool = False
     key_frames: np.ndarray | None = None
-    images: "ImageFiles | None" = None
+    images: ImageFiles | None = None
