@@ -70,10 +70,12 @@ class _Mixed(nn.Module):
 
 
 def _conv(channels, filters, kernel, strides=1):
-    inside = strides == 1  # Symmetric, which the convolution does by itself.
+    # With a stride PyTorch does not pad by itself as TensorFlow does.
+    padding = [_Pad(kernel, strides)] if strides > 1 else []
+    mode = "valid" if padding else "same"
     return nn.Sequential(
-        nn.Identity() if inside else _Pad(kernel, strides),
-        nn.Conv3d(channels, filters, kernel, strides, kernel // 2 * inside, bias=False),
+        *padding,
+        nn.Conv3d(channels, filters, kernel, strides, mode, bias=False),
         nn.BatchNorm3d(filters, eps=1e-3),
         nn.ReLU(inplace=True),
     )

@@ -4,6 +4,7 @@ import keras
 import tensorflow as tf
 
 from kd_keras.distill.fused_batch_norm import with_fused_batch_norm
+from kd_keras.distill.teacher import feature_reader
 
 
 def rematerialising_reader(model, feature_layer=None, num_segments=8):
@@ -40,15 +41,11 @@ def rematerialising_reader(model, feature_layer=None, num_segments=8):
             [*names, None], tensors[:-1], tensors[1:], strict=True
         )
     ]
-    outputs = [model.output]
-    if feature_layer is not None:
-        outputs.append(model.get_layer(feature_layer).output)
-    whole = keras.Model(model.input, outputs)
+    read_whole = feature_reader(model, feature_layer)
 
     def read(clips, training=False):
         if not training:
-            logits, *features = whole(clips, training=False)
-            return logits, features[0] if features else None
+            return read_whole(clips)
         features, x = None, clips
         for name, segment in segments:
             x = segment(x)

@@ -6,6 +6,7 @@ All maps are float32 (batch, tokens, channels).
 
 from keras import ops
 
+from kd_keras.losses.custom_gradient import custom_gradient
 from kd_keras.losses.products import transpose, transposed_product
 
 
@@ -13,10 +14,8 @@ def self_reading(features, alpha, chunk_size):
     """phi(a_i, A): reads a map with its own tokens, `chunk_size` at a time."""
     num_tokens = ops.shape(features)[1]
 
-    @ops.custom_gradient
+    @custom_gradient
     def reading(features):
-        # Or else TensorFlow, run eagerly, records every block for a backward pass.
-        features = ops.stop_gradient(features)
         features_t = transpose(features)
 
         def read(start, size, reading):
@@ -28,8 +27,7 @@ def self_reading(features, alpha, chunk_size):
 
         reading = _over_blocks(read, num_tokens, chunk_size, ops.copy(features))
 
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
+        def gradient(upstream):
             upstream_delta = _append_delta(upstream, reading)
             features_one_t = transpose(_append_one(features))
 
@@ -69,9 +67,8 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
     num_tokens = ops.shape(student)[1]
     num_rows = num_tokens if of_student else 0
 
-    @ops.custom_gradient
+    @custom_gradient
     def readings(student, teacher):
-        student = ops.stop_gradient(student)  # As in `self_reading`.
         teacher_t = transpose(teacher)
 
         def read(start, size, state):
@@ -101,8 +98,7 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
             columns = sums / z_t
             read_maps.append(columns)
 
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
+        def gradient(upstream):
             if of_student:
                 d_rows = _append_delta(upstream[:, :num_rows], rows)
                 teacher_one_t = transpose(_append_one(teacher))

@@ -6,12 +6,8 @@ products. All maps are float32 (batch, tokens, channels).
 
 from keras import ops
 
-from kd_keras.losses.products import (
-    has_few_tokens,
-    symmetric_product,
-    transpose,
-    transposed_product,
-)
+from kd_keras.losses.custom_gradient import custom_gradient
+from kd_keras.losses.products import transpose, transposed_product
 
 
 def self_reading(features, alpha):
@@ -37,7 +33,7 @@ def cross_readings(teacher, student, alpha, of_student, of_teacher):
 
 def scores_of(queries, values, alpha):
     """alpha q·v of every query, in rows, and every value, in columns."""
-    if has_few_tokens(values):
+    if _has_few_tokens(values):
         return alpha * ops.matmul(queries, transpose(values))
     return ops.matmul(queries, transpose(alpha * values))
 
@@ -45,13 +41,15 @@ def scores_of(queries, values, alpha):
 def _self_scores(features, alpha):
     """The scores of a map with itself, whose gradient is that of both factors."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def scores(features):
-        features = ops.stop_gradient(features)  # As in `_read`.
-
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
-            return symmetric_product(upstream, features, alpha)
+        def gradient(upstream):
+            if _has_few_tokens(features):
+                both_ways = alpha * (upstream + transpose(upstream))
+                return ops.matmul(both_ways, features)
+            scaled = alpha * features
+            as_query = ops.matmul(upstream, scaled)
+            return as_query + transposed_product(upstream, scaled)
 
         return scores_of(features, features, alpha), gradient
 
@@ -61,18 +59,15 @@ def _self_scores(features, alpha):
 def _read(scores, values, constant_values=False):
     """phi of the queries along the rows."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def reading(scores, values):
-        # Or else TensorFlow, run eagerly, records what the gradient below replaces.
-        scores, values = ops.stop_gradient(scores), ops.stop_gradient(values)
         weights = ops.softmax(scores)
         reading = ops.matmul(weights, values)
 
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
+        def gradient(upstream):
             d_weights = ops.matmul(upstream, transpose(values))
             # Σ_k w_k ∂L/∂w_k: as the reading is Σ_k w_k v_k, it is upstream · reading.
-            if has_few_tokens(values):
+            if _has_few_tokens(values):
                 delta = ops.sum(weights * d_weights, axis=-1, keepdims=True)
             else:
                 delta = ops.sum(upstream * reading, axis=-1, keepdims=True)
@@ -89,18 +84,16 @@ def _read(scores, values, constant_values=False):
 def _read_along_columns(scores, values):
     """phi of the queries along the columns; nowhere is the matrix turned around."""
 
-    @ops.custom_gradient
+    @custom_gradient
     def reading(scores, values):
-        scores, values = ops.stop_gradient(scores), ops.stop_gradient(values)
         weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
         z = ops.sum(weights, axis=1, keepdims=True)
         reading = transposed_product(weights, values) / transpose(z)
 
-        def gradient(*arguments, upstream=None):
-            upstream = arguments[-1] if upstream is None else upstream
+        def gradient(upstream):
             upstream = upstream / transpose(z)
             d_weights = ops.matmul(values, transpose(upstream))
-            if has_few_tokens(values):  # As in `_read`.
+            if _has_few_tokens(values):  # As in `_read`.
                 delta = ops.sum(weights * d_weights, axis=1, keepdims=True) / z
             else:
                 delta = transpose(ops.sum(upstream * reading, axis=-1, keepdims=True))
@@ -109,3 +102,9 @@ def _read_along_columns(scores, values):
         return reading, gradient
 
     return reading(scores, values)
+
+
+def _has_few_tokens(x):
+    """Whether the scores of a map are smaller than the map: cheaper to pass over."""
+    _, tokens, channels = x.shape
+    return tokens is not None and tokens < channels

@@ -15,17 +15,3 @@ def transpose(maps):
 def transposed_product(weights, x):
     """weightsᵀ x."""
     return ops.einsum("bij,bik->bjk", weights, x)
-
-
-def symmetric_product(weights, x, alpha):
-    """alpha (weights + weightsᵀ) x."""
-    if has_few_tokens(x):
-        return ops.matmul(alpha * (weights + transpose(weights)), x)
-    x = alpha * x
-    return ops.matmul(weights, x) + transposed_product(weights, x)
-
-
-def has_few_tokens(x):
-    """Whether the scores of a map are smaller than the map: cheaper to pass over."""
-    _, tokens, channels = x.shape
-    return tokens is not None and tokens < channels
