@@ -1,13 +1,17 @@
 """What the command lines of this package share: how they start, fail and end."""
 
+import dataclasses
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import TypeVar
 
 import tensorflow as tf
 from absl import app, flags, logging
 
 from export.saved_model import CheckFailedError
-from kd_keras.data import remote
+from kd_keras.data import given_paths, remote
+
+Request = TypeVar("Request")
 
 
 def start(main: Callable[[list[str]], int]) -> None:
@@ -23,6 +27,34 @@ def start(main: Callable[[list[str]], int]) -> None:
         return status
 
     app.run(main_and_end)
+
+
+def check_paths(names: Iterable[str]) -> None:
+    """Has flags of paths refused when they are parsed, if no path can be so."""
+
+    def require_usable(path):
+        if problem := given_paths.problem(path):
+            raise flags.ValidationError(f"it {problem}.")
+        return True
+
+    for name in names:
+        flags.register_validator(name, require_usable)
+
+
+def request(kind: type[Request], values, paths: Collection[str]) -> Request:
+    """The dataclass whose fields are the parsed flags of their names.
+
+    Args:
+        values: The parsed flags, by name.
+        paths: The flags of paths; a leading `~` is the home folder.
+    """
+    fields = {
+        field.name: values[field.name].value for field in dataclasses.fields(kind)
+    }
+    for name in paths:
+        if fields[name] is not None:
+            fields[name] = given_paths.expanded(fields[name])
+    return kind(**fields)
 
 
 def status_of(name: str, work: Callable[[], object]) -> int:

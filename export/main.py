@@ -15,8 +15,12 @@ from export import command, saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
 from kd_keras.data.clips import FITS
+from kd_keras.models import plain_paths
 
 FLAGS = flags.FLAGS
+
+# The flags of paths.
+_PATHS = ("student", "output", "classes")
 
 # What the graph adds to the weights, generously.
 _GRAPH_BYTES = 4_000_000
@@ -86,6 +90,7 @@ def define_flags() -> None:
         "How frames become squares, for a student without its .json: crop (default) "
         "keeps proportions, stretch scales height and width apart.",
     )
+    command.check_paths(_PATHS)
 
 
 def run(request: Request) -> str:
@@ -113,13 +118,17 @@ def run(request: Request) -> str:
     path = saved_model.export_and_check(
         student, request.output, spec, version, request.top_k
     )
+    if plain_paths.is_pattern(path):
+        print(
+            f"TensorFlow takes {path} for a pattern, and TF Serving will not find its "
+            "weights: serve it from a folder without * ? [ and \\."
+        )
     print(f"{path} gives the student's answers in a TensorFlow session without Keras.")
     return path
 
 
 def main(_) -> int:
-    fields = dataclasses.fields(Request)
-    request = Request(**{field.name: FLAGS[field.name].value for field in fields})
+    request = command.request(Request, FLAGS, _PATHS)
     return command.status_of("export", lambda: run(request))
 
 

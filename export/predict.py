@@ -25,8 +25,12 @@ from kd_keras.data import remote
 from kd_keras.data import video as video_lib
 from kd_keras.data.clip_frames import read_clip
 from kd_keras.data.segments import TEST, Video
+from kd_keras.models.plain_paths import plain_path
 
 FLAGS = flags.FLAGS
+
+# The flags of paths.
+_PATHS = ("model", "video", "output")
 
 _BATCH = 8
 _TIME_ERROR_S = 1e-6
@@ -90,6 +94,7 @@ def define_flags() -> None:
         "Seconds from what is seen to the action; by default what it was trained with.",
         lower_bound=0.0,
     )
+    command.check_paths(_PATHS)
 
 
 def run(request: Request, table=sys.stdout) -> None:
@@ -130,7 +135,8 @@ class ExportedStudent:
         with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
             self.spec = student_file.from_json(file.read())
         # The signature does not keep what was loaded alive.
-        self._loaded = tf.saved_model.load(self.path)
+        with plain_path(self.path) as plain:
+            self._loaded = tf.saved_model.load(plain)
         self._serve = self._loaded.signatures["serving_default"]
         channels = self._serve.structured_input_signature[1]["frames"].shape[-1]
         if channels != self.spec.clip_format.channels:
@@ -172,8 +178,7 @@ def anticipations(
 
 
 def main(_) -> int:
-    fields = dataclasses.fields(Request)
-    request = Request(**{field.name: FLAGS[field.name].value for field in fields})
+    request = command.request(Request, FLAGS, _PATHS)
     return command.status_of("predict", lambda: run(request))
 
 

@@ -18,6 +18,7 @@ import tensorflow as tf
 from export import preprocess, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
+from kd_keras.models.plain_paths import plain_path
 
 # Where SavedModels keep files that no server loads.
 SPEC_FILE = "assets.extra/student.json"
@@ -189,12 +190,12 @@ def _probabilities(student, spec, frames):
 
 
 def _check_in_fresh_process(student, spec, folder):
-    with tempfile.TemporaryDirectory() as scratch:
+    with tempfile.TemporaryDirectory() as scratch, plain_path(folder) as plain:
         expected = os.path.join(scratch, "expected.npz")
         np.savez(expected, **_expected_answers(student, spec))
         process = subprocess.run(
             # -P: the modules beside the program are not importable by it.
-            [sys.executable, "-P", str(_CHECK_PROGRAM), str(folder), expected],
+            [sys.executable, "-P", str(_CHECK_PROGRAM), plain, expected],
             # This process may hold the memory of every accelerator.
             env=os.environ | {"CUDA_VISIBLE_DEVICES": "-1"},
             capture_output=True,

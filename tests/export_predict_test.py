@@ -2,6 +2,7 @@ import csv
 import dataclasses
 import io
 import pathlib
+import shutil
 import subprocess
 import sys
 import types
@@ -230,6 +231,17 @@ def test_the_command_line(model, video, tmp_path):
         [f"{i}.000", f"{i}.500", "1"] for i in (1, 2, 3)
     ]
     assert output.stat().st_size > 0
+
+
+def test_any_folder_will_do(student, video, tmp_path):
+    folder = tmp_path / "lr[1e-3] *?{}%#'$~ ü"
+    saved_model.export_and_check(student, folder / "models", SPEC)
+    shutil.copy(video, folder / "video[1].mp4")
+    asked = {"model": str(folder / "models"), "video": str(folder / "video[1].mp4")}
+    found = table(**asked, output=str(folder / "new%d.mp4"))
+    saved_model.export_student(student, tmp_path / "plain", SPEC)
+    assert found == table(model=str(tmp_path / "plain"), video=video)
+    assert (folder / "new%d.mp4").stat().st_size > 0
 
 
 def test_errors_are_one_line_and_a_status(monkeypatch, capsys, model):

@@ -88,6 +88,20 @@ def test_resolves_a_hub_handle(rgb, trained, tmp_path, monkeypatch):
     _assert_same_weights(model, trained)
 
 
+def test_reads_what_tensorflow_takes_for_a_pattern(rgb, trained, tmp_path):
+    folder = tmp_path / "lr[1e-3] *?"
+    for prefix, source in (
+        (folder / "rgb[2]\\", folder / "rgb[2]\\"),
+        (folder / "hub[1]" / "variables" / "variables", folder / "hub[1]"),
+        (folder / "many" / "model.ckpt", folder / "many"),
+    ):
+        published_i3d.write_checkpoint(prefix, rgb[1])
+        if source.name == "many":
+            (source / "checkpoint").write_text('model_checkpoint_path: "model.ckpt"')
+        model = kd_keras.I3D(width=0.125, weights=source)
+        _assert_same_weights(model, trained)
+
+
 @pytest.mark.parametrize("ending", [".keras", ".weights.h5"])
 def test_reads_keras_files(trained, tmp_path, ending):
     path = tmp_path / f"trained{ending}"

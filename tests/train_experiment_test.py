@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -36,7 +37,7 @@ def _from_the_checkout():
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    run_dir = tmp_path_factory.mktemp("smoke")
+    run_dir = tmp_path_factory.mktemp("smoke") / "lr[1e-3] *?{}%#'$~ ü,"
     return run_dir, experiment_lib.run_experiment(_config(run_dir))
 
 
@@ -97,6 +98,41 @@ def test_the_same_command_again_trains_nothing_anew(finished):
     again = experiment_lib.run_experiment(_config(run_dir, "--task=evaluate"))
     assert (run_dir / "metrics.jsonl").read_bytes() == before
     assert again["students"] == results["students"]
+
+
+def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsys):
+    run_dir = shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(run_dir / "export")
+    (run_dir / "results.json").unlink()
+
+    def fails(*_):
+        raise RuntimeError("No such variable.")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(experiment_lib.ExportFailedError) as raised,
+    ):
+        patch.setattr(experiment_lib, "export_and_check", fails)
+        experiment_lib.run_experiment(_config(run_dir))
+    assert f"its results are in {run_dir}, and its export failed" in str(raised.value)
+    assert "RuntimeError: No such variable. Mend that" in str(raised.value)
+    results = json.loads((run_dir / "results.json").read_text())
+    assert results["students"] == finished[1]["students"] and "export" not in results
+    assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
+    # The same command makes up for it.
+    again = experiment_lib.run_experiment(_config(run_dir))
+    assert again["export"] == "export/1"
+    assert json.loads((run_dir / "results.json").read_text()) == again
+
+
+def test_a_first_try_that_fails_leaves_the_folder_to_any_run(tmp_path):
+    wrong = ("--dataset=csv", "--annotations=missing.csv", f"--video_root={_ROOT}")
+    for arguments in (wrong, ("--batch_size=7", "--feature_layer=Mixed_9z")):
+        with pytest.raises(ValueError, match="is not a file|has no layer"):
+            experiment_lib.run_experiment(_config(tmp_path, *arguments))
+        assert not {"run.flags", "run.json"} & {p.name for p in tmp_path.iterdir()}
+    experiment_lib.Experiment(_config(tmp_path)).directory.begin()
+    assert config_lib.from_flagfile(tmp_path / "run.flags") == _config(tmp_path)
 
 
 def test_run_flags_repeat_the_run(finished):

@@ -26,7 +26,7 @@ def _make_run(videos, run_dir, seed, *more):
     flags = [f"--students={','.join(_METHODS)}", f"--seed={seed}"]
     flags += ["--test_views=ten", *more]
     config = small_run.config(videos, run_dir, *flags)
-    RunDirectory(config)
+    RunDirectory(config).begin()
     (run_dir / "students").mkdir()
     for number, name in enumerate(("teacher", *(f"students/{m}" for m in _METHODS))):
         run = dataclasses.replace(config.run, seed=10 * seed + number)
@@ -192,7 +192,7 @@ def test_the_flags_of_a_run_come_back_from_its_folder(videos, tmp_path):
     config = small_run.config(
         videos, tmp_path / "run", "--modality=flow", "--fuse_weights=0.5,2"
     )
-    RunDirectory(config)
+    RunDirectory(config).begin()
     again = config_lib.from_flagfile(tmp_path / "run/run.flags")
     assert again == config and again.run.fuse_weights == (0.5, 2.0)
     assert dataclasses.asdict(again)["run"]["fuse"] == ()

@@ -215,7 +215,10 @@ def test_the_run_knows_the_place_that_it_is_kept_in(store):
     given = f"file://{store}"
     config = tiny_training.config(f"--run_dir={given}")
     with remote_run.working_copy(config) as (local, run):
-        assert RunDirectory(local, store=run).path == run.path
+        directory = RunDirectory(local, store=run)
+        assert directory.path == run.path
+        directory.begin()
+        directory.log("teacher", 1, {"loss": 1.0})
         with (
             pytest.raises(OSError, match="Another process of this machine works on"),
             remote_run.working_copy(config),

@@ -6,6 +6,7 @@ import shutil
 
 import tensorflow as tf
 
+from kd_keras.models.plain_paths import plain_path
 from train.guards import warn
 
 _PREFIX = "step-"
@@ -77,23 +78,29 @@ class Checkpoints:
         if self._writes:
             self._remove_unfinished()
         for folder in reversed(self._complete()):
-            path = str(folder / _FILE)
-            try:
-                # Reads all of it, which compares the checksums, before any is set.
-                reader = tf.train.load_checkpoint(path)
-                for name in reader.get_variable_to_shape_map():
-                    reader.get_tensor(name)
-            except (tf.errors.OpError, OSError, *_BAD_VALUES) as error:
-                if self._writes:
-                    os.replace(folder, folder.with_name(f"{_DAMAGED}{folder.name}"))
-                warn(
-                    f"The checkpoint {folder} is damaged and left out: "
-                    f"{str(error).splitlines()[0]}"
-                )
-                continue
-            self._checkpoint.read(path).assert_consumed()
+            with plain_path(folder) as plain:
+                path = f"{plain}/{_FILE}"
+                if not self._is_whole(folder, path):
+                    continue
+                self._checkpoint.read(path).assert_consumed()
             return _step(folder)
         return 0
+
+    def _is_whole(self, folder, path):
+        """Reads all of a checkpoint, which compares the checksums; warns of damage."""
+        try:
+            reader = tf.train.load_checkpoint(path)
+            for name in reader.get_variable_to_shape_map():
+                reader.get_tensor(name)
+        except (tf.errors.OpError, OSError, *_BAD_VALUES) as error:
+            if self._writes:
+                os.replace(folder, folder.with_name(f"{_DAMAGED}{folder.name}"))
+            warn(
+                f"The checkpoint {folder} is damaged and left out: "
+                f"{str(error).splitlines()[0]}"
+            )
+            return False
+        return True
 
     def _complete(self):
         return sorted(

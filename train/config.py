@@ -4,13 +4,17 @@ A dataclass field is a flag: `define_flags` makes the flags from the fields, and
 `from_flags` the frozen dataclasses from the flags. Nothing else reads a flag.
 """
 
+import csv
 import dataclasses
+import io
 
 from absl import flags
 
+from kd_keras.data import given_paths
 from train import data_defaults, flag_fields
 from train.data_flags import Augmentation, Data
 from train.flag_fields import flag as _flag
+from train.flag_fields import path_flag as _path_flag
 from train.learning_flags import Distillation, Network, Training
 
 
@@ -25,18 +29,20 @@ class Run:
         "the run directory holds. all: train, evaluate and export.",
         choices=("all", "teacher", "student", "evaluate"),
     )
-    run_dir: str | None = _flag(
+    run_dir: str | None = _path_flag(
         None,
         "Folder of the run, local or remote (s3://bucket/folder). The same command "
-        "given again continues or reports it.",
+        "given again continues or reports it. In every path a leading ~ is the home "
+        "folder.",
     )
-    teacher: str | None = _flag(
+    teacher: str | None = _path_flag(
         None, "A trained teacher (.keras) to use; none is trained then."
     )
-    fuse: tuple[str, ...] = _flag(
+    fuse: tuple[str, ...] = _path_flag(
         (),
         "RUN_RGB,RUN_FLOW: folders of two trained runs that --task=evaluate adds up, "
-        "logits to logits, and reports beside each alone. The data is theirs.",
+        "logits to logits, and reports beside each alone. The data is theirs. A path "
+        "with a comma goes in double quotes: --fuse='\"a,b\",c'.",
     )
     fuse_weights: tuple[float, ...] = _flag(
         (1.0, 1.0), "What the logits of RUN_RGB and RUN_FLOW are multiplied by."
@@ -76,6 +82,14 @@ class Config:
 
 _GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
 _RUN_GROUPS = tuple(_GROUPS.values())
+
+# The flags of paths.
+PATHS = frozenset(
+    field.name
+    for group in _RUN_GROUPS
+    for field in dataclasses.fields(group)
+    if flag_fields.is_path(field)
+)
 
 
 def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
@@ -120,6 +134,10 @@ def read(group, values=flags.FLAGS):
         value = values[field.name].value
         if value is None:
             return field.metadata.get(start)
+        if flag_fields.is_path(field):
+            paths = value if isinstance(value, list) else [value]
+            paths = tuple(map(given_paths.expanded, paths))
+            return paths if isinstance(value, list) else paths[0]
         if isinstance(value, list):
             return tuple(map(flag_fields.element_type(field), value))
         return value
@@ -140,9 +158,16 @@ def flagfile_of(values):
         if isinstance(value, bool):
             lines.append(f"--{name}" if value else f"--no{name}")
         elif value is not None:
-            text = ",".join(map(str, value)) if isinstance(value, tuple) else value
+            text = _as_list(value) if isinstance(value, tuple) else value
             lines.append(f"--{name}={text}")
     return "\n".join(lines) + "\n"
+
+
+def _as_list(values):
+    """What a list flag reads back: a value that holds a comma is quoted."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
 
 
 def as_flags(config):

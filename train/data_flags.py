@@ -3,6 +3,7 @@
 import dataclasses
 
 from train.flag_fields import flag as _flag
+from train.flag_fields import path_flag as _path_flag
 from train.flag_fields import start_flag as _start_flag
 
 
@@ -17,13 +18,13 @@ class Data:
         "generated into the run directory.",
         choices=("csv", "jhmdb", "epic_kitchens", "thumos14", "demo"),
     )
-    annotations: str | None = _flag(
+    annotations: str | None = _path_flag(
         None, "CSV with the columns video,start,end,label,split (--dataset=csv)."
     )
-    video_root: str | None = _flag(
+    video_root: str | None = _path_flag(
         None, "Folder that the CSV's video paths start from (--dataset=csv)."
     )
-    data_root: str | None = _flag(
+    data_root: str | None = _path_flag(
         None,
         "Folder of the release. jhmdb: Rename_Images or ReCompress_Videos, and splits. "
         "epic_kitchens: the CSV files or annotations, and rgb or videos. thumos14: "
@@ -122,7 +123,7 @@ class Data:
         "position in a training video.",
         choices=("gaps", "future_in_gap", "anywhere"),
     )
-    unlabeled_list: str | None = _flag(
+    unlabeled_list: str | None = _path_flag(
         None,
         "CSV of the unlabeled pairs to use, such as the pairs_unlabeled.csv of another "
         "run; --unlabeled_rule and --unlabeled_pairs mean nothing then.",
@@ -145,7 +146,7 @@ class Data:
         "times faster.",
         choices=("tvl1", "dis"),
     )
-    flow_root: str | None = _flag(
+    flow_root: str | None = _path_flag(
         None,
         "Folder of stored flow: the images u and v of each video in a folder or tar of "
         "its name. By default <data_root>/flow where that exists.",
@@ -182,15 +183,15 @@ class Data:
         "off with --dataset=epic_kitchens and thumos14, else memory.",
         choices=("memory", "disk", "off"),
     )
-    cache_dir: str | None = _flag(
+    cache_dir: str | None = _path_flag(
         None, "Folder of --cache=disk; by default <run_dir>/clips."
     )
-    records: str | None = _flag(
+    records: str | None = _path_flag(
         None,
         "Folder of clips that train.prepare wrote, local or s3://; neither annotations "
         "nor videos are read then.",
     )
-    features: str | None = _flag(
+    features: str | None = _path_flag(
         None,
         "Folder of stored features that train.prepare wrote, local or s3://; students "
         "are trained from them. Needs --layer and --views as they were stored.",
@@ -250,7 +251,7 @@ class Augmentation:
 class Preparation:
     """What train.prepare writes; no part of a run."""
 
-    output: str | None = _flag(
+    output: str | None = _path_flag(
         None, "Folder of the prepared data, local or remote (s3://bucket/folder)."
     )
     kind: str = _flag(

@@ -6,7 +6,7 @@ import shutil
 import keras
 import tensorflow as tf
 
-from export.saved_model import export_and_check, versions
+from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
@@ -16,12 +16,16 @@ from train import guards, loop, networks, optimization, report, teacher_cache
 from train.distribution import Distribution
 from train.evaluate import Evaluator, evaluate
 from train.interruption import Interruption
-from train.run_directory import RunDirectory, written_aside
+from train.run_directory import RunDirectory, write_json, written_aside
 from train.student import get_student
 from train.teacher import check_teacher, get_teacher
 
 # Both clips of a pair.
 CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
+
+
+class ExportFailedError(RuntimeError):
+    """A finished run could not be exported; its results are written."""
 
 
 def run_experiment(config, store=None):
@@ -38,9 +42,11 @@ def run_experiment(config, store=None):
             with distribution.scope():
                 teacher, students = _train(experiment)
                 results = evaluate(experiment, teacher, students)
-            if distribution.writes:
-                _write(experiment, results)
+            problem = _write(experiment, results) if distribution.writes else None
+            # The others end well, whatever becomes of the export.
             distribution.wait()
+            if problem is not None:
+                raise problem
         return results
 
 
@@ -48,6 +54,7 @@ def _train(experiment):
     config, data = experiment.config, experiment.data
     if config.run.task in ("all", "student"):
         networks.check(config, len(data.index.classes))
+    experiment.directory.begin()
     if experiment.distribution.writes:
         report.show_inputs(experiment)
     teacher = get_teacher(experiment)
@@ -61,11 +68,31 @@ def _train(experiment):
 
 
 def _write(experiment, results):
-    if "best_student" in results:
+    """Leaves the results, then the export; returns the error of the latter, or None."""
+    has_student = "best_student" in results
+    if has_student:
         experiment.keep_best(results["best_student"])
-        if experiment.config.run.export:
-            results["export"] = experiment.export()
     report.write(experiment, results)
+    if not (has_student and experiment.config.run.export):
+        return None
+    try:
+        results["export"] = experiment.export()
+    except Exception as error:
+        failed = ExportFailedError(
+            f"The run is finished, its results are in {experiment.directory}, and its "
+            f"export failed: {_in_words(error)} Mend that and give the same command "
+            "again, or export student.keras by python -m export.main."
+        )
+        failed.__cause__ = error
+        return failed
+    write_json(experiment.directory / "results.json", results)
+    return None
+
+
+def _in_words(error):
+    text = str(error).strip().rstrip(".")
+    kind = "" if isinstance(error, CheckFailedError) else f"{type(error).__name__}: "
+    return f"{kind}{text}."
 
 
 class Experiment:

@@ -7,11 +7,19 @@ import typing
 
 from absl import flags
 
+from kd_keras.data import given_paths
+
 
 def flag(default, text, choices=None, lower=None, upper=None):
     """A field of a dataclass that `define` makes a flag of."""
     metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
     return dataclasses.field(default=default, metadata=metadata)
+
+
+def path_flag(default, text):
+    """A flag of a path, or of several: checked when parsed, its `~` expanded."""
+    metadata = {"help": text, "choices": None, "lower": None, "upper": None}
+    return dataclasses.field(default=default, metadata={**metadata, "is_path": True})
 
 
 def start_flag(published, scratch, text, lower, upper):
@@ -53,6 +61,13 @@ def define(field, values):
         flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
     else:
         flags.DEFINE_string(name, default, meta["help"], **given)
+    if is_path(field):
+        flags.register_validator(name, _require_usable, **given)
+
+
+def is_path(field):
+    """Returns whether a field is a path, or several."""
+    return field.metadata.get("is_path", False)
 
 
 def element_type(field):
@@ -65,6 +80,13 @@ def _kind(hint):
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
     return typing.get_origin(hint) or hint
+
+
+def _require_usable(paths):
+    for path in paths if isinstance(paths, list) else [paths]:
+        if problem := given_paths.problem(path):
+            raise flags.ValidationError(f"it {problem}.")
+    return True
 
 
 def _is_number(text):

@@ -37,6 +37,7 @@ def run_fusion(config, store=None):
     directory = RunDirectory(config, store=store)
     with remote_run.fetched(*config.run.fuse) as paths:
         results = _evaluate(config, paths)
+    directory.begin()
     write_json(directory / "results.json", results)
     print(_table(results))
     print(f"The numbers are in {directory}: results.json.")

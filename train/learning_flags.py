@@ -3,6 +3,7 @@
 import dataclasses
 
 from train.flag_fields import flag as _flag
+from train.flag_fields import path_flag as _path_flag
 from train.flag_fields import start_flag as _start_flag
 
 # As in kd_keras.models.backbones, which takes seconds to import.
@@ -46,14 +47,14 @@ class Network:
         lower=0.01,
         upper=4.0,
     )
-    weights: str | None = _flag(
+    weights: str | None = _path_flag(
         None,
         "Weights to start from; the classifier starts fresh. i3d: the published ones, "
         "as TF-Hub handle or directory, checkpoint prefix or Keras file. tsn, tsm: "
         "imagenet, or a file of them (.h5). r2plus1d: torchvision's (.pth). Each: a "
         "Keras file (.keras, .weights.h5).",
     )
-    teacher_weights: str | None = _flag(
+    teacher_weights: str | None = _path_flag(
         None,
         "The same of the teacher; by default --weights where it is the same network.",
     )
@@ -62,7 +63,7 @@ class Network:
         "Frames that tsn and tsm look at, the middle ones of equal parts of a clip.",
         lower=1,
     )
-    attribute_weights: str = _flag(
+    attribute_weights: str = _path_flag(
         "imagenet",
         "Weights of the ResNet-50 whose class scores r2plus1d_attributes sees: "
         "imagenet, a file of them (.h5), a Keras file; or random, of --width, to try "

@@ -32,7 +32,7 @@ def main(argv):
     from kd_keras.data import remote, shards
     from train import remote_run
     from train.distribution import WorkerLostError
-    from train.experiment import run_experiment
+    from train.experiment import ExportFailedError, run_experiment
     from train.fuse import run_fusion
     from train.guards import DivergedError
     from train.interruption import Interrupted
@@ -51,7 +51,7 @@ def main(argv):
         print(f"Error: {error}", file=sys.stderr, flush=True)
         # Ordinary ends wait for the lost worker.
         os._exit(1)
-    except (ValueError, OSError, DivergedError) as error:
+    except (ValueError, OSError, DivergedError, ExportFailedError) as error:
         logging.debug("Stopped by", exc_info=True)
         print(f"Error: {error}", file=sys.stderr)
         status = 1

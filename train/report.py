@@ -37,8 +37,9 @@ def show_inputs(experiment):
 
 
 def write(experiment, results):
-    """Writes results.json and the pictures; prints the table."""
+    """Writes results.json, then the pictures; prints the table."""
     directory = experiment.directory
+    write_json(directory / "results.json", results)
     phases = {record["phase"] for record in directory.history()}
     histories = {phase: directory.history(phase) for phase in sorted(phases)}
     rows = table_rows(results)
@@ -52,7 +53,6 @@ def write(experiment, results):
     for name, draw in pictures.items():
         with written_aside(directory / name) as aside:
             draw(aside)
-    write_json(directory / "results.json", results)
     print(_table(rows, results))
     print(f"Everything is in {directory}: results.json, student.keras, ...")
 

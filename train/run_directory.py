@@ -7,6 +7,7 @@ import pathlib
 
 import tensorflow as tf
 
+from kd_keras.data import given_paths
 from train import config as config_lib
 
 # Flags that may differ when a run goes on: what is asked of it, not what it is.
@@ -20,9 +21,21 @@ _FREE_FLAGS = (
     "keep_checkpoints",
 )
 
+# What a training leaves; without any of it a folder may become any run's.
+_WORK = (
+    "metrics.jsonl",
+    "results.json",
+    "*.keras",
+    "students/*.keras",
+    "state/*/step-*",
+)
+
+# Beside the flags in run.json: what relative paths among them start from.
+_FOLDER = "working_folder"
+
 
 class RunDirectory:
-    """Opens a run's folder, or makes it.
+    """Opens a run's folder, or makes it; `begin` makes it this run's.
 
     Args:
         config: The run's `Config`.
@@ -37,18 +50,28 @@ class RunDirectory:
         self.path = pathlib.Path(config.run.run_dir)
         self.path.mkdir(parents=True, exist_ok=True)
         # What repeats the run names the place that it is kept in.
-        config = config_lib.with_run_dir(config, self)
-        self._refuse_other_flags(config)
-        if writes:
-            write_text(self.path / "run.flags", config_lib.to_flagfile(config))
-            write_json(self.path / "run.json", config_lib.as_flags(config))
+        self._config = config_lib.with_run_dir(config, self)
         self._metrics = self.path / "metrics.jsonl"
+        self._refuse_other_flags()
 
     def __truediv__(self, name):
         return self.path / name
 
     def __str__(self):
         return str(self.path) if self._store is None else self._store.url
+
+    def begin(self):
+        """Leaves what repeats the run, once everything that was given can be used."""
+        if not self._writes:
+            return
+        values = config_lib.as_flags(self._config) | {_FOLDER: os.getcwd()}
+        write_text(self.path / "run.flags", config_lib.to_flagfile(self._config))
+        write_json(self.path / "run.json", values)
+
+    def holds_work(self):
+        """Returns whether something was trained or evaluated here."""
+        found = (path for pattern in _WORK for path in self.path.glob(pattern))
+        return any(path.stat().st_size for path in found)
 
     def push(self):
         """Brings what is new to the store of a remote run, once it can be resumed."""
@@ -90,22 +113,35 @@ class RunDirectory:
         """Returns TensorBoard's writer of a phase."""
         return tf.summary.create_file_writer(str(self.path / "tensorboard" / phase))
 
-    def _refuse_other_flags(self, config):
+    def _refuse_other_flags(self):
         known = self.path / "run.json"
-        if not known.exists():
+        if not known.exists() or not self.holds_work():
             return
         before = json.loads(known.read_text(encoding="utf-8"))
-        now = json.loads(json.dumps(config_lib.as_flags(config)))
+        now = json.loads(json.dumps(config_lib.as_flags(self._config)))
+        folder = before.pop(_FOLDER, os.getcwd())
         differing = [
             f"--{name} was {before.get(name)!r}, now {now.get(name)!r}"
             for name in sorted({*before, *now})
-            if name not in _FREE_FLAGS and before.get(name) != now.get(name)
+            if name not in _FREE_FLAGS
+            and not _is_same(name, before.get(name), now.get(name), folder)
         ]
         if differing:
             raise ValueError(
                 f"{self} holds a run of other flags: {'; '.join(differing)}. Give "
                 "the same flags to continue it, or another --run_dir."
             )
+
+
+def _is_same(name, before, now, folder):
+    """Whether a flag has kept its value; a path may be spelled in another way."""
+    if before == now or name not in config_lib.PATHS or not (before and now):
+        return before == now
+    if isinstance(now, str):
+        return given_paths.is_same(before, now, folder)
+    return len(before) == len(now) and all(
+        given_paths.is_same(*paths, folder) for paths in zip(before, now, strict=True)
+    )
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import shlex
 import threading
 import zlib
 
@@ -136,7 +137,7 @@ class Shards:
 
     def command(self) -> str:
         """The command that prepared the folder, with what mends and continues it."""
-        return self._remake.format(folder=self.folder)
+        return self._remake.format(folder=shlex.quote(os.fspath(self.folder)))
 
     def _read(self, name, start, length):
         path = remote.join(self.folder, name)

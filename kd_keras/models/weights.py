@@ -1,16 +1,19 @@
 """I3D weights by their published names: TensorFlow checkpoints, TF-Hub, Keras files."""
 
 import collections
+import contextlib
 import io
 import os
 import re
 import zipfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 import h5py
 import keras
 import numpy as np
+
+from kd_keras.models.plain_paths import plain_path
 
 HEAD = "Logits/Conv3d_0c_1x1/conv_3d"
 
@@ -102,33 +105,47 @@ def _open(source: str) -> _Stored:
             "is installed (python -m kd_keras.models.convert) and load the .weights.h5 "
             "file."
         ) from error
-    reader = tf.train.load_checkpoint(_checkpoint_prefix(source))
-    shapes = {
-        name: tuple(shape) for name, shape in reader.get_variable_to_shape_map().items()
-    }
-    return _Stored(shapes, lambda names: [reader.get_tensor(name) for name in names])
+    if source.startswith(("https://", "http://")):
+        import tensorflow_hub as hub
+
+        source = hub.resolve(source)
+
+    def read(names):
+        with _checkpoint(source) as prefix:
+            reader = tf.train.load_checkpoint(prefix)
+            return [reader.get_tensor(name) for name in names]
+
+    with _checkpoint(source) as prefix:
+        shapes = tf.train.load_checkpoint(prefix).get_variable_to_shape_map()
+    return _Stored({name: tuple(shape) for name, shape in shapes.items()}, read)
 
 
-def _checkpoint_prefix(source: str) -> str:
+@contextlib.contextmanager
+def _checkpoint(source: str) -> Iterator[str]:
+    """The prefix of a source's checkpoint, as TensorFlow can read it."""
     import tensorflow as tf
 
-    is_handle = source.startswith(("https://", "http://"))
-    if not is_handle and tf.io.gfile.exists(f"{source}.index"):
-        return source
-    if not is_handle and not tf.io.gfile.isdir(source):
+    is_prefix = tf.io.gfile.exists(f"{source}.index")
+    if not is_prefix and not tf.io.gfile.isdir(source):
         raise ValueError(f"No I3D weights at {source!r}. Expected {_ACCEPTED}.")
-    import tensorflow_hub as hub
+    with plain_path(source) as plain:
+        prefix = plain if is_prefix else _newest_checkpoint(plain)
+        if prefix is None:
+            raise ValueError(
+                f"{source!r} holds neither variables/variables.index nor a checkpoint. "
+                f"Expected {_ACCEPTED}."
+            )
+        yield prefix
 
-    folder = hub.resolve(source)
+
+def _newest_checkpoint(folder: str) -> str | None:
+    """The prefix in a TF-Hub module or in a folder of checkpoints."""
+    import tensorflow as tf
+
     prefix = os.path.join(folder, "variables", "variables")
-    if not tf.io.gfile.exists(f"{prefix}.index"):
-        prefix = tf.train.latest_checkpoint(folder)
-    if prefix is None:
-        raise ValueError(
-            f"{source!r} holds neither variables/variables.index nor a checkpoint. "
-            f"Expected {_ACCEPTED}."
-        )
-    return prefix
+    if tf.io.gfile.exists(f"{prefix}.index"):
+        return prefix
+    return tf.train.latest_checkpoint(folder)
 
 
 def _open_keras_file(path: str) -> _Stored:
