@@ -16,7 +16,7 @@ from train import guards, loop, networks, optimization, report, teacher_cache
 from train.distribution import Distribution
 from train.evaluate import Evaluator, evaluate
 from train.interruption import Interruption
-from train.run_directory import RunDirectory, write_json, written_aside
+from train.run_directory import RunDirectory, alone, write_json, written_aside
 from train.student import get_student
 from train.teacher import check_teacher, get_teacher
 
@@ -37,7 +37,7 @@ def run_experiment(config, store=None):
     """
     with Interruption() as interruption:
         distribution = distribution_lib.start(config)
-        with distribution.watched():
+        with distribution.watched(), alone(config, distribution.writes):
             experiment = Experiment(config, distribution, interruption, store)
             with distribution.scope():
                 teacher, students = _train(experiment)

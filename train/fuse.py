@@ -12,7 +12,7 @@ from train import data as data_lib
 from train import remote_run, report
 from train.distribution import Distribution
 from train.evaluate import Evaluator, bad_videos, majority
-from train.run_directory import RunDirectory, write_json
+from train.run_directory import RunDirectory, alone, write_json
 from train.teacher import load_teacher
 from train.views import views_of
 
@@ -34,11 +34,12 @@ def run_fusion(config, store=None):
         ValueError: A run lacks something, or the two do not evaluate the same pairs.
     """
     _check(config, store)
-    directory = RunDirectory(config, store=store)
-    with remote_run.fetched(*config.run.fuse) as paths:
-        results = _evaluate(config, paths)
-    directory.begin()
-    write_json(directory / "results.json", results)
+    with alone(config):
+        directory = RunDirectory(config, store=store)
+        with remote_run.fetched(*config.run.fuse) as paths:
+            results = _evaluate(config, paths)
+        directory.begin()
+        write_json(directory / "results.json", results)
     print(_table(results))
     print(f"The numbers are in {directory}: results.json.")
     return results

@@ -59,10 +59,12 @@ def prepare(config, preparation):
         ValueError, OSError: If something given cannot be used, the output holds other
             data, or the disk has too little room.
     """
-    from kd_keras.data import remote
+    from kd_keras.data import exclusive, remote
     from train import remote_run
 
     remote.require_file_system(preparation.output)
+    # Before the videos are opened, which may take long.
+    exclusive.check(preparation.output)
     files = {_FLAGFILE: _flagfile(config, preparation).encode()}
     if not config.run.run_dir:
         return _prepare(config, preparation, files)
@@ -72,6 +74,7 @@ def prepare(config, preparation):
 
 
 def _prepare(config, preparation, files):
+    from kd_keras.data import exclusive
     from train import data as data_lib
     from train import prepare_clips, prepare_features
 
@@ -84,7 +87,8 @@ def _prepare(config, preparation, files):
     if preparation.check:
         from train import check_data
 
-        return check_data.report(config, data, preparation.output)
+        with exclusive.alone(preparation.output):
+            return check_data.report(config, data, preparation.output)
     work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
     return work.write(config, preparation, data, remake=_REMAKE, files=files)
 

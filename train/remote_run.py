@@ -5,7 +5,6 @@ machine that was killed: whoever pulls it can continue.
 """
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import pathlib
@@ -14,7 +13,7 @@ import tempfile
 
 import tensorflow as tf
 
-from kd_keras.data import remote
+from kd_keras.data import exclusive, remote
 from train import config as config_lib
 from train.guards import warn
 from train.run_directory import write_json
@@ -102,16 +101,10 @@ class RemoteRun:
 
     @contextlib.contextmanager
     def alone(self):
-        """While entered, no other process of this machine can work on the run."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        with open(self.path.with_suffix(".lock"), "w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise OSError(
-                    f"Another process of this machine works on {self.url}, in "
-                    f"{self.path}. Wait for it, or give another --run_dir."
-                ) from error
+        """While entered, no other process works on the run."""
+        with contextlib.ExitStack() as stack:
+            with _explained(self.url, "read and written"):
+                stack.enter_context(exclusive.alone(self.url))
             yield
 
     def pull(self):

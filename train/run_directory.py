@@ -7,7 +7,7 @@ import pathlib
 
 import tensorflow as tf
 
-from kd_keras.data import given_paths
+from kd_keras.data import exclusive, given_paths
 from train import config as config_lib
 
 # Flags that may differ when a run goes on: what is asked of it, not what it is.
@@ -142,6 +142,17 @@ def _is_same(name, before, now, folder):
     return len(before) == len(now) and all(
         given_paths.is_same(*paths, folder) for paths in zip(before, now, strict=True)
     )
+
+
+def alone(config, writes=True):
+    """Returns a context that keeps other processes out of a run's folder.
+
+    The workers of one run are one process here: the one that writes.
+
+    Raises:
+        InUseError: With the other's host, process and start.
+    """
+    return exclusive.alone(config.run.run_dir) if writes else contextlib.nullcontext()
 
 
 @contextlib.contextmanager

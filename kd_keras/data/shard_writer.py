@@ -20,7 +20,7 @@ import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from kd_keras.data import remote, shards
+from kd_keras.data import exclusive, remote, shards
 from kd_keras.data.clips import num_cores
 from kd_keras.data.progress_bar import progress_bar
 
@@ -74,9 +74,8 @@ def write_shards(
         StaleRecords: The folder holds other data.
         OSError: The disk has less room than is needed, or another process writes here.
     """
-    remote.make_folder(folder)
     names = [_shard_name(kind, k, len(units)) for k in range(len(units))]
-    with _alone(folder), _workplace(folder) as workplace:
+    with exclusive.alone(folder), _workplace(folder) as workplace:
         made_from = {"kind": kind, **made_from, "records": shards.digest(units)}
         index = _begin(folder, made_from, remake)
         finished = _finished(folder, index, names, verify)
@@ -230,26 +229,6 @@ def _room_explained(folder, expected_bytes):
             f"needed in all, {free / 1e9:.3f} GB are free. What is finished is kept; "
             "the same command continues",
         ) from error
-
-
-@contextlib.contextmanager
-def _alone(folder):
-    """Keeps two preparations from writing into one folder of a disk."""
-    if remote.is_remote(folder) or not hasattr(os, "O_DIRECTORY"):
-        yield
-        return
-    import fcntl
-
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        try:
-            # Ends with the process, however it ends.
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise OSError(f"Another process is preparing {folder}.") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 @contextlib.contextmanager
