@@ -25,7 +25,7 @@ from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
-from train import data_defaults
+from train import data_defaults, data_set
 from train.run_directory import write_text
 
 
@@ -79,6 +79,7 @@ def load(config, directory):
     else:
         records = shards.Shards(options.records)
         index = stored_index.read(options.records)
+        data_set.refuse_other_annotations(options, index)
     whole_index = index
     parts = {video.part for video in index.videos.values()}
     eval_part = _eval_part(options.eval_part, parts)

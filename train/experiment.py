@@ -11,8 +11,16 @@ from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
+from train import (
+    data_set,
+    guards,
+    loop,
+    networks,
+    optimization,
+    report,
+    teacher_cache,
+)
 from train import distribution as distribution_lib
-from train import guards, loop, networks, optimization, report, teacher_cache
 from train.distribution import Distribution
 from train.evaluate import Evaluator, evaluate
 from train.interruption import Interruption
@@ -54,7 +62,7 @@ def _train(experiment):
     config, data = experiment.config, experiment.data
     if config.run.task in ("all", "student"):
         networks.check(config, len(data.index.classes))
-    experiment.directory.begin()
+    experiment.begin()
     if experiment.distribution.writes:
         report.show_inputs(experiment)
     teacher = get_teacher(experiment)
@@ -117,6 +125,9 @@ class Experiment:
         teacher_cache.check(config)
         self.directory = RunDirectory(config, self.distribution.writes, store)
         self.data = self._load_data()
+        self._data_set = data_set.describe(config.data, self.data.whole_index)
+        if self.directory.holds_work():
+            data_set.refuse_changes(self.directory.path, self._data_set, "a run")
         if self.distribution.writes:
             data_lib.write_lists(config.data, self.data, self.directory)
         self.evaluator = Evaluator(
@@ -126,6 +137,10 @@ class Experiment:
             len(self.data.index.classes),
             self.distribution,
         )
+
+    def begin(self):
+        """Makes the folder this run's; what is in it must be of the same data set."""
+        self.directory.begin({data_set.FILE: data_set.to_bytes(self._data_set)})
 
     def batches(self, pairs, start_step=0, fields=CLIPS):
         """Returns the endless stream of training batches from a step on.

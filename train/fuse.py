@@ -9,7 +9,7 @@ from kd_keras.data import pipeline
 from kd_keras.metrics import confusion_matrix, summarise
 from train import config as config_lib
 from train import data as data_lib
-from train import remote_run, report
+from train import data_set, remote_run, report
 from train.distribution import Distribution
 from train.evaluate import Evaluator, bad_videos, majority
 from train.run_directory import RunDirectory, alone, write_json
@@ -64,6 +64,11 @@ class Stream:
                 f"--modality={config.data.modality} where {modality} was expected."
             )
         self.data = data_lib.load(self.config, self.path)
+        data_set.refuse_changes(
+            self.path,
+            data_set.describe(self.config.data, self.data.whole_index),
+            "a run",
+        )
         self._evaluator = Evaluator(
             self.data.evaluated,
             self.data.loader,

@@ -5,6 +5,7 @@ import numpy as np
 from kd_keras.data import clip_records, shards, stored_index
 from kd_keras.data.shard_writer import write_shards
 from train import data as data_lib
+from train import data_set
 
 # Pairs whose clips are encoded to estimate the size of all.
 _NUM_SAMPLED = 8
@@ -30,9 +31,12 @@ def write(config, preparation, data, remake, files):
         preparation.jpeg_quality,
         _labels(pairs, data.index.classes),
     )
-    content = stored_index.to_json(
-        data.whole_index, with_times=config.data.observed_fraction is not None
+    values = data_set.describe(
+        config.data,
+        data.whole_index,
+        with_times=config.data.observed_fraction is not None,
     )
+    data_set.refuse_changes(preparation.output, values, "clips")
     written = write_shards(
         preparation.output,
         units,
@@ -48,7 +52,7 @@ def write(config, preparation, data, remake, files):
         },
         remake=remake,
         expected_bytes=_expected_bytes(units, recorder),
-        files={**files, stored_index.FILE: content},
+        files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
     )
     data_lib.check_left_out(config, written, data.whole_index)

@@ -7,7 +7,7 @@ from kd_keras.data import feature_records
 from kd_keras.data.shard_writer import write_shards
 from kd_keras.distill.teacher import FrozenTeacher
 from train import data as data_lib
-from train import networks, stored_features
+from train import data_set, networks, stored_features
 from train.student import feature_loss
 from train.teacher import load_teacher
 
@@ -19,6 +19,10 @@ def write(config, preparation, data, remake, files):
     keras.config.set_dtype_policy(config.run.dtype_policy)
     # A shard that is made again has to have the bytes that it had.
     tf.config.experimental.enable_op_determinism()
+    values = data_set.describe(config.data, data.whole_index)
+    data_set.refuse_changes(preparation.output, values, "features")
+    if config.run.teacher is None and config.run.run_dir:
+        data_set.refuse_changes(config.run.run_dir, values, "the teacher")
     teacher = load_teacher(config, data.index.classes)
     student = networks.start_student(config, teacher)
     layer = stored_features.layer_of(config)
@@ -52,7 +56,7 @@ def write(config, preparation, data, remake, files):
         },
         remake=remake,
         expected_bytes=int(1.01 * size * sum(map(len, units))),
-        files=files,
+        files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
     )
     data_lib.check_left_out(config, written, data.whole_index)

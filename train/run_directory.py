@@ -7,7 +7,7 @@ import pathlib
 
 import tensorflow as tf
 
-from kd_keras.data import exclusive, given_paths
+from kd_keras.data import exclusive, given_paths, remote
 from train import config as config_lib
 
 # Flags that may differ when a run goes on: what is asked of it, not what it is.
@@ -60,10 +60,16 @@ class RunDirectory:
     def __str__(self):
         return str(self.path) if self._store is None else self._store.url
 
-    def begin(self):
-        """Leaves what repeats the run, once everything that was given can be used."""
+    def begin(self, files={}):  # noqa: B006 - only read
+        """Leaves what repeats the run, once everything that was given can be used.
+
+        Args:
+            files: Contents of other files that say what the run is of, by name.
+        """
         if not self._writes:
             return
+        for name, content in files.items():
+            remote.write_bytes(self.path / name, content)
         values = config_lib.as_flags(self._config) | {_FOLDER: os.getcwd()}
         write_text(self.path / "run.flags", config_lib.to_flagfile(self._config))
         write_json(self.path / "run.json", values)

@@ -7,7 +7,7 @@ import numpy as np
 from kd_keras.data import clip_records, feature_records, shards
 from kd_keras.distill import distiller
 from train import data as data_lib
-from train import networks
+from train import data_set, networks
 
 _DEFAULT_LAYER = "MaxPool3d_4a_3x3"
 
@@ -36,6 +36,8 @@ class StoredFeatures:
         self._records = shards.Shards(
             config.data.features, made_from(config, student, teacher, layer)
         )
+        values = data_set.describe(config.data, experiment.data.whole_index)
+        data_set.refuse_changes(config.data.features, values, "features")
         self.tail = networks.tail(config, student, layer)
 
     def batches(self, pairs, start_step, method):

@@ -43,6 +43,8 @@ def read_csv(
             is checked before the first is opened.
     """
     annotations, video_root = pathlib.Path(annotations), pathlib.Path(video_root)
+    if not video_root.is_dir():
+        raise ValueError(f"video_root {video_root} is not a folder.")
     rows, num_repeats = _read_rows(annotations, video_root)
     stop_at(annotations, _leaks(rows))
     stop_at(annotations, _classes_without_training(rows))
@@ -78,6 +80,38 @@ def read_csv(
     )
 
 
+def read_again(
+    annotations: str | os.PathLike, video_root: str | os.PathLike, index: Index
+) -> Index:
+    """Returns what an index would be if its annotations were read now.
+
+    No video is looked for: each is taken to be what it was.
+
+    Args:
+        annotations, video_root: As in `read_csv`; the folder need not exist.
+        index: What `read_csv` returned before.
+    Raises:
+        ValueError: As `read_csv`, for all that needs no video.
+    """
+    rows, _ = _read_rows(pathlib.Path(annotations), video_root)
+    rows = [row for row in rows if row.video not in index.bad_videos]
+    known = index.durations_s
+    return dataclasses.replace(
+        index,
+        classes=tuple(sorted({row.label for row in rows if row.label is not None})),
+        videos={row.video: Video(row.video, row.path, row.part) for row in rows},
+        segments=tuple(
+            Segment(
+                row.video,
+                row.start_s,
+                min(row.end_s, known.get(row.video, row.end_s)),
+                row.label,
+            )
+            for row in rows
+        ),
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class _Row:
     line: int
@@ -90,8 +124,6 @@ class _Row:
 
 
 def _read_rows(annotations, video_root):
-    if not video_root.is_dir():
-        raise ValueError(f"video_root {video_root} is not a folder.")
     root, names = os.path.abspath(video_root), {}
 
     def parse(line, values):

@@ -1,0 +1,109 @@
+"""What a run, or prepared data, was made from; the same command later is held to it.
+
+The annotations and the list of videos are kept beside what was made, in
+`data_set.json`. A video is known by its size; one that was opened to read the
+annotations also by samples of its bytes. Times of change do not count: a copy on
+another machine has others.
+"""
+
+import hashlib
+import json
+import os
+
+from kd_keras.data import csv_videos, remote, shards, stored_index
+from kd_keras.data.index_changes import changes
+
+FILE = stored_index.FILE
+
+# So many bytes at the start, in the middle and at the end of a file.
+_SAMPLE_BYTES = 65_536
+
+
+class ChangedDataError(shards.StaleRecords):
+    """The annotations or the videos are not those that something was made from."""
+
+
+def describe(options, index, with_times=False):
+    """Returns what is kept of a data set, as JSON can hold it.
+
+    Args:
+        options: The run's `Data`.
+        index: Its `Index` with every label.
+        with_times: As in `stored_index.values`.
+    """
+    values = stored_index.values(index, with_times)
+    # Generated videos are made again on each machine.
+    if options.dataset != "demo":
+        values["files"] = {
+            name: _content(video.path, index.infos.get(name))
+            for name, video in index.videos.items()
+        }
+    if options.unlabeled_list is not None:
+        values["unlabeled_list"] = shards.checksum(options.unlabeled_list)
+    return values
+
+
+def to_bytes(values):
+    """Returns the content of the file that keeps them."""
+    return json.dumps(values).encode()
+
+
+def refuse_changes(folder, now, made):
+    """Raises ChangedDataError if what is in a folder was made from another data set.
+
+    Folders that keep no data set are let pass: older versions wrote none.
+
+    Args:
+        folder: Local or remote.
+        now: What `describe` returns today.
+        made: Says what the folder holds, such as "a run".
+    """
+    path = remote.join(folder, FILE)
+    if not remote.exists(path):
+        return
+    before = json.loads(remote.read_bytes(path))
+    found = changes(before, now)
+    lists = before.get("unlabeled_list"), now.get("unlabeled_list")
+    if None not in lists and lists[0] != lists[1]:
+        found.append("--unlabeled_list has another content")
+    _stop_at(found, f"{folder} holds {made} of another data set")
+
+
+def refuse_other_annotations(options, index):
+    """The same for --records and the CSV that is given beside them; reads no video.
+
+    Args:
+        options: The run's `Data`.
+        index: The `Index` beside the records.
+    """
+    path = options.annotations
+    if options.dataset != "csv" or path is None or not os.path.isfile(path):
+        return
+    now = csv_videos.read_again(path, options.video_root or ".", index)
+    found = changes(stored_index.values(index), stored_index.values(now))
+    _stop_at(found, f"{options.records} holds clips of other annotations than {path}")
+
+
+def _stop_at(found, what):
+    if found:
+        raise ChangedDataError(
+            f"{what}. What has changed: {'; '.join(found)}. Undo that to go on, or name "
+            "another folder: --run_dir of a run, --output of prepared data."
+        )
+
+
+def _content(path, info):
+    """[bytes, checksum of samples] of a video; None for what is not known."""
+    if os.path.isdir(path):
+        return [None if info is None else len(info.times_s), None]
+    if not os.path.isfile(path):
+        return [None, None]
+    size = os.path.getsize(path)
+    if info is None:
+        return [size, None]
+    sha256 = hashlib.sha256()
+    with open(path, "rb") as file:
+        for start in (0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES):
+            file.seek(max(start, 0))
+            sha256.update(file.read(_SAMPLE_BYTES))
+    return [size, sha256.hexdigest()[:16]]
