@@ -87,8 +87,8 @@ def refuse_other_annotations(options, index):
 def _stop_at(found, what):
     if found:
         raise ChangedDataError(
-            f"{what}. What has changed: {'; '.join(found)}. Undo that to go on, or name "
-            "another folder: --run_dir of a run, --output of prepared data."
+            f"{what}. What has changed: {'; '.join(found)}. Undo that to go on, or "
+            "name another folder: --run_dir of a run, --output of prepared data."
         )
 
 
