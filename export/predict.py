@@ -116,7 +116,7 @@ def run(request: Request, table=sys.stdout) -> None:
         rows.writerows(_rows(found[-1]))
         table.flush()
     if request.output is not None:
-        rate = len(info.times_s) / info.duration_s
+        rate = info.frame_rate
         frames = _annotated(_frames_at(video, info, rate), found, rate)
         video_lib.write_video(request.output, frames, rate)
         print(f"Wrote {request.output}.", file=sys.stderr)
@@ -159,12 +159,14 @@ def anticipations(
 ) -> Iterator[Anticipation]:
     """Slides the observed clip over the video, `every_s` at a time.
 
-    The first clip starts with the video. A video that is shorter than the clip gives
-    one anticipation at its end, as if its first frame had been there before.
+    The first clip starts with the first frame. A video that is shorter than the clip
+    gives one anticipation at its end, as if its first frame had been there before.
     """
-    duration_s, observed_s = info.duration_s, spec.observed_s
-    count = int(max(duration_s - observed_s, 0) / every_s + _TIME_ERROR_S) + 1
-    times_s = [min(observed_s, duration_s) + i * every_s for i in range(count)]
+    begins_s = float(info.times_s[0])
+    shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
+    count = int(max(shown_s - observed_s, 0) / every_s + _TIME_ERROR_S) + 1
+    first_s = begins_s + min(observed_s, shown_s)
+    times_s = [first_s + i * every_s for i in range(count)]
     for several in _batched(times_s, _BATCH):
         clips = _clips(spec, video, info, several)
         for time_s, probabilities in zip(several, student(clips), strict=True):
@@ -270,7 +272,7 @@ def _frames_at(video, info, rate):
     """Full-size frames at a constant rate, one at a time."""
     times_s = np.arange(round(info.duration_s * rate)) / rate
     shown = np.searchsorted(info.times_s, times_s + _TIME_ERROR_S, "right") - 1
-    return video_lib.iterate_frames(video, info, shown)
+    return video_lib.iterate_frames(video, info, np.maximum(shown, 0))
 
 
 def _annotated(frames, found, rate):

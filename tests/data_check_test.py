@@ -11,7 +11,7 @@ import pytest
 from kd_keras.data import check
 from kd_keras.data.segments import Index, Segment, Video
 from kd_keras.data.video import probe, write_video
-from tests import small_run
+from tests import numbered_video, small_run
 from train import check_data
 from train import prepare as prepare_lib
 
@@ -93,6 +93,33 @@ def test_labels_frames_and_durations_are_counted(folder):
     problems = "\n".join(report.problems())
     assert "last segment ends at 4.00 s, the video at 3.00 s" in problems
     assert "train has no example of 1 of 2 classes: b" in report.remarks()
+
+
+def test_odd_files_are_remarked_on_with_their_seconds(tmp_path):
+    late = numbered_video.write_recording(
+        tmp_path / "late.mp4", 1.52 + np.arange(50) / 25, sound_s=(0, 3), streams=2
+    )
+    stopped = np.r_[np.arange(50), 600 + np.arange(50)] / 25
+    numbered_video.write_recording(tmp_path / "stopped.mkv", stopped)
+    segments = [
+        Segment("late", 0.5, 1.0, "a"),
+        Segment("late", 2.0, 3.0, "b"),
+        Segment("stopped", 1.5, 2.5, "a"),
+        Segment("stopped", 24.0, 25.0, "b"),
+    ]
+    parts = {"late": "train", "stopped": "train"}
+    report = check.check(_index(tmp_path, parts, segments))
+    assert report.problems() == [] and late.exists()
+    assert report.remarks() == [
+        "late: it has 2 video streams; stream 0, which starts at 1.52 s, is used alone",
+        "late: the picture starts at 1.52 s of the file, nothing is seen before",
+        "late: the segment a of 0.50 s to 1.00 s reaches into 0.00 s to 1.52 s, which "
+        "shows no picture",
+        "stopped: no picture comes between 2.00 s and 24.00 s",
+        "stopped: the segment a of 1.50 s to 2.50 s reaches into 2.00 s to 24.00 s, "
+        "which shows no picture",
+    ]
+    assert [video.frame_rate for video in report.videos] == [25.0, 25.0]
 
 
 def test_the_command_writes_a_report_and_a_contact_sheet(tmp_path, capsys):

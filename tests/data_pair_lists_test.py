@@ -72,6 +72,19 @@ def test_frames_of_a_file_that_was_not_opened_are_left_open():
     assert {row["frames"] for row in rows_of(format_labeled(pairs, index, 16))} == {""}
 
 
+def test_a_clip_from_before_the_first_frame_is_padded():
+    index = indexes.make_index(
+        [Segment("a", 2.0, 3.0, "x"), Segment("a", 4.0, 5.0, "x")],
+        {"a": 6.5},
+        times_s={"a": 1.5 + np.arange(50) / 10},
+    )
+    pairs = labeled_pairs(index, "train", 0.0, 1.0)
+    rows = rows_of(format_labeled(pairs, index, 10))
+    assert [row["padded"] for row in rows] == ["yes", "no"]
+    # The middles of tenths of 1.0 s to 2.0 s: the first frame is shown from 1.5 s on.
+    assert rows[0]["frames"] == "1 1 1 1 1 1 2 3 4 5"
+
+
 def test_frames_of_an_opened_video_are_those_that_are_read():
     times_s = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.3, 200))
     times_s -= times_s[0]

@@ -59,6 +59,16 @@ def test_early_segments_are_kept_padded_and_counted():
     assert (summary.num_pairs, summary.num_padded, summary.num_unseen) == (5, 3, 2)
 
 
+def test_before_the_first_frame_nothing_is_seen():
+    times_s = 1.5 + np.arange(75) / 10
+    starts_s = [2.0, 2.5, 3.0, 4.5, 5.0]
+    segments = [Segment("a", s, s + 1, "x") for s in starts_s]
+    index = make_index(segments, {"a": 9.0}, times_s={"a": times_s})
+    pairs = labeled_pairs(index, "train", lead_time_s=1.0, observed_s=2.0)
+    summary = summarise(pairs, index)
+    assert (summary.num_pairs, summary.num_padded, summary.num_unseen) == (5, 3, 2)
+
+
 def test_rounding_is_not_padding():
     # 1.2 - 1 - 0.2 is -5.6e-17 in floats.
     index = make_index([Segment("a", 1.2, 2.0, "x")], {"a": 9.0})

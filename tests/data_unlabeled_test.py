@@ -7,6 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
+from kd_keras.data import stored_index
 from kd_keras.data.pairs import labeled_pairs, withhold_labels
 from kd_keras.data.segments import Segment
 from kd_keras.data.unlabeled import RULES, describe_footage, unlabeled_pairs
@@ -72,6 +73,35 @@ def test_long_unlabeled_footage_gives_windows_only():
     )
     pairs = unlabeled_pairs(index, 1.0, 1.0)
     assert spans(pairs) == [(s - 2, s - 1, s, s + 2) for s in (2.0, 4.0, 6.0, 8.0)]
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("count", [None, 12])
+def test_what_shows_no_picture_is_no_footage(rule, count):
+    # The first picture comes at 5 s; the camera stands still from 20 s to 120 s.
+    times_s = np.r_[5.0 + np.arange(150) / 10, 120.0 + np.arange(200) / 10]
+    segments = [
+        Segment("a", 8.0, 10.0, "x"),
+        Segment("a", 3.0, 4.0, None),
+        Segment("a", 60.0, 61.0, None),
+        Segment("a", 126.0, 127.0, None),
+    ]
+    index = make_index(segments, {"a": 140.0}, times_s={"a": times_s})
+    arguments = dict(lead_time_s=1.0, observed_s=1.0, future_s=1.0, rule=rule)
+    pairs = unlabeled_pairs(index, **arguments, count=count)
+    for pair in pairs:
+        for clip in (pair.observed, pair.future):
+            assert clip.start_s >= 5 and clip.end_s <= 140
+            assert clip.end_s <= 20 + 1e-6 or clip.start_s >= 120
+    starts_s = {pair.future.start_s for pair in pairs}
+    if count is None:
+        assert 126.0 in starts_s and 122.0 in starts_s and 121.0 not in starts_s
+        first_s = {"gaps": 7.0, "anywhere": 7.0, "future_in_gap": 7.0}[rule]
+        assert min(starts_s) == first_s
+    again = stored_index.from_json(stored_index.to_json(index))
+    assert unlabeled_pairs(again, **arguments, count=count) == pairs
+    footage = describe_footage(index, pairs, **arguments)
+    assert footage.gap_hours * 3600 == pytest.approx(33)
 
 
 def test_validation_footage_is_never_used(kitchen):

@@ -18,6 +18,7 @@ from kd_keras.data import video as video_lib
 from kd_keras.data.clips import ClipFormat, ClipLoader
 from kd_keras.data.pipeline import pair_dataset
 from kd_keras.data.segments import TEST, Clip, Pair, Video
+from tests import numbered_video
 
 CLASSES = ("cut", "öffnen", 'say "hi", wave')
 CLIP_FORMAT = ClipFormat(num_frames=8, image_size=16)
@@ -169,6 +170,24 @@ def test_frames_of_a_varying_rate_keep_their_time(monkeypatch):
     )
     monkeypatch.setattr(video_lib, "iterate_frames", lambda video, info, shown: shown)
     assert predict._frames_at(None, info, 10.0).tolist() == [0, 1, 1, 1, 1, 2, 3, 3]
+
+
+def test_a_late_picture_keeps_the_time_of_the_file(model, student, tmp_path):
+    path = tmp_path / "late.mp4"
+    times_s = 1.52 + np.arange(75) / 25
+    numbered_video.write_recording(path, times_s, sound_s=(0, 5), g="10")
+    output = tmp_path / "annotated.mp4"
+    rows = table(model=model, video=str(path), output=str(output), top_k=1)
+    shown_s = [float(row["time_s"]) for row in rows]
+    assert shown_s == pytest.approx([2.52, 3.02, 3.52, 4.02, 4.52])
+    expected = as_evaluated(student, path, [(s - 1.0, s) for s in shown_s])
+    found = [float(row["probability"]) for row in rows]
+    np.testing.assert_allclose(found, expected.max(axis=1), atol=1e-4)
+    frames = read_all(output)
+    assert len(frames) == 113
+    # Until the picture starts the first one is shown; the ranking hides the rest.
+    upper = numbered_video.numbers(np.repeat(frames[:, :20], 2, axis=1))
+    assert upper[36] == upper[0]
 
 
 def test_bad_input_is_named(model, video, tmp_path):

@@ -107,7 +107,7 @@ def load(config, directory):
         "unlabeled": unlabeled_pairs,
         "evaluated": evaluated,
     }
-    summaries = {name: pairs.summarise(group) for name, group in groups.items()}
+    summaries = {name: pairs.summarise(group, index) for name, group in groups.items()}
     for name, summary in summaries.items():
         print(f"{name}: {summary}", flush=True)
     if rule is not None and options.observed_fraction is None:

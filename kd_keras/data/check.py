@@ -31,6 +31,7 @@ class VideoReport:
         frame_rate: Median, in frames per second.
         annotated_s: End of the last segment.
         problem: What is wrong with it; None where nothing is.
+        remarks: What is unusual in it and may be meant.
     """
 
     name: str
@@ -41,6 +42,7 @@ class VideoReport:
     num_segments: int
     annotated_s: float
     problem: str | None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,12 +86,13 @@ class Report:
         ]
 
     def remarks(self) -> list[str]:
-        """A sentence for what may be meant: fixed sets of classes have rare ones."""
+        """A sentence for what may be meant: odd files, classes without examples."""
         missing = {
             part: [name for name, count in labels.items() if name and not count]
             for part, labels in self.labels.items()
         }
-        return [
+        odd = [f"{v.name}: {remark}" for v in self.videos for remark in v.remarks]
+        return odd + [
             f"{part} has no example of {len(names)} of {len(self.labels[part]) - 1} "
             f"classes: {', '.join(names)}"
             for part, names in missing.items()
@@ -131,7 +134,7 @@ def _look(video, index):
     info = index.infos.get(video.name) or video_lib.probe(video)
     segments = [s for s in index.segments if s.video == video.name]
     annotated_s = max((s.end_s for s in segments), default=0.0)
-    rate = len(info.times_s) / info.duration_s
+    rate = info.frame_rate
     problem, thumbnails = None, None
     places = np.unique([int(look * len(info.times_s)) for look in _LOOKS])
     try:
@@ -157,8 +160,26 @@ def _look(video, index):
         num_segments=len(segments),
         annotated_s=annotated_s,
         problem=problem,
+        remarks=(*info.remarks, *_remarks_on_blanks(info, segments)),
     )
     return report, thumbnails
+
+
+def _remarks_on_blanks(info, segments):
+    """Names the intervals without a picture, and the segments in them."""
+    for start_s, end_s in info.blanks_s:
+        yield (
+            f"the picture starts at {end_s:.2f} s of the file, nothing is seen before"
+            if start_s == 0
+            else f"no picture comes between {start_s:.2f} s and {end_s:.2f} s"
+        )
+        for segment in segments:
+            if segment.start_s < end_s and segment.end_s > start_s:
+                yield (
+                    f"the segment {segment.label or '(none)'} of "
+                    f"{segment.start_s:.2f} s to {segment.end_s:.2f} s reaches into "
+                    f"{start_s:.2f} s to {end_s:.2f} s, which shows no picture"
+                )
 
 
 def _label_histogram(index):

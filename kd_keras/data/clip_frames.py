@@ -68,7 +68,7 @@ def clip_indices(
             return np.full(clip_format.num_frames, STANDS_STILL)
         # A clip that starts with the video has one flow less than frames: it starts
         # with the first flow, which is known a little later.
-        if 0 <= start_s < first_s:
+        if info.times_s[0] <= start_s < first_s:
             start_s = first_s
     try:
         return frame_indices(
@@ -78,6 +78,7 @@ def clip_indices(
             end_s,
             clip_format.num_frames,
             clip_format.short_clip,
+            begins_s=info.times_s[0],
         )
     except ValueError as error:
         raise ValueError(f"{video.name}: {error}") from error

@@ -243,7 +243,7 @@ def _trained_classes(rows):
 def _beyond_the_video(rows, infos):
     for row in rows:
         info = infos[row.video]
-        frame_s = info.duration_s / len(info.times_s)
+        frame_s = 1 / info.frame_rate
         if row.start_s >= info.duration_s:
             beyond = f"start {row.start_s:g}"
         elif row.end_s > info.duration_s + frame_s:

@@ -67,7 +67,7 @@ def probe_flow(video: Video, info: VideoInfo) -> FlowInfo:
         raise BadVideo(video.name, str(error)) from error
     seen_after_s = encoding.dilation / (rate * encoding.stride)
     return FlowInfo(
-        times_s=np.arange(len(u)) / rate + seen_after_s,
+        times_s=info.times_s[0] + np.arange(len(u)) / rate + seen_after_s,
         duration_s=info.duration_s,
         height=first.shape[0],
         width=first.shape[1],
@@ -118,7 +118,7 @@ def _check_same_images(video, path, u, v):
 
 
 def _check_count(video, path, count, rate, info, encoding):
-    expected = info.duration_s * rate
+    expected = (info.duration_s - info.times_s[0]) * rate
     tolerance = 1e-6 if info.images is not None else _FILE_TOLERANCE_S * rate
     fewest = expected - encoding.dilation - 1 - tolerance
     if fewest <= count <= expected + 1 + tolerance:

@@ -17,24 +17,26 @@ def frame_indices(
     end_s: float,
     num_frames: int,
     short_clip: str = "resample",
+    begins_s: float | None = None,
 ) -> np.ndarray:
     """Chooses the frames that stand for the interval [start_s, end_s) of a video.
 
     The interval is cut into `num_frames` equal parts and each part gives the frame
     that is on screen in its middle. Of an interval that holds m frames at a constant
     rate that is frame floor((k + 0.5) m / num_frames) of the interval. Before the
-    video starts its first frame is on screen, after it ends the last one.
+    first frame that frame is on screen, after the video ends the last one.
 
     No frame at or after `end_s` is ever returned, unless the video starts after it.
 
     Args:
-        times_s: Ascending presentation times, the first 0.
+        times_s: Ascending presentation times.
         duration_s: Of the video. Frames are spaced by duration_s / frames when there
             is only one.
         short_clip: What an interval with m < num_frames frames gives: "resample" as
             above, "loop" its frames again and again, "pad_last" its frames and then
-            the last one, "error" a ValueError. The time before the video's start
-            counts as first frames at the median spacing.
+            the last one, "error" a ValueError. The time before the first frame counts
+            as first frames at the median spacing.
+        begins_s: When the video's pictures begin; None is the first of `times_s`.
     Returns:
         int64 positions (num_frames,).
     """
@@ -55,8 +57,9 @@ def frame_indices(
     if short_clip != "resample":
         first = np.searchsorted(times_s, start_s - rounding_s, "left")
         inside = np.arange(first, last + 1)
-        if start_s < 0:
-            padding_s = min(end_s, 0) - start_s
+        begins_s = times_s[0] if begins_s is None else begins_s
+        if start_s < begins_s:
+            padding_s = min(end_s, begins_s) - start_s
             inside = np.pad(inside, (int(padding_s / spacing_s + 0.5), 0))
         if len(inside) < num_frames:
             return _short(inside, last, num_frames, short_clip, start_s, end_s)

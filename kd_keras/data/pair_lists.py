@@ -43,8 +43,8 @@ def format_labeled(
 ) -> str:
     """Returns the CSV of labeled pairs: what the annotations call them, and the frames.
 
-    `padded` says whether the observed clip begins before the video, so that the first
-    frame is repeated. `frames` are the numbers of the observed clip's frames, as image
+    `padded` says whether the observed clip begins before the video's first frame, which
+    is then repeated. `frames` are the numbers of the observed clip's frames, as image
     folders number them: the first of the video is 1. It is empty for a video file that
     was not opened yet.
 
@@ -71,7 +71,7 @@ def format_labeled(
                 pair.future.video,
                 index.classes[pair.label],
                 *_times(pair),
-                "yes" if pair.observed.start_s < -SAME_S else "no",
+                "yes" if _is_padded(pair.observed, index) else "no",
                 _frames(
                     pair.observed, times_s(pair.future.video), num_frames, short_clip
                 ),
@@ -136,6 +136,10 @@ def _times(pair):
         pair.future.start_s,
         pair.future.end_s,
     )
+
+
+def _is_padded(clip, index):
+    return clip.start_s < index.begins_s(clip.video) - SAME_S
 
 
 def _frames(clip, times_s, num_frames, short_clip):

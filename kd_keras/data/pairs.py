@@ -1,8 +1,8 @@
 """Makes pairs of an observed and a future clip from segments: arithmetic, no video.
 
 Times are float seconds from the start of a video; a clip is [start_s, end_s). An
-observed clip may reach before the video: the part before 0 is padded with the first
-frame when the clip is read, and no pair is dropped for it.
+observed clip may reach before the video's first frame: that part is padded with the
+first frame when the clip is read, and no pair is dropped for it.
 """
 
 import bisect
@@ -168,7 +168,7 @@ class PairSummary:
     """What a list of pairs holds, for messages and results.
 
     Attributes:
-        num_padded: Pairs whose observed clip begins before the video.
+        num_padded: Pairs whose observed clip begins before the video's first frame.
         num_unseen: Those of them whose observed clip also ends before it, so that it
             shows nothing but the first frame.
         footage_hours: Of the clips together, footage that several show counted once.
@@ -217,13 +217,23 @@ def previous_labels(pairs: Sequence[Pair]) -> list[int | None]:
     return previous
 
 
-def summarise(pairs: Iterable[Pair]) -> PairSummary:
-    """Counts the pairs, the padding, and the hours of footage that they show."""
+def summarise(pairs: Iterable[Pair], index: Index | None = None) -> PairSummary:
+    """Counts the pairs, the padding, and the hours of footage that they show.
+
+    Args:
+        index: Knows when the first frame of each video is shown; None takes 0.
+    """
     pairs = list(pairs)
+
+    def begins_s(clip):
+        return 0.0 if index is None else index.begins_s(clip.video)
+
     shown = collections.defaultdict(list)
     for pair in pairs:
         for clip in (pair.observed, pair.future):
-            shown[clip.video].append((max(clip.start_s, 0.0), max(clip.end_s, 0.0)))
+            from_s = begins_s(clip)
+            span = max(clip.start_s, from_s), max(clip.end_s, from_s)
+            shown[clip.video].append(span)
     num_labeled = sum(pair.label is not None for pair in pairs)
     footage_s = sum(
         end_s - start_s for clips in shown.values() for start_s, end_s in merge(clips)
@@ -233,8 +243,10 @@ def summarise(pairs: Iterable[Pair]) -> PairSummary:
         num_labeled=num_labeled,
         num_unlabeled=len(pairs) - num_labeled,
         num_videos=len(shown),
-        num_padded=sum(pair.observed.start_s < -SAME_S for pair in pairs),
-        num_unseen=sum(pair.observed.end_s < SAME_S for pair in pairs),
+        num_padded=sum(
+            p.observed.start_s < begins_s(p.observed) - SAME_S for p in pairs
+        ),
+        num_unseen=sum(p.observed.end_s < begins_s(p.observed) + SAME_S for p in pairs),
         footage_hours=footage_s / 3600,
     )
 

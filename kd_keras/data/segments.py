@@ -83,10 +83,22 @@ class Index:
     )
     dropped: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
+    def blanks_s(self, video: str) -> list[tuple[float, float]]:
+        """`VideoInfo.blanks_s` of a video; none of one that was not opened yet."""
+        return self.infos[video].blanks_s if video in self.infos else []
+
+    def begins_s(self, video: str) -> float:
+        """When the picture of a video begins, as far as is known."""
+        blanks_s = self.blanks_s(video)
+        return blanks_s[0][1] if blanks_s and blanks_s[0][0] == 0 else 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """The interval [start_s, end_s) of a video; start_s < 0 is padded when read."""
+    """The interval [start_s, end_s) of a video, in seconds from the file's start.
+
+    What lies before the first frame, or before 0, is padded when it is read.
+    """
 
     video: str
     start_s: float

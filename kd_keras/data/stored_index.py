@@ -17,7 +17,8 @@ def values(index: Index, with_times: bool = False) -> dict:
     """What is kept of an index, as JSON can hold it; where its videos lie is not.
 
     Args:
-        with_times: Also the times of all frames, which pairs by fraction count.
+        with_times: Also the times of all frames, which pairs by fraction count. Those
+            of a video that shows nothing for a while are always kept.
     """
     return {
         "classes": list(index.classes),
@@ -29,7 +30,7 @@ def values(index: Index, with_times: bool = False) -> dict:
         "infos": {
             name: _info_values(info)
             for name, info in index.infos.items()
-            if with_times and name in index.videos
+            if name in index.videos and (with_times or info.blanks_s)
         },
     }
 
@@ -45,7 +46,7 @@ def read(folder) -> Index:
 
 
 def from_json(content: bytes) -> Index:
-    """Reads back what `to_json` wrote; without times, `infos` is empty."""
+    """Reads back what `to_json` wrote; without times, `infos` is almost empty."""
     kept = json.loads(content)
     return Index(
         classes=tuple(kept["classes"]),

@@ -45,11 +45,12 @@ def unlabeled_pairs(
             footage, as the teacher is asked about the future clip alone.
         anywhere: Both clips anywhere in the video; their labels are not looked at.
 
-    No observed clip reaches before the video. Without `count`, future clips lie on a
-    regular grid that begins at the start of each gap, or video. With it, windows are
-    drawn that share nothing, as long as there are enough of them; beyond that all are
-    taken and the rest drawn from the grid, then from grids of half the stride, a
-    quarter and so on: windows overlap as little and as evenly as they can.
+    No clip of them reaches before the video's first frame, or into a long gap between
+    two frames (`VideoInfo.blanks_s`). Without `count`, future clips lie on a regular
+    grid that begins at the start of each gap, or video. With it, windows are drawn that
+    share nothing, as long as there are enough of them; beyond that all are taken and
+    the rest drawn from the grid, then from grids of half the stride, a quarter and so
+    on: windows overlap as little and as evenly as they can.
 
     Args:
         lead_time_s: This and the next as in `Timing`.
@@ -77,6 +78,7 @@ def unlabeled_pairs(
         for segment in segments
         if segment.label is None and _duration_s(segment) <= longest_s + SAME_S
     ]
+    pairs = [pair for pair in pairs if not _shows_a_blank(index, pair)]
     levels = iter(())
     if rule is not None and observed_fraction is None:
         timing = _window_timing(timing, segments)
@@ -175,6 +177,14 @@ def describe_footage(
     )
 
 
+def _shows_a_blank(index, pair):
+    return any(
+        clip.start_s < end_s - SAME_S and clip.end_s > start_s + SAME_S
+        for start_s, end_s in index.blanks_s(pair.future.video)
+        for clip in (pair.observed, pair.future)
+    )
+
+
 def _training_videos(index):
     return [name for name, video in index.videos.items() if video.part == TRAIN]
 
@@ -214,9 +224,12 @@ def _rooms(index, segments, timing, rule):
     before_s = timing.lead_time_s + timing.observed_s
     rooms = []
     for name, spaces in _spaces(index, segments, rule).items():
+        blank_ends_s = [0.0, *(end_s for _, end_s in index.blanks_s(name))]
         for start_s, end_s in spaces:
-            first_s = start_s if rule == FUTURE_IN_GAP else start_s + before_s
-            first_s, last_s = max(first_s, before_s), end_s - timing.future_s
+            shown_from_s = max(s for s in blank_ends_s if s <= start_s)
+            first_s = shown_from_s if rule == FUTURE_IN_GAP else start_s
+            first_s = max(first_s + before_s, start_s)
+            last_s = end_s - timing.future_s
             if first_s <= last_s + SAME_S:
                 rooms.append(_Room(name, first_s, last_s, end_s))
     return rooms
@@ -224,7 +237,7 @@ def _rooms(index, segments, timing, rule):
 
 def _spaces(index, segments, rule):
     """The intervals of each training video in which a rule lets clips lie."""
-    covered = collections.defaultdict(list)
+    covered = {name: index.blanks_s(name) for name in _training_videos(index)}
     if rule != ANYWHERE:
         for segment in segments:
             if segment.label is not None:

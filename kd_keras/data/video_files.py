@@ -1,5 +1,6 @@
 """Video files through PyAV: the exact time of every frame, and the frames wanted."""
 
+import fractions
 import itertools
 
 import av
@@ -31,6 +32,7 @@ def probe_file(video, path):
             # A stream must not be asked once its container is closed.
             spacing_s = _spacing(times[0], stream)
             pixel_aspect = stream.sample_aspect_ratio
+            remarks = _several_pictures(container, stream)
     except av.error.FFmpegError as error:
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
     times_s, stamps, by_position = times
@@ -46,6 +48,7 @@ def probe_file(video, path):
         stamps=stamps,
         by_position=by_position,
         key_frames=np.flatnonzero(np.isin(stamps, key_stamps)),
+        remarks=remarks,
     )
 
 
@@ -70,11 +73,29 @@ def iterate_file(video, info, wanted, size):
 
 
 def _picture_stream(video, container):
-    """The first stream of moving pictures; cover art is a picture, not a video."""
+    """The first stream of moving pictures."""
     for stream in container.streams.video:
-        if not stream.disposition & av.stream.Disposition.attached_pic:
+        if not _is_cover(stream):
             return stream
     raise BadVideo(video.name, "the file has no video stream")
+
+
+def _several_pictures(container, used):
+    """Remarks on the streams of moving pictures beside the one that is used."""
+    others = [s.index for s in container.streams.video if s.index != used.index]
+    others = [i for i in others if not _is_cover(container.streams[i])]
+    if not others:
+        return ()
+    from_s = float((used.start_time or 0) * used.time_base - _start_s(container))
+    return (
+        f"it has {len(others) + 1} video streams; stream {used.index}, which starts at "
+        f"{max(from_s, 0.0):.2f} s, is used alone",
+    )
+
+
+def _is_cover(stream):
+    """Cover art is a picture, not a video."""
+    return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def _read_packets(container, stream):
@@ -127,7 +148,7 @@ def _check_complete(video, path, container, stream, ends_s):
 
 
 def _frame_times(container, stream, packets, first_pts):
-    """Times from 0 on, the decoder's name of each frame, whether that is a count."""
+    """Times in the file, the decoder's name of each frame, whether that is a count."""
     presented = [pts for pts, _, _ in packets]
     # AVI keeps no presentation times: with B-frames the demuxer's are guesses.
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
@@ -137,7 +158,7 @@ def _frame_times(container, stream, packets, first_pts):
         # before its first key frame is never shown.
         if first_pts is not None:
             stamps = stamps[np.searchsorted(stamps, first_pts) :]
-        ticks, by_position = stamps - stamps[0], False
+        ticks, by_position = stamps, False
     else:
         decoded = [dts for _, dts, _ in packets]
         stamps, by_position = np.arange(len(packets)), True
@@ -145,10 +166,23 @@ def _frame_times(container, stream, packets, first_pts):
             rate = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
             return stamps / float(rate), stamps, by_position
         ticks = np.sort(np.array(decoded, np.int64))
-        ticks -= ticks[0]
     base = stream.time_base
+    late = max(int(ticks[0]) - _start_s(container) / base, 0)
     # One multiplication and one division: k * 512 / 15360 is k / 30 to the last bit.
+    ticks = (ticks - ticks[0]) + float(late)
     return ticks * float(base.numerator) / base.denominator, stamps, by_position
+
+
+def _start_s(container):
+    """The start of the file's earliest stream, which players show as 0."""
+    starts_s = [
+        stream.start_time * stream.time_base
+        for stream in container.streams
+        if stream.start_time is not None
+    ]
+    # The container rounds to microseconds, and knows which streams count.
+    rounded_s = fractions.Fraction(container.start_time or 0, av.time_base)
+    return min(starts_s, key=lambda s: abs(s - rounded_s), default=rounded_s)
 
 
 def _spacing(times_s, stream):

@@ -1,10 +1,16 @@
 """What is known of a video before its frames are read, or why it cannot be used."""
 
 import dataclasses
+import functools
 
 import numpy as np
 
+from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.image_files import ImageFiles
+
+# The longest time from one frame to the next that counts as footage: a second, or
+# several frames of a recording that has few of them. Beyond it nothing was recorded.
+LONGEST_STILL_S, LONGEST_STILL_FRAMES = 1.0, 4
 
 
 class BadVideo(ValueError):
@@ -23,7 +29,8 @@ class VideoInfo:
     """What `probe` found out; reading finds its frames with it.
 
     Attributes:
-        times_s: Presentation time of every frame, ascending; the first is 0.
+        times_s: Presentation time of every frame, ascending, in seconds from the start
+            of the file. The first may be later than 0: the sound may come earlier.
         duration_s: Time of the last frame and the median spacing of the frames.
         height: Of the picture as it is shown: turned upright, with square pixels.
         width: Likewise.
@@ -32,6 +39,7 @@ class VideoInfo:
         by_position: The latter: frames are counted from the start of the file.
         key_frames: Positions of the frames that decoding can start at.
         images: The frames of a folder or a tar.
+        remarks: Sentences about what is unusual in the file, with its seconds.
     """
 
     times_s: np.ndarray
@@ -42,3 +50,27 @@ class VideoInfo:
     by_position: bool = False
     key_frames: np.ndarray | None = None
     images: ImageFiles | None = None
+    remarks: tuple[str, ...] = ()
+
+    @functools.cached_property
+    def blanks_s(self) -> list[tuple[float, float]]:
+        """Intervals that show no picture of their own, ascending.
+
+        Those are the time before the first frame, if a frame would fit into it, and
+        long gaps between two frames, such as a camera that was stopped leaves.
+        """
+        spacing_s = median_spacing(self.times_s)
+        longest_s = max(LONGEST_STILL_S, LONGEST_STILL_FRAMES * spacing_s)
+        gaps = np.flatnonzero(np.diff(self.times_s) > longest_s)
+        blanks = [
+            (float(self.times_s[i]) + spacing_s, float(self.times_s[i + 1]))
+            for i in gaps
+        ]
+        first_s = float(self.times_s[0])
+        return [(0.0, first_s), *blanks] if first_s > spacing_s else blanks
+
+    @property
+    def frame_rate(self) -> float:
+        """Mean frames per second of what is shown."""
+        blank_s = sum(end_s - start_s for start_s, end_s in self.blanks_s)
+        return len(self.times_s) / (self.duration_s - blank_s)

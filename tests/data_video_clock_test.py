@@ -1,0 +1,117 @@
+"""Time runs from the start of the file, as players show it."""
+
+import pathlib
+
+import numpy as np
+import pytest
+
+from kd_keras.data import clip_frames
+from kd_keras.data import video as video_lib
+from kd_keras.data.clip_format import ClipFormat
+from kd_keras.data.segments import TRAIN, Video
+from tests import numbered_video
+
+_CASES = pathlib.Path(__file__).parents[2] / "shared" / "cases"
+_needs_cases = pytest.mark.skipif(not _CASES.is_dir(), reason=f"{_CASES} is not there")
+
+# Container, codec and options; all make B-frames and several key frames.
+_H264 = dict(codec="libx264", g="10", bf="2")
+_MPEG2 = dict(codec="mpeg2video", g="10", bf="2")
+_FILES = {
+    "a.mp4": _H264,
+    "a.mov": _H264,
+    "a.mkv": _H264,
+    "a.ts": _H264,
+    "b.ts": _MPEG2,
+    "a.mpg": _MPEG2,
+}
+
+
+def _video(path):
+    return Video("clip 1", pathlib.Path(path), TRAIN)
+
+
+def _numbers(path, indices=None):
+    video = _video(path)
+    info = video_lib.probe(video)
+    indices = range(len(info.times_s)) if indices is None else indices
+    return numbered_video.numbers(video_lib.read_frames(video, info, indices))
+
+
+@pytest.mark.parametrize("name", _FILES)
+@pytest.mark.parametrize("starts_s", [0, 7])
+def test_a_picture_that_starts_after_the_sound_keeps_its_time(tmp_path, name, starts_s):
+    times_s = 1.52 + np.arange(50) / 25
+    path = numbered_video.write_recording(
+        tmp_path / name, times_s, sound_s=(0, 3), starts_s=starts_s, **_FILES[name]
+    )
+    info = video_lib.probe(_video(path))
+    np.testing.assert_allclose(info.times_s, times_s, atol=0.6e-3)
+    assert info.duration_s == pytest.approx(3.52, abs=1e-3)
+    assert info.blanks_s == [(0.0, pytest.approx(1.52, abs=1e-3))]
+    assert info.frame_rate == pytest.approx(25)
+    for indices in ([0], [0, 23, 49], [30, 12]):
+        assert _numbers(path, indices) == indices
+
+
+@pytest.mark.parametrize("name", _FILES)
+def test_a_picture_that_starts_before_the_sound_starts_the_clock(tmp_path, name):
+    times_s = 1.52 + np.arange(50) / 25
+    path = numbered_video.write_recording(
+        tmp_path / name, times_s, sound_s=(2.52, 4), **_FILES[name]
+    )
+    info = video_lib.probe(_video(path))
+    np.testing.assert_allclose(info.times_s, np.arange(50) / 25, atol=0.6e-3)
+    assert info.times_s[0] == 0 and not info.blanks_s and not info.remarks
+
+
+def test_times_of_a_late_picture_are_exact_to_the_last_bit(tmp_path):
+    path = numbered_video.write_recording(
+        tmp_path / "a.mp4", 2 + np.arange(50) / 25, sound_s=(0, 3)
+    )
+    info = video_lib.probe(_video(path))
+    np.testing.assert_array_equal(info.times_s, np.arange(50, 100) / 25)
+
+
+@pytest.mark.parametrize("modality", ["rgb", "flow"])
+@pytest.mark.parametrize("short_clip", ["resample", "loop", "pad_last"])
+def test_before_the_first_frame_it_is_repeated(modality, short_clip):
+    info = video_lib.VideoInfo(1.5 + np.arange(50) / 25, 3.5, 48, 64)
+    early = video_lib.VideoInfo(np.arange(50) / 25, 2.0, 48, 64)
+    clip_format = ClipFormat(12, 16, modality=modality, short_clip=short_clip)
+    video = _video("a.mp4")
+    for start_s, end_s in (
+        (-0.2, 0.1),
+        (-0.2, 0.3),
+        (0.0, 0.5),
+        (0.2, 0.9),
+        (1.8, 2.4),
+    ):
+        expected = clip_frames.clip_indices(video, early, start_s, end_s, clip_format)
+        found = clip_frames.clip_indices(
+            video, info, start_s + 1.5, end_s + 1.5, clip_format
+        )
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("streams", [1, 2])
+def test_the_first_of_several_video_streams_is_used(tmp_path, streams):
+    path = numbered_video.write_recording(
+        tmp_path / "a.mkv", np.arange(20) / 25, streams=streams
+    )
+    assert _numbers(path) == [*range(20)]
+    remarks = video_lib.probe(_video(path)).remarks
+    assert len(remarks) == streams - 1
+    assert all("2 video streams" in r and "0.00 s" in r for r in remarks)
+
+
+@_needs_cases
+@pytest.mark.parametrize(
+    ("name", "first", "last"), [("flash.mp4", 5.0, 5.36), ("flash_cut.mp4", 4.49, 4.85)]
+)
+def test_a_cut_by_stream_copy_moves_the_flash_as_players_show_it(name, first, last):
+    video = _video(_CASES / name)
+    info = video_lib.probe(video)
+    frames = video_lib.read_frames(video, info, range(len(info.times_s)), (16, 16))
+    bright_s = info.times_s[frames.mean(axis=(1, 2, 3)) > 128]
+    assert bright_s[0] == pytest.approx(first) and bright_s[-1] == pytest.approx(last)
