@@ -1,6 +1,7 @@
 """The student file `student.keras` and the `student.json` that says how to feed it."""
 
 import dataclasses
+import io
 import json
 import os
 import pathlib
@@ -9,8 +10,10 @@ from collections.abc import Iterable
 
 import keras
 
+from kd_keras.data.class_names import class_name
 from kd_keras.data.clip_format import ClipFormat
 from kd_keras.data.flow import I3D_FLOW, FlowEncoding
+from kd_keras.data.tables import read_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,7 @@ def save_student(model: keras.Model, path: str | os.PathLike, spec: ExportSpec) 
         raise ValueError(f"A student file ends in .keras. Got {str(path)!r}.")
     check_fits(model, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(spec_path(path), lambda aside: aside.write_text(to_json(spec)))
+    _replace(spec_path(path), lambda aside: aside.write_text(to_json(spec), "utf-8"))
     _replace(path, model.save)
 
 
@@ -101,7 +104,7 @@ def load_spec(path: str | os.PathLike) -> ExportSpec:
             "--classes=FILE with one name a line, in the order of the outputs."
         )
     try:
-        return from_json(sidecar.read_text())
+        return from_json(read_text(sidecar, "the sidecar"))
     except ValueError as error:
         raise ValueError(f"{sidecar}: {error}") from error
 
@@ -130,9 +133,16 @@ def from_json(text: str) -> ExportSpec:
 
 
 def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
-    """Reads a text file with one class name a line; blank lines are skipped."""
-    lines = pathlib.Path(path).read_text().splitlines()
-    return tuple(line.strip() for line in lines if line.strip())
+    """Reads a text file with one class name a line, as the CSV reader reads labels.
+
+    Blank lines are skipped; blanks around a name and a byte order mark do not count.
+
+    Raises:
+        ValueError: If there is no such file, or it is no UTF-8 text.
+    """
+    # Some names hold characters at which str.splitlines would break a line.
+    lines = io.StringIO(read_text(path, "the list of classes"), newline=None)
+    return tuple(name for line in lines if (name := class_name(line)))
 
 
 def check_fits(model: keras.Model, spec: ExportSpec) -> None:

@@ -120,6 +120,16 @@ def test_broken_split_files(small, text, message):
         read_jhmdb(small)
 
 
+def test_split_files_may_begin_with_a_byte_order_mark(small):
+    expected = read_jhmdb(small)
+    for path in small.glob("splits/[!.]*_split1.txt"):
+        path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_jhmdb(small) == expected
+    path.write_bytes(b"\xff\xfec\0@\0")
+    with pytest.raises(ValueError, match=f"{path.name}, line 1: not UTF-8 text"):
+        read_jhmdb(small)
+
+
 @pytest.fixture
 def official(tmp_path, monkeypatch):
     """The real lists and numbers of frames; the clips exist in name alone."""

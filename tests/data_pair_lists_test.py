@@ -149,6 +149,17 @@ def test_a_list_that_cannot_be_used(frames, tmp_path, text, message):
         read_unlabeled(path, frames)
 
 
+def test_lists_may_begin_with_a_byte_order_mark(frames, tmp_path):
+    path = tmp_path / "list.csv"
+    path.write_text(UNLABELED + GOOD)
+    expected = read_unlabeled(path, frames)
+    path.write_text(UNLABELED + GOOD, encoding="utf-8-sig")
+    assert read_unlabeled(path, frames) == expected
+    path.write_text(UNLABELED + GOOD, encoding="utf-16")
+    with pytest.raises(ValueError, match="not UTF-8 text .*save the file as UTF-8"):
+        read_unlabeled(path, frames)
+
+
 def test_a_label_that_is_no_class(frames, tmp_path):
     path = tmp_path / "list.csv"
     path.write_text("uid,label," + UNLABELED + "7,dance," + GOOD)

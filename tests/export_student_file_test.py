@@ -129,3 +129,21 @@ def test_class_names_are_read_by_line(tmp_path):
     file = tmp_path / "classes.txt"
     file.write_bytes("cut\r\nwash hands\n\nöffnen\n".encode())
     assert student_file.read_classes(file) == ("cut", "wash hands", "öffnen")
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+def test_a_byte_order_mark_is_no_part_of_a_class_name(tmp_path, start):
+    file = tmp_path / "classes.txt"
+    # The second name is encoded as Macs do; the reader of annotations composes it.
+    file.write_bytes(start + "öffnen\n schlie\u00dfen\u00a0\ncafe\u0301\n".encode())
+    assert student_file.read_classes(file) == ("öffnen", "schließen", "caf\u00e9")
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "cp1252"])
+def test_class_names_in_another_encoding_are_refused(tmp_path, encoding):
+    file = tmp_path / "classes.txt"
+    file.write_bytes("cut\nöffnen\n".encode(encoding))
+    with pytest.raises(ValueError, match=r"classes.txt, line \d: not UTF-8 text"):
+        student_file.read_classes(file)
+    with pytest.raises(ValueError, match=r"list of classes .*none is not a file"):
+        student_file.read_classes(tmp_path / "none")

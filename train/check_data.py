@@ -7,6 +7,7 @@ from kd_keras import visualise
 from kd_keras.data import check, check_flow, jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
 from kd_keras.data.video import BadVideo
+from train import data_labels
 from train.run_directory import write_json, written_aside
 
 _NUM_PAIRS_SHOWN = 6
@@ -28,8 +29,20 @@ def report(config, data, output):
     found = check.check(data.whole_index)
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    problems = [*found.problems(), *_differ_from_published(config.data, found.counts)]
-    values = dataclasses.asdict(found) | {"pairs": data.summary, "problems": problems}
+    problems = [
+        *found.problems(),
+        *data_labels.problems(config.data, data.whole_index),
+        *_differ_from_published(config.data, found.counts),
+    ]
+    remarks = [
+        *found.remarks(),
+        *data_labels.remarks(config.data, data.whole_index),
+    ]
+    values = dataclasses.asdict(found) | {
+        "pairs": data.summary,
+        "problems": problems,
+        "remarks": remarks,
+    }
     flow = None
     if config.data.modality == "flow":
         flow = check_flow.check_flow(data.whole_index, data.loader.clip_format)
@@ -40,6 +53,8 @@ def report(config, data, output):
     print(_text(found, data))
     if flow is not None:
         print(_flow_text(flow))
+    for remark in remarks:
+        print(f"Remark: {remark}")
     for problem in problems:
         print(f"Problem: {problem}")
     print(f"Details and pictures are in {output}: check.json, contact.png")
@@ -106,7 +121,6 @@ def _text(found, data):
     for label in (*data.index.classes, ""):
         numbers = [f"{labels[label]:>6}" for labels in found.labels.values()]
         lines.append(" ".join([f"{label or '(none)':{width}}", *numbers]))
-    lines += found.remarks()
     for name in ("labeled", "unlabeled", "evaluated"):
         lines.append(f"{name}: {data.summary[name]['num_pairs']} pairs")
     return "\n".join(lines)

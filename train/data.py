@@ -25,7 +25,7 @@ from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
-from train import data_defaults, data_set
+from train import data_defaults, data_labels, data_set
 from train.run_directory import write_text
 
 
@@ -64,23 +64,26 @@ class RunData:
         return [*self.labeled, *self.at_action, *self.unlabeled]
 
 
-def load(config, directory):
+def load(config, directory, refuse_labels=True):
     """Reads the annotations, opens the videos and cuts the pairs.
 
     Args:
         config: The run's `Config`.
         directory: The `RunDirectory`, for generated videos and cached clips.
+        refuse_labels: False leaves it to the caller to say what is wrong with labels.
     """
     options = config.data
     records = None
     data_defaults.check_data_service(config)
     if options.records is None:
-        index = _with_flow(options, _read_index(config, directory))
+        index = _with_flow(options, _read_index(config, directory, refuse_labels))
     else:
         records = shards.Shards(options.records)
         index = stored_index.read(options.records)
         data_set.refuse_other_annotations(options, index)
     whole_index = index
+    if refuse_labels:
+        data_labels.look_over(options, index)
     parts = {video.part for video in index.videos.values()}
     eval_part = _eval_part(options.eval_part, parts)
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
@@ -215,7 +218,7 @@ def sampling(config, pairs):
     )
 
 
-def _read_index(config, directory):
+def _read_index(config, directory, refuse_labels):
     options = config.data
     bad = {"max_bad_videos": options.max_bad_videos}
     if options.dataset in ("jhmdb", "epic_kitchens", "thumos14"):
@@ -238,7 +241,9 @@ def _read_index(config, directory):
     else:
         _require(options, "annotations", "video_root")
         annotations, video_root = options.annotations, options.video_root
-    return csv_videos.read_csv(annotations, video_root, **bad)
+    return csv_videos.read_csv(
+        annotations, video_root, refuse_contradictions=refuse_labels, **bad
+    )
 
 
 def _with_flow(options, index):

@@ -4,10 +4,11 @@ import dataclasses
 import logging
 import os
 import pathlib
-import unicodedata
 
+from kd_keras.data.check_labels import contradictions
+from kd_keras.data.class_names import class_name
 from kd_keras.data.probing import probe_videos
-from kd_keras.data.segments import PARTS, TRAIN, Index, Segment, Video
+from kd_keras.data.segments import PARTS, REPEATED_ROWS, TRAIN, Index, Segment, Video
 from kd_keras.data.tables import read_table, stop_at
 
 _COLUMNS = ("video", "start", "end", "label", "split")
@@ -19,6 +20,7 @@ def read_csv(
     video_root: str | os.PathLike,
     max_bad_videos: float = 0.01,
     progress: bool = True,
+    refuse_contradictions: bool = False,
 ) -> Index:
     """Reads the annotations, checks them, and opens every video that they name.
 
@@ -37,6 +39,7 @@ def read_csv(
         max_bad_videos: Fraction of the videos that may be skipped (one always may; 0
             allows none).
         progress: Print a line to stderr now and then while the videos are opened.
+        refuse_contradictions: Stop if one interval of a video has two different labels.
     Raises:
         ValueError: If anything in the file cannot be used; the message names the
             file, the lines, and what to write instead. Everything that needs no video
@@ -48,6 +51,8 @@ def read_csv(
     rows, num_repeats = _read_rows(annotations, video_root)
     stop_at(annotations, _leaks(rows))
     stop_at(annotations, _classes_without_training(rows))
+    if refuse_contradictions:
+        stop_at(annotations, contradictions(rows))
     parts = {row.video: (row.path, row.part) for row in rows}
     videos = {
         name: Video(name, pathlib.Path(path), part)
@@ -70,13 +75,13 @@ def read_csv(
                 row.start_s,
                 min(row.end_s, durations_s[row.video]),
                 row.label,
-                uid=str(row.line),
+                uid=row.uid,
             )
             for row in rows
         ),
         bad_videos=bad_videos,
         infos=infos,
-        dropped={"repeated rows": num_repeats} if num_repeats else {},
+        dropped={REPEATED_ROWS: num_repeats} if num_repeats else {},
     )
 
 
@@ -122,6 +127,10 @@ class _Row:
     label: str | None
     part: str
 
+    @property
+    def uid(self):
+        return str(self.line)
+
 
 def _read_rows(annotations, video_root):
     root, names = os.path.abspath(video_root), {}
@@ -149,8 +158,7 @@ def _parse(line, video, start, end, label, part, root):
         _path_under(root, video),
         start_s,
         end_s,
-        # One name, one class: "é" has two encodings that look the same.
-        unicodedata.normalize("NFC", label) or None,
+        class_name(label) or None,
         part,
     )
 

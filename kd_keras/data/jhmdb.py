@@ -7,6 +7,7 @@ from typing import Literal
 
 from kd_keras.data.probing import probe_videos
 from kd_keras.data.segments import TEST, TRAIN, Index, Segment, Video
+from kd_keras.data.tables import read_text
 
 # The frames carry no time: frame k is taken to span [k/25, (k+1)/25) seconds, at which
 # the archive's videos agree. Their own frames are unevenly spaced: they sit on ticks of
@@ -119,7 +120,7 @@ def _read_split(folder, split):
             "splits.zip of the release into data_root."
         )
     for path in files:
-        lines = path.read_text("utf-8").splitlines()
+        lines = read_text(path, "the split file").splitlines()
         if not any(map(str.strip, lines)):
             raise ValueError(f"{path} names no clip. Unpack splits.zip again.")
         for number, line in enumerate(lines, start=1):

@@ -11,6 +11,8 @@ if typing.TYPE_CHECKING:
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)
+# Why rows are in `Index.dropped` that say the same as another.
+REPEATED_ROWS = "repeated rows"
 
 
 @dataclasses.dataclass(frozen=True)

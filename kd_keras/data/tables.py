@@ -72,7 +72,15 @@ def stop_at(path: str | os.PathLike, problems: Iterable[str]) -> None:
 
 
 def read_text(path: str | os.PathLike, what: str = "annotations") -> str:
-    """Returns the UTF-8 text of a file of annotations, its line ends unchanged."""
+    """Returns the UTF-8 text of a file that a user gives, its line ends unchanged.
+
+    A byte order mark does not count.
+
+    Args:
+        what: Names the file in messages.
+    Raises:
+        ValueError: If the file is missing or is no UTF-8 text; names the line.
+    """
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"{what} {path} is not a file.")
@@ -83,13 +91,13 @@ def read_text(path: str | os.PathLike, what: str = "annotations") -> str:
         line = raw.count(b"\n", 0, error.start) + 1
         raise ValueError(
             f"{path}, line {line}: not UTF-8 text ({error.reason}); save the file as "
-            '"CSV UTF-8".'
+            'UTF-8 (a spreadsheet calls it "CSV UTF-8").'
         ) from error
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise ValueError(
             f"{path}, line {line}: holds a zero byte, as UTF-16 and spreadsheet files "
-            'do; save the file as "CSV UTF-8".'
+            'do; save the file as UTF-8 (a spreadsheet calls it "CSV UTF-8").'
         )
     return text
 
