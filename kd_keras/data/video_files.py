@@ -6,6 +6,7 @@ import itertools
 import av
 import numpy as np
 
+from kd_keras.data import upright
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
@@ -37,7 +38,7 @@ def probe_file(video, path):
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
     times_s, stamps, by_position = times
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
-    if frame.rotation % 180:
+    if upright.swaps_sides(_display_matrix(video, frame)):
         height, width = width, height
     key_stamps = [pts for pts, _, is_key in packets if is_key and pts is not None]
     return VideoInfo(
@@ -245,7 +246,10 @@ def _picture(video, info, shown, wanted, size):
             "be decoded",
         )
     width, height = size
-    if frame.rotation % 180:
+    # Of a pixel that is shown, width by height.
+    aspect = (info.width / width) / (info.height / height)
+    matrix = _display_matrix(video, frame)
+    if upright.swaps_sides(matrix):
         height, width = width, height
     shrinks = height <= frame.height and width <= frame.width
     picture = frame.reformat(
@@ -254,4 +258,11 @@ def _picture(video, info, shown, wanted, size):
         format="rgb24",
         interpolation="AREA" if shrinks else "BILINEAR",
     ).to_ndarray()
-    return np.rot90(picture, round(frame.rotation / 90))
+    return upright.turn(picture, matrix, aspect)
+
+
+def _display_matrix(video, frame):
+    try:
+        return upright.display_matrix(frame)
+    except ValueError as error:
+        raise BadVideo(video.name, f"{video.path} cannot be shown: {error}") from error
