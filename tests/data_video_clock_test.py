@@ -105,6 +105,100 @@ def test_the_first_of_several_video_streams_is_used(tmp_path, streams):
     assert all("2 video streams" in r and "0.00 s" in r for r in remarks)
 
 
+def _joined(folder, name, times_s, starts_s, sound_s=None):
+    """Two recordings, the second of which has its own clock, one behind the other."""
+    parts = [
+        numbered_video.write_recording(
+            folder / f"{number}{name}",
+            np.asarray(times_s),
+            starts_s=start_s,
+            sound_s=sound_s,
+            **_FILES[name],
+        ).read_bytes()
+        for number, start_s in enumerate((3, starts_s))
+    ]
+    path = folder / name
+    path.write_bytes(b"".join(parts))
+    return path
+
+
+@pytest.mark.parametrize("name", ["a.ts", "b.ts", "a.mpg"])
+@pytest.mark.parametrize("starts_s", [0, 3, 100])
+def test_recordings_that_were_joined_follow_each_other(tmp_path, name, starts_s):
+    path = _joined(tmp_path, name, np.arange(50) / 25, starts_s)
+    info = video_lib.probe(_video(path))
+    np.testing.assert_allclose(info.times_s, np.arange(100) / 25, atol=1e-3)
+    assert info.duration_s == pytest.approx(4.0, abs=1e-3) and not info.blanks_s
+    assert _numbers(path) == [*range(50)] * 2
+    for index in (0, 30, 49, 50, 51, 63, 85, 99):
+        assert _numbers(path, [index]) == [index % 50]
+    (remark,) = info.remarks
+    assert "jumps" in remark and "at 2.00 s" in remark
+
+
+@pytest.mark.parametrize("name", ["a.ts", "b.ts", "a.mpg"])
+def test_a_recording_that_was_joined_starts_when_the_sound_before_it_ends(
+    tmp_path, name
+):
+    times_s = 0.52 + np.arange(50) / 25
+    path = _joined(tmp_path, name, times_s, 0, sound_s=(0, 3))
+    info = video_lib.probe(_video(path))
+    expected_s = np.concatenate([times_s, 3 + times_s])
+    np.testing.assert_allclose(info.times_s, expected_s, atol=0.08)
+    assert _numbers(path) == [*range(50)] * 2
+    assert _numbers(path, [77]) == [27]
+
+
+def test_a_short_break_of_the_camera_stays_a_gap(tmp_path):
+    path = _joined(tmp_path, "a.ts", np.arange(50) / 25, 3 + 2 + 5)
+    info = video_lib.probe(_video(path))
+    expected_s = np.concatenate([np.arange(50), 175 + np.arange(50)]) / 25
+    np.testing.assert_allclose(info.times_s, expected_s, atol=1e-3)
+    assert info.blanks_s == [(pytest.approx(2.0), pytest.approx(7.0))]
+    assert info.frame_rate == pytest.approx(25) and _numbers(path, [50]) == [0]
+
+
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv"])
+def test_a_camera_that_stood_still_leaves_a_gap(tmp_path, name):
+    times_s = np.concatenate([np.arange(50), 2550 + np.arange(50)]) / 25
+    path = numbered_video.write_recording(tmp_path / name, times_s, **_FILES[name])
+    info = video_lib.probe(_video(path))
+    np.testing.assert_allclose(info.times_s, times_s, atol=1e-3)
+    assert info.blanks_s == [(pytest.approx(2.0), pytest.approx(102.0))]
+    assert info.frame_rate == pytest.approx(25)
+    assert _numbers(path, [49, 50, 99]) == [49, 50, 99]
+
+
+def test_a_clock_that_goes_back_where_it_must_not_is_refused(tmp_path):
+    path = _joined(tmp_path, "a.mkv", np.arange(50) / 25, 0)
+    reason = r"clip 1: the clock of .*a\.mkv goes back by .* s at 1\.\d+ s"
+    with pytest.raises(video_lib.BadVideo, match=reason):
+        video_lib.probe(_video(path))
+
+
+def test_a_gap_of_days_is_refused(tmp_path):
+    times_s = [0, 0.04, 200_000, 200_000.04]
+    path = numbered_video.write_recording(tmp_path / "a.mkv", times_s, bf="0")
+    with pytest.raises(video_lib.BadVideo, match=r"jumps to 200000 s at frame 2"):
+        video_lib.probe(_video(path))
+
+
+def test_an_mpeg_program_stream_reads_the_same_from_the_middle(tmp_path):
+    # Most of its packets have no time of their own.
+    path = numbered_video.write_recording(
+        tmp_path / "a.mpg", np.arange(120) / 25, **_MPEG2
+    )
+    for index in (0, 33, 48, 57, 90, 119):
+        assert _numbers(path, [index]) == [index]
+
+
+@_needs_cases
+def test_two_recordings_are_one_film():
+    info = video_lib.probe(_video(_CASES / "two_recordings.ts"))
+    np.testing.assert_allclose(info.times_s, np.arange(200) / 25, atol=1e-6)
+    assert info.duration_s == pytest.approx(8.0)
+
+
 @_needs_cases
 @pytest.mark.parametrize(
     ("name", "first", "last"), [("flash.mp4", 5.0, 5.36), ("flash_cut.mp4", 4.49, 4.85)]

@@ -2,17 +2,29 @@
 
 import fractions
 import itertools
+import typing
 
 import av
 import numpy as np
 
-from kd_keras.data import upright
+from kd_keras.data import clocks, upright
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
 # Packets in a row that may hold no picture of their own (hidden reference frames,
 # placeholders of packed B-frames): they show the picture before them.
 _MAX_PACKETS_WITHOUT_PICTURE = 2
+# No camera stands still for longer within one file: the clock is damaged.
+_LONGEST_GAP_S = 24 * 3600.0
+
+
+class _Packet(typing.NamedTuple):
+    """What is kept of a packet that is shown: its times, and its place in the file."""
+
+    pts: int | None
+    dts: int | None
+    is_key: bool
+    byte: int | None
 
 
 def probe_file(video, path):
@@ -21,7 +33,8 @@ def probe_file(video, path):
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
             stream.codec_context.thread_count = 1
-            packets, ends_s = _read_packets(container, stream)
+            packets, ends_s, jumps_s = _read_packets(container, stream)
+            _check_order(video, path, stream, packets)
             _check_complete(video, path, container, stream, ends_s)
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
@@ -34,13 +47,16 @@ def probe_file(video, path):
             spacing_s = _spacing(times[0], stream)
             pixel_aspect = stream.sample_aspect_ratio
             remarks = _several_pictures(container, stream)
+            remarks += _jumps(container, jumps_s)
+            counts = jumps_s or container.format.name == "mpeg"
     except av.error.FFmpegError as error:
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
     times_s, stamps, by_position = times
+    _check_gaps(video, path, times_s)
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
     if upright.swaps_sides(_display_matrix(video, frame)):
         height, width = width, height
-    key_stamps = [pts for pts, _, is_key in packets if is_key and pts is not None]
+    key_stamps = [p.pts for p in packets if p.is_key and p.pts is not None]
     return VideoInfo(
         times_s=times_s,
         duration_s=float(times_s[-1]) + spacing_s,
@@ -49,8 +65,19 @@ def probe_file(video, path):
         stamps=stamps,
         by_position=by_position,
         key_frames=np.flatnonzero(np.isin(stamps, key_stamps)),
+        packet_times=None if by_position or not counts else _packet_times(packets),
         remarks=remarks,
     )
+
+
+def _check_gaps(video, path, times_s):
+    late = np.flatnonzero(np.diff(times_s, prepend=0.0) > _LONGEST_GAP_S)
+    if len(late):
+        raise BadVideo(
+            video.name,
+            f"the clock of {path} jumps to {times_s[late[0]]:.0f} s at frame "
+            f"{late[0]}: over {_LONGEST_GAP_S / 3600:.0f} h without a picture",
+        )
 
 
 def iterate_file(video, info, wanted, size):
@@ -100,9 +127,11 @@ def _is_cover(stream):
 
 
 def _read_packets(container, stream):
-    """(pts, dts, is key) of the shown packets, and when each stream's data ends."""
-    packets, ends_s = [], {}
+    """The shown packets, when each stream's data ends, and where the clock jumps."""
+    packets, numbers, ends_s = [], [], {}
+    recordings = clocks.Recordings(container)
     for packet in container.demux():
+        number = recordings.number_of(packet)
         time = packet.dts if packet.pts is None else packet.pts
         if packet.size and time is not None:
             end_s = float((time + (packet.duration or 0)) * packet.time_base)
@@ -114,14 +143,59 @@ def _read_packets(container, stream):
             and packet.stream_index == stream.index
             and not packet.is_discard
         ):
-            packets.append((packet.pts, packet.dts, packet.is_keyframe))
-    return packets, ends_s
+            kept = packet.pts, packet.dts, packet.is_keyframe, packet.pos
+            packets.append(_Packet(*kept))
+            numbers.append(number)
+    if len(set(numbers)) < 2 or any(None in (p.pts, p.dts) for p in packets):
+        return packets, ends_s, []
+    stamps, jumps_s = clocks.join(
+        packets, numbers, recordings.spans_s.values(), stream.time_base
+    )
+    joined = zip(packets, stamps, strict=True)
+    return [p._replace(pts=s, dts=None) for p, s in joined], ends_s, jumps_s
+
+
+def _packet_times(packets):
+    keys = [i for i, p in enumerate(packets) if p.is_key and p.byte is not None]
+    return clocks.PacketTimes(
+        stamps=np.array([p.pts for p in packets], np.int64),
+        keys=np.array(keys, np.int64),
+        key_bytes=np.array([packets[i].byte for i in keys], np.int64),
+    )
+
+
+def _jumps(container, jumps_s):
+    """Remarks on the places at which the clock jumps."""
+    start_s = float(_start_s(container))
+    return tuple(
+        f"its clock jumps by {jump_s:+.2f} s at {at_s - start_s:.2f} s, as if "
+        "recordings were joined there; the time goes on without the jump"
+        for at_s, jump_s in jumps_s
+    )
+
+
+def _check_order(video, path, stream, packets):
+    """Refuses a clock that goes back and that nothing says how to follow."""
+    decoded = np.array([p.dts for p in packets if p.dts is not None], np.int64)
+    steps_s = np.diff(decoded) * float(stream.time_base)
+    backwards = np.flatnonzero(steps_s < -clocks.DISORDER_S)
+    if len(backwards):
+        at_s = float((decoded[backwards[0]] - decoded[0]) * stream.time_base)
+        raise BadVideo(
+            video.name,
+            f"the clock of {path} goes back by {-steps_s[backwards[0]]:.2f} s at "
+            f"{at_s:.2f} s, as if recordings were joined there; cut it there, or write "
+            "it anew with ffmpeg",
+        )
 
 
 def _check_complete(video, path, container, stream, ends_s):
     """Finds a file that was cut off: a download that stopped, a full disk."""
     if stream.index not in ends_s and not stream.frames:
         raise BadVideo(video.name, f"{path} has no frames")
+    if container.format.flags & av.format.Flags.ts_discont.value:
+        # Such a file has no header that could name a duration.
+        return
     size = path.stat().st_size
     if "mp4" in container.format.name:
         # Its index lists every frame with its place; durations there may be wrong.
@@ -150,7 +224,7 @@ def _check_complete(video, path, container, stream, ends_s):
 
 def _frame_times(container, stream, packets, first_pts):
     """Times in the file, the decoder's name of each frame, whether that is a count."""
-    presented = [pts for pts, _, _ in packets]
+    presented = [packet.pts for packet in packets]
     # AVI keeps no presentation times: with B-frames the demuxer's are guesses.
     guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
     if None not in presented and not guessed:
@@ -161,7 +235,7 @@ def _frame_times(container, stream, packets, first_pts):
             stamps = stamps[np.searchsorted(stamps, first_pts) :]
         ticks, by_position = stamps, False
     else:
-        decoded = [dts for _, dts, _ in packets]
+        decoded = [packet.dts for packet in packets]
         stamps, by_position = np.arange(len(packets)), True
         if None in decoded:
             rate = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
@@ -203,8 +277,6 @@ def _decode_from(start, video, info, wanted, size):
     with av.open(str(video.path)) as container:
         stream = _picture_stream(video, container)
         stream.codec_context.thread_count = 1
-        if start:
-            container.seek(int(info.stamps[start]), stream=stream)
         decoded = _numbered_frames(video, container, stream, info, start)
         end = [(len(info.times_s), None)]
         position, shown, picture = 0, (None, None), None
@@ -224,7 +296,7 @@ def _decode_from(start, video, info, wanted, size):
 def _numbered_frames(video, container, stream, info, start):
     """Decoded frames with their positions in the video."""
     sought, count = bool(start), 0
-    for packet in container.demux(stream):
+    for packet in _packets_from(start, container, stream, info):
         if sought and (packet.pts is None or packet.pts > info.stamps[start]):
             raise BadVideo(video.name, f"{video.path} cannot be sought")
         sought = False
@@ -234,6 +306,29 @@ def _numbered_frames(video, container, stream, info, start):
                 count += 1
             elif frame.pts is not None and frame.pts >= info.stamps[0]:
                 yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, frame
+
+
+def _packets_from(start, container, stream, info):
+    """The packets from the key frame `start` on, or from one before it."""
+    if info.packet_times is None:
+        if start:
+            container.seek(int(info.stamps[start]), stream=stream)
+        yield from container.demux(stream)
+        return
+    number, byte = 0, None
+    if start:
+        # Only bytes lead to a place if times do not.
+        number, byte = info.packet_times.key_before(info.stamps[start])
+        container.seek(byte, unsupported_byte_offset=True)
+    is_found = not number
+    for packet in container.demux(stream):
+        is_found = is_found or (packet.pos == byte and packet.is_keyframe)
+        if not is_found:
+            continue
+        if packet.size:
+            packet.pts = int(info.packet_times.stamps[number])
+            number += 1
+        yield packet
 
 
 def _picture(video, info, shown, wanted, size):

@@ -5,6 +5,7 @@ import functools
 
 import numpy as np
 
+from kd_keras.data.clocks import PacketTimes
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.image_files import ImageFiles
 
@@ -39,6 +40,7 @@ class VideoInfo:
         by_position: The latter: frames are counted from the start of the file.
         key_frames: Positions of the frames that decoding can start at.
         images: The frames of a folder or a tar.
+        packet_times: Of a file whose clock jumps, or that names few times; else None.
         remarks: Sentences about what is unusual in the file, with its seconds.
     """
 
@@ -50,6 +52,7 @@ class VideoInfo:
     by_position: bool = False
     key_frames: np.ndarray | None = None
     images: ImageFiles | None = None
+    packet_times: PacketTimes | None = None
     remarks: tuple[str, ...] = ()
 
     @functools.cached_property
