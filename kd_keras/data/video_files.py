@@ -7,7 +7,7 @@ import typing
 import av
 import numpy as np
 
-from kd_keras.data import clocks, upright
+from kd_keras.data import clocks, cut_off, upright
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
@@ -35,7 +35,9 @@ def probe_file(video, path):
             stream.codec_context.thread_count = 1
             packets, ends_s, jumps_s = _read_packets(container, stream)
             _check_order(video, path, stream, packets)
-            _check_complete(video, path, container, stream, ends_s)
+            if not packets:
+                raise BadVideo(video.name, f"{path} has no frames")
+            remarks = _check_complete(video, path, container, stream, ends_s)
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
             stream.codec_context.thread_count = 1
@@ -46,7 +48,7 @@ def probe_file(video, path):
             # A stream must not be asked once its container is closed.
             spacing_s = _spacing(times[0], stream)
             pixel_aspect = stream.sample_aspect_ratio
-            remarks = _several_pictures(container, stream)
+            remarks += _several_pictures(container, stream)
             remarks += _jumps(container, jumps_s)
             counts = jumps_s or container.format.name == "mpeg"
     except av.error.FFmpegError as error:
@@ -190,36 +192,22 @@ def _check_order(video, path, stream, packets):
 
 
 def _check_complete(video, path, container, stream, ends_s):
-    """Finds a file that was cut off: a download that stopped, a full disk."""
-    if stream.index not in ends_s and not stream.frames:
-        raise BadVideo(video.name, f"{path} has no frames")
+    """Refuses a file that was cut off; returns remarks on one that lies or goes on."""
     if container.format.flags & av.format.Flags.ts_discont.value:
         # Such a file has no header that could name a duration.
-        return
-    size = path.stat().st_size
-    if "mp4" in container.format.name:
-        # Its index lists every frame with its place; durations there may be wrong.
-        promised = max((e.pos + e.size for e in stream.index_entries), default=0)
-        if promised > size:
-            raise BadVideo(
-                video.name,
-                f"{path} is cut off: {size} bytes of at least {promised}",
-            )
-        return
-    if container.format.name == "avi" and stream.average_rate:
-        # The duration of a cut AVI is scaled down by the demuxer, the count is not.
-        promised_s = float(stream.frames / stream.average_rate)
+        return ()
+    found_s = max(ends_s.values(), default=0.0)
+    if container.format.name == "avi":
         found_s = ends_s.get(stream.index, 0.0)
-    else:
-        promised_s = (container.duration or 0) / av.time_base
-        promised_s += min(container.start_time or 0, 0) / av.time_base
-        found_s = max(ends_s.values(), default=0.0)
-    if found_s < promised_s - max(0.25, 0.02 * promised_s):
-        raise BadVideo(
-            video.name,
-            f"{path} is cut off or damaged: {found_s:.2f} s can be read of the "
-            f"{promised_s:.2f} s that its header names",
-        )
+    reason = cut_off.find_cut(path, container, stream, found_s)
+    if reason is not None:
+        raise BadVideo(video.name, f"{path} is {reason}")
+    start_s = max(float(_start_s(container)), 0.0)
+    remarks = (
+        cut_off.header_remark(container, stream, start_s, found_s),
+        cut_off.joined_remark(path, container, found_s - start_s),
+    )
+    return tuple(remark for remark in remarks if remark)
 
 
 def _frame_times(container, stream, packets, first_pts):
@@ -235,10 +223,13 @@ def _frame_times(container, stream, packets, first_pts):
             stamps = stamps[np.searchsorted(stamps, first_pts) :]
         ticks, by_position = stamps, False
     else:
-        decoded = [packet.dts for packet in packets]
-        stamps, by_position = np.arange(len(packets)), True
+        # Frames are counted as the decoder gives them, from the first key frame on.
+        first = next((i for i, p in enumerate(packets) if p.is_key), 0)
+        decoded = [packet.dts for packet in packets[first:]]
+        stamps, by_position = np.arange(len(decoded)), True
         if None in decoded:
-            rate = stream.average_rate or stream.guessed_rate or stream.base_rate or 25
+            # The average is the demuxer's own guess; the other knows the header.
+            rate = stream.guessed_rate or stream.average_rate or stream.base_rate or 25
             return stamps / float(rate), stamps, by_position
         ticks = np.sort(np.array(decoded, np.int64))
     base = stream.time_base
