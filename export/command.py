@@ -1,21 +1,30 @@
 """What the command lines of this package share: how they start, fail and end."""
 
 import dataclasses
+import functools
 import sys
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 import tensorflow as tf
 from absl import app, flags, logging
 
+from export import command_line
 from export.saved_model import CheckFailedError
 from kd_keras.data import given_paths, remote
 
 Request = TypeVar("Request")
 
 
-def start(main: Callable[[list[str]], int]) -> None:
-    """Parses the flags, calls `main` and ends the process with its status."""
+def start(
+    main: Callable[[list[str]], int], name: str, required: Mapping[str, str]
+) -> None:
+    """Parses the flags, calls `main` and ends the process with its status.
+
+    Args:
+        name: How the command is called, such as "python -m export.main".
+        required: For every flag that has to be given, what its value is.
+    """
 
     def main_and_end(argv):
         # Quiet unless asked: TensorFlow tells of every file that it writes.
@@ -26,7 +35,8 @@ def start(main: Callable[[list[str]], int]) -> None:
         remote.end_process(status)
         return status
 
-    app.run(main_and_end)
+    parse = functools.partial(command_line.parse, command=name, required=required)
+    app.run(main_and_end, flags_parser=parse)
 
 
 def check_paths(names: Iterable[str]) -> None:

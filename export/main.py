@@ -3,6 +3,10 @@
 python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
 """
 
+# Before what imports TensorFlow.
+from export import quietly  # noqa: F401
+
+# isort: split
 import dataclasses
 import os
 import shutil
@@ -46,13 +50,11 @@ def define_flags() -> None:
         "student",
         None,
         "Student file (.keras), with its .json beside it.",
-        required=True,
     )
     flags.DEFINE_string(
         "output",
         None,
         "Folder of the served model; the export becomes <output>/<version>/.",
-        required=True,
     )
     flags.DEFINE_integer(
         "version",
@@ -175,4 +177,11 @@ def _require_room(output: str, size: int) -> None:
 
 if __name__ == "__main__":
     define_flags()
-    command.start(main)
+    command.start(
+        main,
+        "python -m export.main",
+        required={
+            "student": "the file of a trained student, RUN_DIR/student.keras",
+            "output": "the folder of the served model, such as MODELS/name",
+        },
+    )

@@ -6,6 +6,10 @@ Prints a CSV: the time that the student has seen the video up to, the time it sp
 of, and the classes it ranks highest. The annotated video shows the same.
 """
 
+# Before what imports TensorFlow.
+from export import quietly  # noqa: F401
+
+# isort: split
 import csv
 import dataclasses
 import itertools
@@ -72,9 +76,8 @@ def define_flags() -> None:
         "model",
         None,
         "Folder of an exported student (its newest version is used), or a version.",
-        required=True,
     )
-    flags.DEFINE_string("video", None, "Video file.", required=True)
+    flags.DEFINE_string("video", None, "Video file.")
     flags.DEFINE_string(
         "output", None, "Annotated video to write (.mp4); by default none."
     )
@@ -322,4 +325,11 @@ def _headline(anticipation):
 
 if __name__ == "__main__":
     define_flags()
-    command.start(main)
+    command.start(
+        main,
+        "python -m export.predict",
+        required={
+            "model": "the folder of an exported student, such as RUN_DIR/export",
+            "video": "the file of a video",
+        },
+    )

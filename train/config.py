@@ -82,6 +82,8 @@ class Config:
 
 _GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
 _RUN_GROUPS = tuple(_GROUPS.values())
+# Their names, under which help lists the flags.
+GROUP_NAMES = tuple(group.__name__ for group in _RUN_GROUPS)
 
 # The flags of paths.
 PATHS = frozenset(
@@ -97,6 +99,8 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
     for group in groups:
         for field in dataclasses.fields(group):
             flag_fields.define(field, values)
+            # Help lists flags by group.
+            values.register_key_flag_for_module(group.__name__, values[field.name])
     data_defaults.check(values)
 
 

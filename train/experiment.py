@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
+from kd_keras import console
 from kd_keras.data import pipeline, record_pipeline
 from kd_keras.data.segments import VAL
 from train import data as data_lib
@@ -44,7 +45,11 @@ def run_experiment(config, store=None):
         store: The `RemoteRun` whose working copy the run directory is, or None.
     """
     with Interruption() as interruption:
-        distribution = distribution_lib.start(config)
+        with console.without_noise():
+            distribution = distribution_lib.start(config)
+            if config.run.distribution != "tpu":
+                # XLA introduces itself when it compiles for the first time.
+                tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
         with distribution.watched(), alone(config, distribution.writes):
             experiment = Experiment(config, distribution, interruption, store)
             with distribution.scope():

@@ -5,28 +5,27 @@ python -m train.main --flagfile=configs/demo.flags --run_dir=s3://bucket/runs/de
 python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/both
 """
 
+import functools
 import gc
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import app, logging
 
+from export import command_line
+from kd_keras import console
 from train import config as config_lib
 
 config_lib.define_flags()
-flags.mark_flag_as_required("run_dir")
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
     config = config_lib.from_flags()
-    # TensorFlow takes seconds to import, so flags are checked first, and says much
-    # that is of no use to people who train.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
-    import tensorflow as tf
-
+    # TensorFlow takes seconds to import, so flags are checked first.
+    tf = console.import_tensorflow()
     # It counts the tracing of one function for several networks as a mistake.
     tf.get_logger().setLevel("ERROR")
     from kd_keras.data import remote, shards
@@ -67,7 +66,15 @@ def main(argv):
 
 def run():
     """Runs main, as a console command does."""
-    app.run(main)
+    app.run(main, flags_parser=_parse)
+
+
+_parse = functools.partial(
+    command_line.parse,
+    command="python -m train.main",
+    required={"run_dir": "the folder that keeps the run, such as --run_dir=runs/mine"},
+    groups=config_lib.GROUP_NAMES,
+)
 
 
 if __name__ == "__main__":

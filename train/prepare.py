@@ -6,13 +6,14 @@ python -m train.prepare --flagfile=RUN.flags --check --output=DIR
 """
 
 import dataclasses
-import os
 import pathlib
 import sys
 import tempfile
 
-from absl import app, flags, logging
+from absl import app, logging
 
+from export import command_line
+from kd_keras import console
 from train import config as config_lib
 from train import data_flags
 
@@ -25,7 +26,6 @@ _REMAKE = (
 
 config_lib.define_flags()
 config_lib.define_flags(groups=(data_flags.Preparation,))
-flags.mark_flag_as_required("output")
 
 
 def main(argv):
@@ -33,9 +33,9 @@ def main(argv):
         raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
     config = config_lib.from_flags()
     preparation = config_lib.read(data_flags.Preparation)
-    # As in train.main: flags first, and quiet.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.set_verbosity(logging.WARNING)
+    # As in train.main: flags first.
+    console.import_tensorflow()
     from kd_keras.data import remote
 
     status = 0
@@ -118,7 +118,12 @@ def _parse(arguments):
                 copied = pathlib.Path(folder) / f"{number}.flags"
                 copied.write_bytes(remote.read_bytes(path))
                 arguments[number] = f"{option}{copied}"
-        return app.parse_flags_with_usage(arguments)
+        return command_line.parse(
+            arguments,
+            command="python -m train.prepare",
+            required={"output": "the folder of the prepared data, --output=DIR"},
+            groups=("Preparation", *config_lib.GROUP_NAMES),
+        )
 
 
 if __name__ == "__main__":

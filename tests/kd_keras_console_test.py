@@ -1,0 +1,73 @@
+"""What reaches the console of a person who has no GPU, and what must."""
+
+import os
+import subprocess
+import sys
+
+_HEALTHY = [
+    "2026-11-27 11:25:13.947728: E external/local_xla/xla/stream_executor/cuda/"
+    "cuda_fft.cc:485] Unable to register cuFFT factory: Attempting to register",
+    "To enable the following instructions: AVX2 FMA, in other operations, rebuild "
+    "TensorFlow with the appropriate compiler flags.",
+    "WARNING: All log messages before absl::InitializeLog() is called are written to "
+    "STDERR",
+    "I0000 00:00:1795778432.682614    3326 service.cc:146] XLA service 0x5644aa6d1300 "
+    "initialized for platform Host",
+]
+_FOR_HER = [
+    "F tensorflow/core/platform/cpu_feature_guard.cc:161] The TensorFlow library was "
+    "compiled to use AVX512F instructions, but these aren't available on your machine.",
+    "E tensorflow/core/common_runtime/bfc_allocator.cc] Ran out of memory",
+    "Error: clips/öffnen.mp4 cannot be read",
+]
+_PROGRAM = """
+import os, sys
+from kd_keras import console
+with console.without_noise():
+    for line in sys.argv[2:]:
+        os.write(2, line.encode() + b"\\n")
+    if sys.argv[1] == "dies":
+        os.abort()
+    if sys.argv[1] == "raises":
+        raise SystemExit("as it was told")
+print("after", file=sys.stderr)
+"""
+
+
+def _said(end, *lines):
+    found = subprocess.run(
+        [sys.executable, "-c", _PROGRAM, end, *lines],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    return found.stderr.splitlines()
+
+
+def test_lines_about_nobodys_problem_are_left_out():
+    assert _said("well", *_HEALTHY, *_FOR_HER) == [*_FOR_HER, "after"]
+
+
+def test_the_last_words_of_a_crash_come_through():
+    assert set(_FOR_HER) <= set(_said("dies", *_FOR_HER))
+
+
+def test_an_error_inside_leaves_standard_error_as_it_was():
+    assert _said("raises", _FOR_HER[0]) == [_FOR_HER[0], "as it was told"]
+
+
+def test_tensorflow_is_imported_and_uses_xla_without_a_line():
+    program = """
+from kd_keras import console
+tf = console.import_tensorflow()
+with console.without_noise():
+    tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
+tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(0.0))
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
+    )
+    assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
