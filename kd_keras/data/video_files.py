@@ -7,13 +7,15 @@ import typing
 import av
 import numpy as np
 
-from kd_keras.data import clocks, cut_off, upright
+from kd_keras.data import clocks, cut_off, damage, upright
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
 # Packets in a row that may hold no picture of their own (hidden reference frames,
 # placeholders of packed B-frames): they show the picture before them.
 _MAX_PACKETS_WITHOUT_PICTURE = 2
+# Four times those of 8K; a header that names more is damaged, and memory would end.
+_MOST_PIXELS = 1 << 27
 # No camera stands still for longer within one file: the clock is damaged.
 _LONGEST_GAP_S = 24 * 3600.0
 
@@ -32,7 +34,6 @@ def probe_file(video, path):
     try:
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
-            stream.codec_context.thread_count = 1
             packets, ends_s, jumps_s = _read_packets(container, stream)
             _check_order(video, path, stream, packets)
             if not packets:
@@ -40,8 +41,7 @@ def probe_file(video, path):
             remarks = _check_complete(video, path, container, stream, ends_s)
         with av.open(str(path)) as container:
             stream = _picture_stream(video, container)
-            stream.codec_context.thread_count = 1
-            frame = next(container.decode(stream), None)
+            frame = _first_frame(container, stream)
             if frame is None:
                 raise BadVideo(video.name, f"{path} has no frame that can be decoded")
             times = _frame_times(container, stream, packets, frame.pts)
@@ -56,6 +56,8 @@ def probe_file(video, path):
     times_s, stamps, by_position = times
     _check_gaps(video, path, times_s)
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
+    if not 0 < height * width <= _MOST_PIXELS:
+        raise BadVideo(video.name, f"{path} has pictures of {width} x {height} pixels")
     if upright.swaps_sides(_display_matrix(video, frame)):
         height, width = width, height
     key_stamps = [p.pts for p in packets if p.is_key and p.pts is not None]
@@ -103,11 +105,25 @@ def iterate_file(video, info, wanted, size):
 
 
 def _picture_stream(video, container):
-    """The first stream of moving pictures."""
+    """The first stream of moving pictures, to be decoded by one core."""
     for stream in container.streams.video:
         if not _is_cover(stream):
+            stream.codec_context.thread_count = 1
+            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             return stream
     raise BadVideo(video.name, "the file has no video stream")
+
+
+def _first_frame(container, stream):
+    """The first frame that can be decoded, however damaged the file's start is."""
+    for packet in container.demux(stream):
+        try:
+            frames = packet.decode()
+        except av.error.FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    return None
 
 
 def _several_pictures(container, used):
@@ -267,7 +283,6 @@ def _seekable_key_frame(info, first):
 def _decode_from(start, video, info, wanted, size):
     with av.open(str(video.path)) as container:
         stream = _picture_stream(video, container)
-        stream.codec_context.thread_count = 1
         decoded = _numbered_frames(video, container, stream, info, start)
         end = [(len(info.times_s), None)]
         position, shown, picture = 0, (None, None), None
@@ -285,18 +300,28 @@ def _decode_from(start, video, info, wanted, size):
 
 
 def _numbered_frames(video, container, stream, info, start):
-    """Decoded frames with their positions in the video."""
-    sought, count = bool(start), 0
-    for packet in _packets_from(start, container, stream, info):
-        if sought and (packet.pts is None or packet.pts > info.stamps[start]):
+    """Decoded frames with their positions in the video; None for what is damaged."""
+    stream.codec_context.copy_opaque = True
+    decoder = damage.Decoder(
+        recovers=not info.by_position, trusts_packets=info.packet_times is None
+    )
+    packets = _packets_from(start, container, stream, info)
+    if start:
+        packets = _checked_start(video, packets, info.stamps[start])
+    for count, (frame, is_whole) in enumerate(decoder.frames(packets)):
+        shown = frame if is_whole else None
+        if info.by_position:
+            yield count, shown
+        elif frame.pts is not None and frame.pts >= info.stamps[0]:
+            yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, shown
+
+
+def _checked_start(video, packets, stamp):
+    """The packets, if the first of them is not later than it should be."""
+    for place, packet in enumerate(packets):
+        if not place and (packet.pts is None or packet.pts > stamp):
             raise BadVideo(video.name, f"{video.path} cannot be sought")
-        sought = False
-        for frame in packet.decode():
-            if info.by_position:
-                yield count, frame
-                count += 1
-            elif frame.pts is not None and frame.pts >= info.stamps[0]:
-                yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, frame
+        yield packet
 
 
 def _packets_from(start, container, stream, info):
