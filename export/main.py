@@ -20,6 +20,7 @@ from export.student_file import ExportSpec
 from kd_keras.data import remote
 from kd_keras.data.clips import FITS
 from kd_keras.models import plain_paths
+from kd_keras.models.answers import gives_probabilities
 
 FLAGS = flags.FLAGS
 
@@ -106,6 +107,9 @@ def run(request: Request) -> str:
     student = kd_keras.load_student(request.student)
     spec = _spec(request, student)
     student_file.check_fits(student, spec)
+    ends_in_softmax = gives_probabilities(
+        student, student_file.clip_shape_of(student, spec)
+    )
     _require_room(request.output, saved_model.size_in_bytes(student) + _GRAPH_BYTES)
     version = request.version
     if version is None:
@@ -117,6 +121,8 @@ def run(request: Request) -> str:
         f"{spec.image_size} x {spec.image_size} pixels.",
         flush=True,
     )
+    if ends_in_softmax:
+        print("The student ends in probabilities, which are served as they are.")
     path = saved_model.export_and_check(
         student, request.output, spec, version, request.top_k
     )

@@ -141,7 +141,7 @@ class ExportedStudent:
         with plain_path(self.path) as plain:
             self._loaded = tf.saved_model.load(plain)
         self._serve = self._loaded.signatures["serving_default"]
-        channels = self._serve.structured_input_signature[1]["frames"].shape[-1]
+        channels = saved_model.num_channels(self.path)
         if channels != self.spec.clip_format.channels:
             raise ValueError(
                 f"{self.path} takes frames of {channels} channels, not "

@@ -19,19 +19,21 @@ import tensorflow as tf
 from kd_keras.data.clips import ClipFormat
 
 
-def prepare_frames(frames: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
+def prepare_frames(
+    frames: tf.Tensor, clip_format: ClipFormat, channels: int | None = None
+) -> tf.Tensor:
     """Returns the float32 clips in [-1, 1] for uint8 frames, RGB or levels of flow.
 
     Shapes:
-        frames: (batch, time, height, width, channels), none of them zero but batch.
+        frames: (batch, time, height, width, channels), each 1 or more. Any others,
+            of any rank, fail with a sentence when the graph runs.
         result: (batch, num_frames, image_size, image_size, channels).
+    Args:
+        channels: Of the frames; None takes what their static shape says.
     """
+    frames = _checked(frames, frames.shape[-1] if channels is None else channels)
     shape = tf.shape(frames)
-    some = tf.debugging.assert_greater_equal(
-        shape[1:4], 1, message="frames must have time, height and width of 1 or more"
-    )
-    with tf.control_dependencies([some]):
-        frames = _sample_in_time(frames, clip_format)
+    frames = _sample_in_time(frames, clip_format)
     square = tf.reduce_all(shape[2:4] == clip_format.image_size)
     # A batch of clips is a longer batch of images.
     images = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
@@ -45,6 +47,24 @@ def prepare_frames(frames: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
     clips = clips / 127.5 - 1.0
     gain = clip_format.gain
     return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
+
+
+def _checked(frames, channels):
+    """The frames, of which rank and channels are known from here on."""
+    shape = tf.shape(frames)
+    # A slice fails for no rank.
+    fits = (
+        tf.equal(tf.rank(frames), 5)
+        & tf.reduce_all(shape >= 1)
+        & tf.reduce_all(shape[4:] == channels)
+    )
+    sentence = (
+        f"frames must have the shape (batch, time, height, width, {channels}), each "
+        "of it 1 or more. Got the shape"
+    )
+    with tf.control_dependencies([tf.debugging.Assert(fits, [sentence, shape], 9)]):
+        # Not ensure_shape, from which TensorFlow concludes that any frames fit.
+        return tf.reshape(frames, (*(shape[i] for i in range(4)), channels))
 
 
 def _sample_in_time(frames, clip_format):

@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from export import preprocess, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
+from kd_keras.models.answers import as_probabilities
 from kd_keras.models.plain_paths import plain_path
 
 # Where SavedModels keep files that no server loads.
 SPEC_FILE = "assets.extra/student.json"
 
+_GRAPH_FILE = "saved_model.pb"
 _CHECK_PROGRAM = pathlib.Path(__file__).with_name("check.py")
 # Graphs are rearranged when served; layers in half precision then round elsewhere.
 _TOLERANCE, _HALF_TOLERANCE = 1e-4, 1e-2
@@ -62,8 +65,9 @@ def export_student(
     """Writes `<output_dir>/<version>/` and returns that path.
 
     The signature `serving_default` takes `frames`, uint8 (batch, time, height, width,
-    channels) of any time, height and width; `preprocess.py` says what becomes of
-    them. It gives `probabilities` (batch, classes), and `top_k_indices`,
+    channels) of any batch, time, height and width; `preprocess.py` says what becomes of
+    them. Frames of another shape fail with a sentence that says so, and an empty batch
+    does, too. It gives `probabilities` (batch, classes), and `top_k_indices`,
     `top_k_probabilities` and `top_k_classes` (batch, k). Nothing in it is compiled.
     `assets.extra/student.json` holds the spec.
 
@@ -72,8 +76,9 @@ def export_student(
     rename folders, saved_model.pb is copied last.
 
     Args:
-        student: Maps clips to logits. One that was trained under a distribution
-            strategy must be loaded anew from its file.
+        student: Maps clips to logits, or ends in a softmax and is taken as it is. One
+            that was trained under a distribution strategy must be loaded anew from its
+            file.
         version: Number of the folder; None takes the next free one.
         top_k: At most as many classes are ranked.
         check: Called with the written folder before it gets its name; what it raises
@@ -112,6 +117,13 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
     # Listings of remote file systems end folders in a slash.
     names = [name.rstrip("/") for name in tf.io.gfile.listdir(output)]
     return sorted(int(name) for name in names if name.isascii() and name.isdigit())
+
+
+def num_channels(model: str) -> int:
+    """The channels of the frames that an exported student takes, by its signature."""
+    with tf.io.gfile.GFile(f"{model}/{_GRAPH_FILE}", "rb") as file:
+        content = saved_model_pb2.SavedModel.FromString(file.read())
+    return _frames_of(content).tensor_shape.dim[-1].size
 
 
 def size_in_bytes(student: keras.Model) -> int:
@@ -161,16 +173,37 @@ def _write(student, spec, top_k, folder):
     module.variables_ = [variable.value for variable in student.variables]
     serve = _serving_function(student, spec, top_k).get_concrete_function()
     tf.saved_model.save(module, str(folder), signatures={"serving_default": serve})
+    _tell_shape_of_frames(folder, student.input_shape[-1])
     (folder / SPEC_FILE).parent.mkdir()
     (folder / SPEC_FILE).write_text(student_file.to_json(spec))
 
 
+def _tell_shape_of_frames(folder, channels):
+    """Writes into the signature what the graph leaves open.
+
+    A client learns the shape from it. In the graph TensorFlow would refuse other frames
+    by itself, in words that do not say what was expected.
+    """
+    file = pathlib.Path(folder, _GRAPH_FILE)
+    content = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    shape = tf.TensorShape((None,) * 4 + (channels,))
+    _frames_of(content).tensor_shape.CopyFrom(shape.as_proto())
+    file.write_bytes(content.SerializeToString(deterministic=True))
+    # It is of the file as it was, and optional.
+    pathlib.Path(folder, "fingerprint.pb").unlink(missing_ok=True)
+
+
+def _frames_of(content):
+    return content.meta_graphs[0].signature_def["serving_default"].inputs["frames"]
+
+
 def _serving_function(student, spec, top_k):
-    frames = tf.TensorSpec((None,) * 4 + (student.input_shape[-1],), tf.uint8, "frames")
+    frames = tf.TensorSpec(None, tf.uint8, "frames")
+    network = as_probabilities(student, student_file.clip_shape_of(student, spec))
 
     @tf.function(input_signature=[frames], autograph=False)
     def serving_default(frames):
-        probabilities = _probabilities(student, spec, frames)
+        probabilities = _probabilities(network, spec, frames)
         best, indices = tf.math.top_k(probabilities, min(top_k, len(spec.classes)))
         return {
             "probabilities": probabilities,
@@ -182,11 +215,10 @@ def _serving_function(student, spec, top_k):
     return serving_default
 
 
-def _probabilities(student, spec, frames):
-    clips = preprocess.prepare_frames(frames, spec.clip_format)
-    logits = student(clips, training=False)
-    # REST carries neither half precision nor bfloat16.
-    return tf.nn.softmax(tf.cast(logits, tf.float32))
+def _probabilities(network, spec, frames):
+    channels = network.input_shape[-1]
+    clips = preprocess.prepare_frames(frames, spec.clip_format, channels)
+    return network(clips, training=False)
 
 
 def _check_in_fresh_process(student, spec, folder):
@@ -216,6 +248,7 @@ def _expected_answers(student, spec):
         (1, spec.num_frames, side, side),
         (2, 2 * spec.num_frames + 1, side + side // 4, 2 * side),
     )
+    network = as_probabilities(student, student_file.clip_shape_of(student, spec))
     half = any("16" in layer.compute_dtype for layer in student.layers)
     answers = {
         "classes": np.array(spec.classes),
@@ -228,7 +261,7 @@ def _expected_answers(student, spec):
             frames = _blocks(random, (*shape, student.input_shape[-1]))
             answers[f"frames_{case}"] = frames
             answers[f"probabilities_{case}"] = _probabilities(
-                student, spec, tf.constant(frames)
+                network, spec, tf.constant(frames)
             ).numpy()
     return answers
 

@@ -184,6 +184,11 @@ def clip_shape(model: keras.Model) -> tuple[int | None, ...]:
     return inputs[0]
 
 
+def clip_shape_of(model: keras.Model, spec: ExportSpec) -> tuple[int, ...]:
+    """(time, height, width, channels) of the clips that a spec gives a model."""
+    return (spec.num_frames, spec.image_size, spec.image_size, clip_shape(model)[-1])
+
+
 def _shapes(shape) -> list[tuple]:
     """One shape, or a list of them, as a list."""
     many = isinstance(shape, (list, dict))

@@ -224,3 +224,32 @@ def test_networks_of_other_classes_are_refused():
     other = kd_keras.I3D(num_classes=3, num_frames=9, image_size=32, width=0.125)
     with pytest.raises(ValueError, match="same classes"):
         kd_keras.Distiller(_network(1), other)
+
+
+def _tiny_network(seed, end=lambda x: x):
+    keras.utils.set_random_seed(seed)
+    clip = keras.Input((2, 4, 4, 1))
+    x = keras.layers.Conv3D(3, 1, name="map")(clip)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    return keras.Model(clip, end(keras.layers.Dense(_CLASSES)(x)))
+
+
+def test_a_teacher_that_ends_in_softmax_gets_no_second_one():
+    batch = _batch()
+    clips = np.random.default_rng(0).normal(size=(_BATCH, 2, 4, 4, 1)).astype("f4")
+    batch |= {"observed": clips, "future": clips}
+    teacher = _tiny_network(1)
+    sure = keras.Model(teacher.input, keras.layers.Softmax()(teacher.output))
+    losses = [
+        _compiled(
+            _tiny_network(2), each, kd_keras.DirectLoss(), feature_layer="map"
+        ).test_on_batch(batch)
+        for each in (teacher, sure)
+    ]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("end", [keras.layers.Softmax(), keras.ops.sigmoid])
+def test_a_student_has_to_end_in_logits(end):
+    with pytest.raises(ValueError, match="ends in a (softmax|sigmoid).*[Rr]emove"):
+        kd_keras.Distiller(_tiny_network(0, end), None)

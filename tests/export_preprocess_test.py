@@ -139,7 +139,9 @@ def test_too_few_frames_are_an_error_where_they_were_in_training():
         )
 
 
-@pytest.mark.parametrize("shape", [(1, 0, 4, 4, 3), (1, 8, 0, 4, 3), (1, 8, 4, 0, 3)])
+@pytest.mark.parametrize(
+    "shape", [(0, 8, 4, 4, 3), (1, 0, 4, 4, 3), (1, 8, 0, 4, 3), (1, 8, 4, 0, 3)]
+)
 def test_no_frames_are_an_error(shape):
     with pytest.raises(tf.errors.InvalidArgumentError, match="1 or more"):
         in_graph(np.zeros(shape, np.uint8), ClipFormat(8, 4))

@@ -2,6 +2,7 @@ import functools
 import json
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
@@ -133,9 +134,84 @@ def test_frames_of_any_number_and_size_are_served(served):
         np.testing.assert_allclose(answer["probabilities"].sum(axis=1), 1, rtol=1e-5)
 
 
-def test_no_frames_are_an_error_in_a_session(served):
-    with pytest.raises(tf.errors.InvalidArgumentError, match="1 or more"):
-        as_served(served, np.zeros((1, 0, 32, 32, 3), np.uint8))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (),
+        (3,),
+        (32, 32, 3),
+        (16, 32, 32, 3),
+        (1, 16, 32, 32, 1),
+        (1, 16, 32, 32, 4),
+        (1, 16, 32, 32, 0),
+        (1, 3, 16, 32, 32),
+        (1, 1, 16, 32, 32, 3),
+        (0, 16, 32, 32, 3),
+        (1, 0, 32, 32, 3),
+        (1, 16, 0, 32, 3),
+        (1, 16, 32, 0, 3),
+    ],
+    ids=str,
+)
+def test_a_session_says_which_frames_were_expected(served, shape):
+    with pytest.raises(tf.errors.InvalidArgumentError) as error:
+        as_served(served, np.zeros(shape, np.uint8))
+    came = " ".join(map(str, shape))
+    assert (
+        "assertion failed: [frames must have the shape (batch, time, height, width, 3),"
+        f" each of it 1 or more. Got the shape] [{came}]"
+    ) in str(error.value)
+
+
+def test_loaded_without_a_session_it_says_the_same(served):
+    serve = tf.saved_model.load(served).signatures["serving_default"]
+    with pytest.raises(tf.errors.InvalidArgumentError, match="height, width, 3"):
+        serve(frames=tf.zeros((1, 16, 32, 32, 4), tf.uint8))
+
+
+def test_tools_show_the_shape_of_the_frames(served):
+    tool = pathlib.Path(sys.executable).with_name("saved_model_cli")
+    shown = subprocess.run(
+        [tool, "show", "--dir", served, "--all"], capture_output=True, text=True
+    )
+    assert shown.returncode == 0, shown.stderr
+    about = re.search(r"inputs\['frames'\].*?name", shown.stdout, re.DOTALL)[0]
+    assert "dtype: DT_UINT8" in about and "shape: (-1, -1, -1, -1, 3)" in about
+    assert saved_model.num_channels(served) == 3
+
+
+def by_hand(x):
+    """A softmax that no structure tells of."""
+    powers = keras.ops.exp(x)
+    return powers / keras.ops.sum(powers, axis=-1, keepdims=True)
+
+
+@pytest.mark.parametrize("softmax", [keras.layers.Softmax(), by_hand])
+def test_a_student_that_ends_in_softmax_gets_no_second_one(
+    tmp_path, softmax, unchecked, capsys
+):
+    logits = tiny_student()
+    student = keras.Model(logits.input, softmax(logits.output))
+    if softmax is by_hand:
+        path = saved_model.export_and_check(student, tmp_path / "out", TINY_SPEC)
+    else:
+        student_file.save_student(student, tmp_path / "student.keras", TINY_SPEC)
+        path = export_main.run(request(tmp_path))
+        said = "ends in probabilities, which are served as they are"
+        assert said in capsys.readouterr().out
+    frames = random_frames(3, 8, 16, 16, 3)
+    expected = student(frames / 127.5 - 1, training=False).numpy()
+    answer = as_served(path, frames)["probabilities"]
+    np.testing.assert_allclose(answer, expected, rtol=1e-5)
+
+
+def test_a_student_that_ends_in_a_sigmoid_is_refused_before_writing(tmp_path):
+    logits = tiny_student()
+    student = keras.Model(logits.input, keras.ops.sigmoid(logits.output))
+    student_file.save_student(student, tmp_path / "student.keras", TINY_SPEC)
+    with pytest.raises(ValueError, match="ends in a sigmoid"):
+        export_main.run(request(tmp_path))
+    assert not (tmp_path / "out").exists()
 
 
 def test_weights_are_stored_once(served, student):

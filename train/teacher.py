@@ -5,9 +5,10 @@ import pathlib
 import keras
 import numpy as np
 
-from export.student_file import load_spec
+from export.student_file import clip_shape, load_spec
 from kd_keras.data import pipeline
 from kd_keras.data.segments import VAL
+from kd_keras.models.answers import as_logits
 from train import guards, networks
 from train.recogniser import Recogniser
 
@@ -19,7 +20,7 @@ def get_teacher(experiment):
     """Returns the run's teacher: given, already trained, or trained now."""
     path = teacher_path(experiment.config.run)
     if path.exists():
-        return _load(path, experiment.data.index.classes)
+        return _load(path, experiment.config, experiment.data.index.classes)
     if experiment.config.run.task in ("student", "evaluate"):
         raise ValueError(
             f"--task={experiment.config.run.task} needs a trained teacher, and {path} "
@@ -64,7 +65,7 @@ def load_teacher(config, classes):
             f"{path} does not exist. Train the teacher first: python -m train.main "
             "--task=teacher with the same flags, or name one by --teacher."
         )
-    return _load(path, classes)
+    return _load(path, config, classes)
 
 
 def train_recogniser(
@@ -124,7 +125,7 @@ def _train(experiment, path):
     return model
 
 
-def _load(path, classes):
+def _load(path, config, classes):
     model = keras.saving.load_model(path, compile=False)
     if model.output.shape[-1] != len(classes):
         raise ValueError(
@@ -139,4 +140,15 @@ def _load(path, classes):
                 f"set has {', '.join(classes)}, in this order."
             )
     print(f"teacher: {path}", flush=True)
-    return model
+    if config.run.teacher is None:
+        return model
+    # Somebody else's may end in a softmax; logits are averaged, fused and compared.
+    return as_logits(model, _clip_shape(model, config.data))
+
+
+def _clip_shape(model, data):
+    """(time, height, width, channels): as the model fixes them, else of the run."""
+    run = (data.num_frames, data.image_size, data.image_size)
+    *fixed, channels = clip_shape(model)[1:]
+    sides = zip(fixed, run, strict=True)
+    return (*(own if given is None else given for given, own in sides), channels)

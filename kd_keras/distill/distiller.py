@@ -9,6 +9,7 @@ from kd_keras.distill.rematerialise import rematerialising_reader
 from kd_keras.distill.teacher import FrozenTeacher, num_channels
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
+from kd_keras.models.answers import gives_probabilities
 
 # The fields of a batch.
 OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
@@ -40,8 +41,8 @@ class Distiller(keras.Model):
 
     Args:
         student: A functional Keras model from clips to logits.
-        teacher: Another over the same classes, or None: every batch brings the
-            teacher's targets.
+        teacher: Another over the same classes, which may end in a softmax instead, or
+            None: every batch brings the teacher's targets.
         feature_loss: A loss over (teacher's map, student's map) that gives a value
             per example, such as `AttentionalPoolingLoss`; None uses no maps.
         feature_weight: λ, >= 0, of the mean feature loss: a number, or a function of
@@ -54,7 +55,8 @@ class Distiller(keras.Model):
         rematerialise: Whether the student is trained in less memory, by computing
             most of its maps twice.
     Raises:
-        ValueError: For values out of range or layers that do not exist.
+        ValueError: For values out of range, layers that do not exist, or a student
+            that ends in a softmax or sigmoid.
     """
 
     def __init__(
@@ -73,6 +75,12 @@ class Distiller(keras.Model):
         super().__init__(name=name)
         if not callable(feature_weight) and feature_weight < 0:
             raise ValueError(f"feature_weight must be >= 0. Got {feature_weight}.")
+        if gives_probabilities(student):
+            raise ValueError(
+                f"The student {student.name} ends in a softmax, and its loss is of "
+                "logits: it would get a second one. Remove the last softmax; "
+                "export.main adds it for serving."
+            )
         if teacher is not None and teacher.output.shape[-1] != student.output.shape[-1]:
             raise ValueError(
                 "Teacher and student must know the same classes. Got "

@@ -2,6 +2,8 @@
 
 import keras
 
+from kd_keras.models.answers import as_logits
+
 
 def feature_reader(model, feature_layer):
     """Returns a function clips -> (logits, feature map).
@@ -37,11 +39,12 @@ class FrozenTeacher:
     """A recognition network that only answers: never trained, never saved.
 
     Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
-    gives (probabilities (batch, num_classes), feature map or None).
+    gives (probabilities (batch, num_classes), feature map or None), whether the model
+    ends in logits or in a softmax.
     """
 
     def __init__(self, model, feature_layer=None):
-        self._read = feature_reader(model, feature_layer)
+        self._read = feature_reader(as_logits(model), feature_layer)
 
     def __call__(self, clips):
         logits, features = self._read(clips, training=False)
