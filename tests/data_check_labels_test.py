@@ -10,7 +10,7 @@ from kd_keras.data.csv_videos import read_csv
 from kd_keras.data.segments import Index, Segment, Video
 from tests import small_run
 from train import data as data_lib
-from train import data_labels
+from train import data_problems
 from train import prepare as prepare_lib
 
 CONTRADICTION = "'v0.mp4' from 1.4 to 2.4 s is 'open' and 'close'; keep the right one"
@@ -105,7 +105,7 @@ def test_a_run_begins_with_the_remarks(contradicting, tmp_path, capsys):
     index = read_csv(contradicting / "actions.csv", contradicting)
     options = small_run.config(contradicting, tmp_path).data
     with pytest.raises(ValueError, match=CONTRADICTION):
-        data_labels.look_over(options, index)
+        data_problems.look_over(options, index, {})
     text = capsys.readouterr().out
     assert "Remark: 2 classes may be one" in text and "'Open' (1 segment)" in text
     assert "Remark: class 'nan' (1 segment)" in text
@@ -115,8 +115,8 @@ def test_a_run_begins_with_the_remarks(contradicting, tmp_path, capsys):
 def test_releases_are_taken_as_they_are(contradicting, tmp_path):
     config = small_run.config(contradicting, tmp_path, "--dataset=thumos14")
     index = index_of(segment(0, "Shotput"), segment(0, "ThrowDiscus"))
-    assert data_labels.problems(config.data, index) == []
-    assert "'Shotput' and 'ThrowDiscus'" in data_labels.remarks(config.data, index)[0]
+    assert data_problems.problems(config.data, index, {}) == []
+    assert "'Shotput' and 'ThrowDiscus'" in data_problems.remarks(config.data, index)[0]
 
 
 def test_the_check_reports_all_of_it(contradicting, tmp_path, capsys):

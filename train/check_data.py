@@ -7,7 +7,7 @@ from kd_keras import visualise
 from kd_keras.data import check, check_flow, jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
 from kd_keras.data.video import BadVideo
-from train import data_labels
+from train import data_problems
 from train.run_directory import write_json, written_aside
 
 _NUM_PAIRS_SHOWN = 6
@@ -29,14 +29,16 @@ def report(config, data, output):
     found = check.check(data.whole_index)
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
+    pairs = {TRAIN: data.labeled, data.eval_part: data.evaluated}
     problems = [
         *found.problems(),
-        *data_labels.problems(config.data, data.whole_index),
+        *data_problems.problems(config.data, data.whole_index, pairs),
         *_differ_from_published(config.data, found.counts),
     ]
     remarks = [
         *found.remarks(),
-        *data_labels.remarks(config.data, data.whole_index),
+        *data_problems.warnings(config.data, data.whole_index, pairs),
+        *data_problems.remarks(config.data, data.whole_index),
     ]
     values = dataclasses.asdict(found) | {
         "pairs": data.summary,

@@ -25,7 +25,7 @@ from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
 from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
-from train import data_defaults, data_labels, data_set
+from train import data_defaults, data_problems, data_set
 from train.run_directory import write_text
 
 
@@ -64,32 +64,33 @@ class RunData:
         return [*self.labeled, *self.at_action, *self.unlabeled]
 
 
-def load(config, directory, refuse_labels=True):
+def load(config, directory, refuse_problems=True):
     """Reads the annotations, opens the videos and cuts the pairs.
 
     Args:
         config: The run's `Config`.
         directory: The `RunDirectory`, for generated videos and cached clips.
-        refuse_labels: False leaves it to the caller to say what is wrong with labels.
+        refuse_problems: False leaves it to the caller to say what is wrong.
     """
     options = config.data
     records = None
     data_defaults.check_data_service(config)
     if options.records is None:
-        index = _with_flow(options, _read_index(config, directory, refuse_labels))
+        index = _with_flow(options, _read_index(config, directory, refuse_problems))
     else:
         records = shards.Shards(options.records)
         index = stored_index.read(options.records)
         data_set.refuse_other_annotations(options, index)
     whole_index = index
-    if refuse_labels:
-        data_labels.look_over(options, index)
     parts = {video.part for video in index.videos.values()}
     eval_part = _eval_part(options.eval_part, parts)
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
     timing = _timing(options)
     labeled = pairs.labeled_pairs(index, TRAIN, **timing)
     evaluated = pairs.labeled_pairs(index, eval_part, **timing)
+    if refuse_problems:
+        labeled_by_part = {TRAIN: labeled, eval_part: evaluated}
+        data_problems.look_over(options, whole_index, labeled_by_part)
     rule = _rule(options)
     if options.unlabeled_list is not None:
         unlabeled_pairs = pair_lists.read_unlabeled(options.unlabeled_list, index)
@@ -218,7 +219,7 @@ def sampling(config, pairs):
     )
 
 
-def _read_index(config, directory, refuse_labels):
+def _read_index(config, directory, refuse_problems):
     options = config.data
     bad = {"max_bad_videos": options.max_bad_videos}
     if options.dataset in ("jhmdb", "epic_kitchens", "thumos14"):
@@ -242,7 +243,7 @@ def _read_index(config, directory, refuse_labels):
         _require(options, "annotations", "video_root")
         annotations, video_root = options.annotations, options.video_root
     return csv_videos.read_csv(
-        annotations, video_root, refuse_contradictions=refuse_labels, **bad
+        annotations, video_root, refuse_contradictions=refuse_problems, **bad
     )
 
 

@@ -83,7 +83,7 @@ def _prepare(config, preparation, files):
     # Every clip is read once or twice: to keep it in memory would not pay.
     data_options = dataclasses.replace(config.data, cache="off")
     config = dataclasses.replace(config, data=data_options)
-    data = data_lib.load(config, directory, refuse_labels=not preparation.check)
+    data = data_lib.load(config, directory, refuse_problems=not preparation.check)
     if preparation.check:
         from train import check_data
 

@@ -1,0 +1,58 @@
+"""What is said of a data set before training: at the start of a run, and by --check."""
+
+from kd_keras.data import check_labels, check_lead_time
+from kd_keras.data.tables import stop_at
+from train import guards
+
+# Their annotations are the user's to mend. Releases are taken as they are: published
+# counts include the one action of THUMOS14 that has two labels.
+_OWN_ANNOTATIONS = ("csv", "demo")
+
+
+def problems(options, index, pairs):
+    """Returns a sentence for everything that cannot be right.
+
+    Args:
+        options: The run's `Data`.
+        index: With every label.
+        pairs: Labeled pairs by part.
+    """
+    found = [text for text, stops in _unseen(options, index, pairs) if stops]
+    # Prepared data was looked over with its annotations at hand.
+    if options.dataset in _OWN_ANNOTATIONS and options.records is None:
+        found += check_labels.contradictions(index.segments)
+    return found
+
+
+def warnings(options, index, pairs):
+    """Returns a sentence for what makes a part of the data useless."""
+    return [text for text, stops in _unseen(options, index, pairs) if not stops]
+
+
+def remarks(options, index):
+    """Returns a sentence for each label that may be wrong."""
+    found = check_labels.remarks(index)
+    if options.dataset not in _OWN_ANNOTATIONS:
+        found += check_labels.contradictions(index.segments)
+    return found
+
+
+def look_over(options, index, pairs):
+    """Prints remarks and warnings; raises a ValueError if there are problems."""
+    for remark in remarks(options, index):
+        print(f"Remark: {remark}.", flush=True)
+    for warning in warnings(options, index, pairs):
+        guards.warn(f"{warning}.")
+    stop_at("The data set", problems(options, index, pairs))
+
+
+def _unseen(options, index, pairs):
+    """Yields what is wrong with observed clips before their video; does it stop?"""
+    if options.observed_fraction is not None:
+        return
+    for part, members in pairs.items():
+        text, stops = check_lead_time.describe(
+            part, members, index, options.lead_time_s
+        )
+        if text is not None:
+            yield text, stops
