@@ -14,7 +14,7 @@ BENCHMARK_FLAGS ?=
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-kills lint format test-backends test-latest bazel-test \
+.PHONY: help demo test test-kills test-fuzz lint format test-backends test-latest bazel-test \
   benchmarks clean
 
 help: ## list the targets
@@ -31,6 +31,11 @@ test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_training --kills=20
 	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m pytest -q \
 	  tests/train_distribution_test.py
+
+test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles, records
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_tables --cases=1000
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_flagfiles --cases=500
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_records --cases=500
 
 lint: .venv/ready ## check style and formatting
 	.venv/bin/ruff check

@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 
 from absl import flags
 
+from export import flagfiles
+
 _HELP = {"--help", "-help", "-h", "--h", "--helpshort", "--helpfull", "-?", "--?"}
 
 
@@ -14,7 +16,7 @@ def parse(
     required: Mapping[str, str],
     groups: Iterable[str] = (),
 ) -> list[str]:
-    """Parses flags; returns what is none.
+    """Parses flags, also those of flagfiles; returns what is none.
 
     Ends the process after printing the help that was asked for, with status 0, or what
     is wrong with the flags, with status 1.
@@ -31,8 +33,9 @@ def parse(
         print(_help(values, groups))
         sys.exit(0)
     try:
-        rest = values(arguments)
-    except flags.Error as error:
+        with flagfiles.readable(arguments) as readable:
+            rest = values(readable)
+    except (flags.Error, ValueError, OSError) as error:
         sys.exit(f"{command}: {error}\n{command} --help lists the flags.")
     missing = [name for name in required if values[name].value is None]
     if missing:

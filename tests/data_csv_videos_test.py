@@ -312,3 +312,16 @@ def test_real_recordings():
             assert index.durations_s[row["video"]] == pytest.approx(
                 float(row["duration"]), abs=1e-3
             )
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        HEADER.replace("split", "x" * 50_000) + GOOD,
+        f"{HEADER}a.mp4,0,1,walk,{'y' * 50_000}\n",
+    ],
+)
+def test_a_message_stays_short(read, content):
+    with pytest.raises(ValueError, match=r"annotations\.csv.* \[\.\.\.\] ") as caught:
+        read(content)
+    assert len(str(caught.value)) < 2000

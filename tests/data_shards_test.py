@@ -8,7 +8,7 @@ import threading
 import pytest
 import tensorflow as tf
 
-from kd_keras.data import shard_writer, shards
+from kd_keras.data import shard_writer, shards, stored_index
 
 _UNITS = [[("a", k) for k in range(3)], [("b", k) for k in range(2)], [("c", 0)]]
 _DISK = collections.namedtuple("usage", "total used free")
@@ -187,3 +187,57 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
     assert _write(tmp_path, leaves_out).left_out == {"bad.mp4": "is empty"}
     assert shards.Shards(tmp_path).left_out == {"bad.mp4": "is empty"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda index: index.pop("made_from"),
+        lambda index: index.update(shards=None),
+        lambda index: index.update(remake=["prepare"]),
+        lambda index: index["shards"][0].pop("checksums"),
+        lambda index: index["shards"][0].update(more=1),
+        lambda index: index["shards"][0].update(left_out=[]),
+        lambda index: index["shards"][0].update(name="../elsewhere.tfrecord"),
+        lambda index: index["shards"][0]["keys"].append(["a", {}]),
+        lambda index: index["shards"][0]["keys"].__setitem__(0, ["a", {}]),
+        lambda index: index["shards"][0]["lengths"].__setitem__(0, 10**30),
+        lambda index: index["shards"][0]["lengths"].__setitem__(0, "100"),
+        lambda index: index["shards"][0]["lengths"].__setitem__(0, 101),
+    ],
+)
+def test_a_damaged_index_is_named(tmp_path, change):
+    _write(tmp_path)
+    path = tmp_path / shards.INDEX
+    index = json.loads(path.read_text())
+    change(index)
+    path.write_text(json.dumps(index))
+    with pytest.raises(
+        shards.StaleRecords, match=r"index\.json is no index of prepared"
+    ):
+        shards.Shards(tmp_path)
+
+
+def test_the_shard_of_a_damaged_description_is_made_again(tmp_path, capsys):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    _write(whole)
+
+    def stops(unit):
+        if unit[0][0] == "b":
+            raise KeyboardInterrupt
+        return _make(unit)
+
+    with pytest.raises(KeyboardInterrupt):
+        _write(cut, stops, num_threads=1)
+    description = cut / ".test-00000-of-00003.tfrecord.json"
+    description.write_bytes(description.read_bytes()[:-9])
+    _write(cut)
+    assert _contents(cut) == _contents(whole)
+    assert f"{description} is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b'{"classes": []}', b"\xff", b"1"])
+def test_a_damaged_list_of_videos_is_named(tmp_path, content):
+    (tmp_path / stored_index.FILE).write_bytes(content)
+    with pytest.raises(ValueError, match=r"data_set\.json is no list of prepared data"):
+        stored_index.read(tmp_path)

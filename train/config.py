@@ -10,6 +10,7 @@ import io
 
 from absl import flags
 
+from export import flagfiles
 from kd_keras.data import given_paths
 from train import data_defaults, flag_fields
 from train.data_flags import Augmentation, Data
@@ -124,9 +125,14 @@ def from_flagfile(path):
     values = flags.FlagValues()
     define_flags(values)
     try:
-        values(["", f"--flagfile={path}"])
-    except (flags.Error, OSError) as error:
+        with flagfiles.readable(["", f"--flagfile={path}"]) as arguments:
+            rest = values(arguments)[1:]
+    except (flags.Error, ValueError, OSError) as error:
         raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+    if rest:
+        raise ValueError(
+            f"{path} is no flagfile of a run: flags begin with --. Got {rest!r:.200}."
+        )
     return from_flags(values)
 
 

@@ -8,6 +8,8 @@ from absl import flags
 _EPIC_FRAME_RATE = 30.0
 _OBSERVED_S = {"thumos14": 1.0}
 _DEFAULT_OBSERVED_S = 2.0
+# The least --observed_s.
+_SHORTEST_OBSERVED_S = 0.01
 _OPENED_WHEN_READ = ("epic_kitchens", "thumos14")
 
 
@@ -17,6 +19,12 @@ def check(values):
         ["num_frames", "frame_rate", "observed_s"],
         _agree_on_the_observed_clip,
         "--observed_s differs from --num_frames / --frame_rate; give one of the two",
+        flag_values=values,
+    )
+    flags.register_multi_flags_validator(
+        ["num_frames", "frame_rate"],
+        _last_long_enough,
+        f"--num_frames / --frame_rate must be at least {_SHORTEST_OBSERVED_S} s",
         flag_values=values,
     )
 
@@ -77,3 +85,9 @@ def _agree_on_the_observed_clip(values):
         return True
     expected_s = values["num_frames"] / values["frame_rate"]
     return math.isclose(values["observed_s"], expected_s, rel_tol=1e-6)
+
+
+def _last_long_enough(values):
+    if values["frame_rate"] is None:
+        return True
+    return values["num_frames"] / values["frame_rate"] >= _SHORTEST_OBSERVED_S

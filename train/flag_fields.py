@@ -41,6 +41,13 @@ def define(field, values):
         flags.DEFINE_integer(name, default, meta["help"], **bounds, **given)
     elif kind is float:
         flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
+        # No bound keeps nan out, and a lower one lets infinity in.
+        flags.register_validator(
+            name,
+            lambda number: number is None or math.isfinite(number),
+            "must be a finite number",
+            **given,
+        )
     elif kind is tuple:
         flags.DEFINE_list(name, list(map(str, default)), meta["help"], **given)
         if meta["choices"]:

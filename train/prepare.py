@@ -6,9 +6,9 @@ python -m train.prepare --flagfile=RUN.flags --check --output=DIR
 """
 
 import dataclasses
+import functools
 import pathlib
 import sys
-import tempfile
 
 from absl import app, logging
 
@@ -106,24 +106,12 @@ def run():
     app.run(main, flags_parser=_parse)
 
 
-def _parse(arguments):
-    """Parses flags; unlike absl's own, a flagfile may be remote."""
-    from kd_keras.data import remote
-
-    option = "--flagfile="
-    with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
-        for number, argument in enumerate(arguments):
-            path = argument.removeprefix(option)
-            if argument.startswith(option) and remote.is_remote(path):
-                copied = pathlib.Path(folder) / f"{number}.flags"
-                copied.write_bytes(remote.read_bytes(path))
-                arguments[number] = f"{option}{copied}"
-        return command_line.parse(
-            arguments,
-            command="python -m train.prepare",
-            required={"output": "the folder of the prepared data, --output=DIR"},
-            groups=("Preparation", *config_lib.GROUP_NAMES),
-        )
+_parse = functools.partial(
+    command_line.parse,
+    command="python -m train.prepare",
+    required={"output": "the folder of the prepared data, --output=DIR"},
+    groups=("Preparation", *config_lib.GROUP_NAMES),
+)
 
 
 if __name__ == "__main__":

@@ -126,8 +126,13 @@ def _finished(folder, index, names, verify):
     found = {shard["name"]: shards.Shard(**shard) for shard in index["shards"]}
     for name in names:
         path = _description(folder, name)
-        if remote.exists(path):
-            found[name] = shards.Shard(**json.loads(remote.read_bytes(path)))
+        if not remote.exists(path):
+            continue
+        try:
+            found[name] = shards.checked_shard(json.loads(remote.read_bytes(path)))
+        except (ValueError, TypeError) as error:
+            print(f"{path} is damaged ({error!r}); its shard is made again.")
+            found.pop(name, None)
     kept = {}
     for name, shard in found.items():
         if verify:

@@ -137,7 +137,7 @@ class Shards:
 
     def command(self) -> str:
         """The command that prepared the folder, with what mends and continues it."""
-        return self._remake.format(folder=shlex.quote(os.fspath(self.folder)))
+        return self._remake.replace("{folder}", shlex.quote(os.fspath(self.folder)))
 
     def _read(self, name, start, length):
         path = remote.join(self.folder, name)
@@ -171,17 +171,55 @@ def read_index(folder) -> dict | None:
     try:
         index = json.loads(remote.read_bytes(path))
         version = index["format_version"]
-    except (ValueError, KeyError, TypeError) as error:
+        if version == FORMAT_VERSION:
+            _check_index(index)
+            return index
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise StaleRecords(
-            f"{path} is no index of prepared data ({error}). Delete {folder} and "
+            f"{path} is no index of prepared data ({error!r}). Delete {folder} and "
             "prepare it again."
         ) from error
-    if version != FORMAT_VERSION:
-        raise StaleRecords(
-            f"{path}: format_version is {version}, this program reads "
-            f"{FORMAT_VERSION}. Prepare the data again into another folder."
-        )
-    return index
+    raise StaleRecords(
+        f"{path}: format_version is {version}, this program reads {FORMAT_VERSION}. "
+        "Prepare the data again into another folder."
+    )
+
+
+def _check_index(index):
+    """Raises a ValueError, KeyError or TypeError at values that were never written."""
+    kinds = {"complete": bool, "remake": str, "made_from": dict, "shards": list}
+    for name, kind in kinds.items():
+        _require(isinstance(index[name], kind), name, index[name])
+    for values in index["shards"]:
+        checked_shard(values)
+
+
+def checked_shard(values) -> Shard:
+    """A shard from the values that its description or the index has.
+
+    Raises:
+        ValueError, TypeError: They are not what is written there.
+    """
+    shard = Shard(**values)
+    for field in dataclasses.fields(Shard):
+        value = getattr(shard, field.name)
+        _require(isinstance(value, field.type), field.name, value)
+    _require(os.path.basename(shard.name) == shard.name, "name", shard.name)
+    counts = {len(shard.keys), len(shard.lengths), len(shard.checksums)}
+    _require(len(counts) == 1, "number of keys, lengths and checksums", counts)
+    for number in (shard.size, *shard.lengths, *shard.checksums):
+        _require(type(number) is int and 0 <= number < 2**63, "number", number)
+    framed = sum(shard.lengths) + len(shard.keys) * (HEAD_BYTES + TAIL_BYTES)
+    _require(framed == shard.size, f"size of {shard.name}", shard.size)
+    for key in shard.keys:
+        parts = key if isinstance(key, list) else [key]
+        _require(all(isinstance(k, str | int | float) for k in parts), "key", key)
+    return shard
+
+
+def _require(holds, name, value):
+    if not holds:
+        raise ValueError(f"its {name} is {value!r:.100}")
 
 
 def check_made_from(folder, index, made_from, only_given=False):

@@ -41,8 +41,26 @@ def to_json(index: Index, with_times: bool = False) -> bytes:
 
 
 def read(folder) -> Index:
-    """The index beside prepared data."""
-    return from_json(remote.read_bytes(remote.join(folder, FILE)))
+    """The index beside prepared data.
+
+    Raises:
+        ValueError: The file is damaged; names it.
+    """
+    path = remote.join(folder, FILE)
+    content = remote.read_bytes(path)
+    try:
+        return from_json(content)
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        RecursionError,
+    ) as error:
+        raise ValueError(
+            f"{path} is no list of prepared data ({error!r}). Prepare the data again "
+            "into another folder."
+        ) from error
 
 
 def from_json(content: bytes) -> Index:

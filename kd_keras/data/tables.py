@@ -8,6 +8,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 _NUM_SHOWN = 5
+# A quote that is never closed makes one value of the rest of the file.
+_CHARACTERS_SHOWN = 1000
 
 Row = TypeVar("Row")
 
@@ -58,7 +60,7 @@ def read_table(
 
 def stop_at(path: str | os.PathLike, problems: Iterable[str]) -> None:
     """Raises a ValueError that counts the problems of a file and shows the first."""
-    problems = list(problems)
+    problems = list(map(_shortened, problems))
     if not problems:
         return
     if len(problems) == 1:
@@ -84,7 +86,11 @@ def read_text(path: str | os.PathLike, what: str = "annotations") -> str:
     path = pathlib.Path(path)
     if not path.is_file():
         raise ValueError(f"{what} {path} is not a file.")
-    raw = path.read_bytes()
+    return decode_text(path.read_bytes(), path)
+
+
+def decode_text(raw: bytes, path: str | os.PathLike) -> str:
+    """Returns the text of what `read_text` would find at `path`."""
     try:
         text = raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -100,6 +106,13 @@ def read_text(path: str | os.PathLike, what: str = "annotations") -> str:
             'do; save the file as UTF-8 (a spreadsheet calls it "CSV UTF-8").'
         )
     return text
+
+
+def _shortened(problem):
+    if len(problem) <= _CHARACTERS_SHOWN:
+        return problem
+    half = _CHARACTERS_SHOWN // 2
+    return f"{problem[:half]} [...] {problem[-half:]}"
 
 
 def _read_records(path) -> Iterator[tuple[int, list[str]]]:
@@ -137,7 +150,7 @@ def _find_columns(path, line, header, columns, aliases):
     problem += f". It has {header}, and must name {','.join(columns)} once each"
     if len(header) == 1 and (used := {";", "\t", "|"} & set(header[0])):
         problem += f"; it is separated by {used.pop()!r}: save it with commas"
-    raise ValueError(f"{path}, line {line}: {problem}.")
+    raise ValueError(f"{path}, line {line}: {_shortened(problem)}.")
 
 
 def _check_width(record, num_columns):

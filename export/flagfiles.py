@@ -1,0 +1,46 @@
+"""Flagfiles as users have them: remote, or saved by an editor with other habits."""
+
+import contextlib
+import pathlib
+import tempfile
+
+from kd_keras.data import remote, tables
+
+_OPTION = "--flagfile="
+# absl looks for similar names by recursion, and fails at long ones.
+_LONGEST_NAME = 100
+
+
+@contextlib.contextmanager
+def readable(arguments):
+    """Yields the arguments with each flagfile replaced by a copy that absl reads.
+
+    A flagfile is UTF-8 text, whose byte order mark does not count, and may be remote.
+
+    Raises:
+        ValueError, OSError: If one cannot be read; names the file.
+    """
+    with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
+        found = list(arguments)
+        for number, argument in enumerate(found):
+            path = argument.removeprefix(_OPTION)
+            if path and path != argument:
+                copied = pathlib.Path(folder) / f"{number}.flags"
+                copied.write_text(_checked_text(path), encoding="utf-8", newline="")
+                found[number] = f"{_OPTION}{copied}"
+        yield found
+
+
+def _checked_text(path):
+    if remote.is_remote(path):
+        text = tables.decode_text(remote.read_bytes(path), path)
+    else:
+        text = tables.read_text(path, "The flagfile")
+    for number, line in enumerate(text.split("\n"), start=1):
+        name = line.strip().partition("=")[0]
+        if name.startswith("-") and len(name) > _LONGEST_NAME:
+            raise ValueError(
+                f"{path}, line {number}: no flag has a name of {len(name)} characters; "
+                "write --name=value."
+            )
+    return text
