@@ -119,6 +119,14 @@ def test_a_recording_that_starts_between_key_frames_starts_at_the_first(tmp_path
     )
 
 
+def test_titles_may_have_any_encoding(tmp_path):
+    path = numbered_video.write(tmp_path / "a.mkv", 9)
+    content = path.read_bytes()
+    assert content.count(b"Lavf") >= 1
+    path.write_bytes(content.replace(b"Lavf", b"L\xe4vf"))
+    assert numbered_video.numbers(_read(path, [0, 8])) == [0, 8]
+
+
 def test_cover_art_is_not_the_video(tmp_path):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
@@ -213,8 +221,8 @@ def test_a_file_that_cannot_be_sought_is_read_from_its_start(
     opened = av.open
 
     class Container:
-        def __init__(self, *args):
-            self._container = opened(*args)
+        def __init__(self, *args, **options):
+            self._container = opened(*args, **options)
 
         def __enter__(self):
             return self
@@ -249,8 +257,8 @@ def test_no_stream_is_asked_once_its_file_is_closed(tmp_path, monkeypatch):
             return getattr(self._stream, name)
 
     @contextlib.contextmanager
-    def noted(*args):
-        with opened(*args) as container:
+    def noted(*args, **options):
+        with opened(*args, **options) as container:
             is_open.append(True)
             yield container
             is_open.pop()

@@ -14,8 +14,8 @@ from kd_keras.data.video_info import BadVideo, VideoInfo
 # Packets in a row that may hold no picture of their own (hidden reference frames,
 # placeholders of packed B-frames): they show the picture before them.
 _MAX_PACKETS_WITHOUT_PICTURE = 2
-# Four times those of 8K; a header that names more is damaged, and memory would end.
-_MOST_PIXELS = 1 << 27
+# Twice those of 8K; a header that names more is damaged, and memory would end.
+_MOST_PIXELS = 1 << 26
 # No camera stands still for longer within one file: the clock is damaged.
 _LONGEST_GAP_S = 24 * 3600.0
 
@@ -32,14 +32,14 @@ class _Packet(typing.NamedTuple):
 def probe_file(video, path):
     """Reads the packets of a file and decodes its first frame."""
     try:
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = _picture_stream(video, container)
             packets, ends_s, jumps_s = _read_packets(container, stream)
             _check_order(video, path, stream, packets)
             if not packets:
                 raise BadVideo(video.name, f"{path} has no frames")
             remarks = _check_complete(video, path, container, stream, ends_s)
-        with av.open(str(path)) as container:
+        with _opened(path) as container:
             stream = _picture_stream(video, container)
             frame = _first_frame(container, stream)
             if frame is None:
@@ -104,10 +104,17 @@ def iterate_file(video, info, wanted, size):
             ) from error
 
 
+def _opened(path):
+    # Titles may have any encoding, and are of no use here.
+    return av.open(str(path), metadata_errors="replace")
+
+
 def _picture_stream(video, container):
     """The first stream of moving pictures, to be decoded by one core."""
     for stream in container.streams.video:
         if not _is_cover(stream):
+            if stream.codec_context is None:
+                raise BadVideo(video.name, "its pictures have a codec nobody knows")
             stream.codec_context.thread_count = 1
             stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
             return stream
@@ -281,7 +288,7 @@ def _seekable_key_frame(info, first):
 
 
 def _decode_from(start, video, info, wanted, size):
-    with av.open(str(video.path)) as container:
+    with _opened(video.path) as container:
         stream = _picture_stream(video, container)
         decoded = _numbered_frames(video, container, stream, info, start)
         end = [(len(info.times_s), None)]
