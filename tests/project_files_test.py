@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -114,6 +115,17 @@ def test_readme_names_make_targets_that_exist(readme):
 
 def test_readme_names_flagfiles_that_exist(readme):
     assert set(re.findall(r"configs/[\w./-]+\.flags", readme)) <= set(FLAGFILES)
+
+
+def test_the_least_keras_is_the_one_that_the_tests_run_on():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    [least] = [
+        dependency.partition(">=")[2]
+        for dependency in settings["project"]["dependencies"]
+        if dependency.startswith("keras")
+    ]
+    pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert f"keras=={least}" in pins
 
 
 def _read_build(path):
