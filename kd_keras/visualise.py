@@ -7,6 +7,9 @@ matplotlib.use("Agg")  # Draws to files; needs no screen.
 import matplotlib.pyplot as plt
 import numpy as np
 
+# A dollar sign in the name of a class begins no formula.
+matplotlib.rcParams["text.parse_math"] = False
+
 
 def contact_sheet(clips, titles, path, frames_per_clip=6):
     """Draws clips as rows of frames.

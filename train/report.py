@@ -1,6 +1,9 @@
 """What a run leaves for people: its input in pictures, its table, its curves."""
 
+import contextlib
+
 import tensorflow as tf
+from absl import logging
 
 from kd_keras import visualise
 from kd_keras.data import pipeline
@@ -30,10 +33,10 @@ def show_inputs(experiment):
         for field in (pipeline.OBSERVED, pipeline.FUTURE):
             clips.append(example[field])
             titles.append(f"{field}: {name}")
-    with written_aside(experiment.directory / "inputs.png") as aside:
+    with _picture(experiment.directory / "inputs.png") as aside:
         picture = visualise.contact_sheet(clips, titles, aside)
-    with experiment.directory.summary_writer("inputs").as_default(step=0):
-        tf.summary.image("inputs", picture[None])
+        with experiment.directory.summary_writer("inputs").as_default(step=0):
+            tf.summary.image("inputs", picture[None])
 
 
 def write(experiment, results):
@@ -51,10 +54,20 @@ def write(experiment, results):
         "table.png": lambda path: visualise.table(rows, path),
     }
     for name, draw in pictures.items():
-        with written_aside(directory / name) as aside:
+        with _picture(directory / name) as aside:
             draw(aside)
     print(_table(rows, results))
     print(f"Everything is in {directory}: results.json, student.keras, ...")
+
+
+@contextlib.contextmanager
+def _picture(path):
+    """Yields where a picture is drawn; one that fails is a warning and ends nothing."""
+    try:
+        with written_aside(path) as aside:
+            yield aside
+    except Exception as error:
+        logging.warning("%s could not be drawn: %s", path, error)
 
 
 def table_rows(results):
