@@ -29,7 +29,7 @@ def report(config, data, output):
     found = check.check(data.whole_index)
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    pairs = {TRAIN: data.labeled, data.eval_part: data.evaluated}
+    pairs = {TRAIN: data.labeled, **data.scored}
     problems = [
         *found.problems(),
         *data_problems.problems(config.data, data.whole_index, pairs),

@@ -24,8 +24,8 @@ from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
 from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
 from kd_keras.data.order import Sampling
 from kd_keras.data.pipeline import Augmentation
-from kd_keras.data.segments import TEST, TRAIN, VAL, Index, Pair
-from train import data_defaults, data_problems, data_set
+from kd_keras.data.segments import TRAIN, Index, Pair
+from train import data_defaults, data_parts, data_problems, data_set
 from train.run_directory import write_text
 
 
@@ -42,6 +42,9 @@ class RunData:
         unlabeled: Training pairs without.
         evaluated: Labeled pairs of the evaluated part.
         eval_part: `val` or `test`.
+        choosing: Labeled pairs by which weights and students are chosen; perhaps the
+            evaluated ones, never those of the test part, and none if there are none.
+        choosing_part: `held_out`, `val` or None.
         loader: Reads the clips.
         augmentation: Of training clips.
         summary: Counts by group of pairs, for results.json.
@@ -54,6 +57,8 @@ class RunData:
     unlabeled: list[Pair]
     evaluated: list[Pair]
     eval_part: str
+    choosing: list[Pair]
+    choosing_part: str | None
     loader: ClipLoader | RecordLoader
     augmentation: Augmentation
     summary: dict
@@ -62,6 +67,12 @@ class RunData:
     def for_students(self):
         """The pairs that a student may learn from."""
         return [*self.labeled, *self.at_action, *self.unlabeled]
+
+    @property
+    def scored(self):
+        """The labeled pairs by part on which networks are scored."""
+        by_part = {self.eval_part: self.evaluated, self.choosing_part: self.choosing}
+        return {part: members for part, members in by_part.items() if part is not None}
 
 
 def load(config, directory, refuse_problems=True):
@@ -82,15 +93,20 @@ def load(config, directory, refuse_problems=True):
         index = stored_index.read(options.records)
         data_set.refuse_other_annotations(options, index)
     whole_index = index
-    parts = {video.part for video in index.videos.values()}
-    eval_part = _eval_part(options.eval_part, parts)
+    eval_part = data_parts.evaluated(options, index)
+    index = data_parts.hold_out(options, index)
+    choosing_part = data_parts.choosing(index)
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
     timing = _timing(options)
-    labeled = pairs.labeled_pairs(index, TRAIN, **timing)
-    evaluated = pairs.labeled_pairs(index, eval_part, **timing)
+    by_part = {
+        part: pairs.labeled_pairs(index, part, **timing)
+        for part in (TRAIN, eval_part, choosing_part)
+        if part is not None
+    }
+    labeled, evaluated = by_part[TRAIN], by_part[eval_part]
+    choosing = by_part.get(choosing_part, [])
     if refuse_problems:
-        labeled_by_part = {TRAIN: labeled, eval_part: evaluated}
-        data_problems.look_over(options, whole_index, labeled_by_part)
+        data_problems.look_over(options, whole_index, by_part)
     rule = _rule(options)
     if options.unlabeled_list is not None:
         unlabeled_pairs = pair_lists.read_unlabeled(options.unlabeled_list, index)
@@ -111,6 +127,8 @@ def load(config, directory, refuse_problems=True):
         "unlabeled": unlabeled_pairs,
         "evaluated": evaluated,
     }
+    if choosing_part not in (eval_part, None):
+        groups[choosing_part] = choosing
     summaries = {name: pairs.summarise(group, index) for name, group in groups.items()}
     for name, summary in summaries.items():
         print(f"{name}: {summary}", flush=True)
@@ -132,6 +150,8 @@ def load(config, directory, refuse_problems=True):
         unlabeled=unlabeled_pairs,
         evaluated=evaluated,
         eval_part=eval_part,
+        choosing=choosing,
+        choosing_part=choosing_part,
         loader=loader,
         augmentation=_augmentation(config.augmentation),
         summary={name: dataclasses.asdict(s) for name, s in summaries.items()}
@@ -141,9 +161,12 @@ def load(config, directory, refuse_problems=True):
 
 def write_lists(options, data, directory):
     """Leaves the pairs of the run in its folder, for others to check and to use."""
-    for name in ("labeled", "evaluated"):
+    groups = {"labeled": data.labeled, "evaluated": data.evaluated}
+    if data.choosing_part not in (data.eval_part, None):
+        groups[data.choosing_part] = data.choosing
+    for name, members in groups.items():
         text = pair_lists.format_labeled(
-            getattr(data, name), data.index, options.num_frames, options.short_clip
+            members, data.index, options.num_frames, options.short_clip
         )
         write_text(directory / f"pairs_{name}.csv", text)
     if options.unlabeled_list is not None:
@@ -185,6 +208,7 @@ def choosing_flags(options):
         "dataset",
         "split",
         "eval_part",
+        "holdout",
         "labeled_fraction",
         "label_seed",
         "lead_time_s",
@@ -287,17 +311,6 @@ def _require(options, *names):
     for name in names:
         if getattr(options, name) is None:
             raise ValueError(f"--dataset={options.dataset} needs --{name}; see --help.")
-
-
-def _eval_part(wanted, parts):
-    if wanted == "auto":
-        wanted = VAL if VAL in parts else TEST
-    if wanted not in parts:
-        raise ValueError(
-            f"There is no readable video of the part {wanted!r} to evaluate on; the "
-            f"data set has {', '.join(sorted(parts))}."
-        )
-    return wanted
 
 
 def _rule(options):

@@ -61,6 +61,14 @@ class Data:
         "Part that is evaluated; auto takes val where the data set has one, else test.",
         choices=("auto", "val", "test"),
     )
+    holdout: float | None = _flag(
+        None,
+        "Fraction of the labeled training videos that are held out of training, drawn "
+        "under --label_seed: the student, --keep=best and --early_stopping are chosen "
+        "by them. Without it the val part chooses, and nothing if there is none.",
+        lower=1e-6,
+        upper=0.9,
+    )
     max_bad_videos: float = _flag(
         0.01,
         "Fraction of unreadable videos that are skipped; one always is, more stop.",
@@ -74,7 +82,9 @@ class Data:
         lower=1e-6,
         upper=1.0,
     )
-    label_seed: int = _flag(0, "Seed of the choice of --labeled_fraction.", lower=0)
+    label_seed: int = _flag(
+        0, "Seed of the choices of --labeled_fraction and --holdout.", lower=0
+    )
     lead_time_s: float = _flag(
         1.0,
         "Seconds from the end of the observed clip to the start of the action.",

@@ -1,12 +1,14 @@
 """Evaluates networks on pairs: every pair once, observed or future clip."""
 
 import copy
+import dataclasses
 
 import numpy as np
 
 from kd_keras.data import pipeline
 from kd_keras.data.pairs import previous_labels
 from kd_keras.metrics import bigram, confusion_matrix, summarise
+from train import choice
 from train.views import Answer, Views, views_of
 
 
@@ -109,7 +111,7 @@ def evaluate(experiment, teacher, students):
     num_classes = len(data.index.classes)
     views = views_of(experiment.config.augmentation)
 
-    def ask(answer, field):
+    def ask(answer, field, evaluator=evaluator):
         """The labels, the logits, and the scores."""
         labels, by_view = evaluator.logits(answer, field)
         logits = by_view.mean(1)
@@ -136,9 +138,13 @@ def evaluate(experiment, teacher, students):
         scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()
     if students:
-        # The first of equals: the simpler method.
-        best = max(scores, key=lambda method: scores[method]["top1"])
-        results |= {"student": scores[best], "best_student": best, "students": scores}
+        chosen = _choose(data, evaluator, students, scores, len(labels), ask, views)
+        results |= {
+            "student": scores[chosen.method],
+            "best_student": chosen.method,
+            "student_choice": dataclasses.asdict(chosen) | {"text": str(chosen)},
+            "students": scores,
+        }
     return results | {
         "num_train_labeled": len(data.labeled),
         "num_train_at_action": len(data.at_action),
@@ -151,6 +157,19 @@ def evaluate(experiment, teacher, students):
         "data": data.summary,
         "bad_videos": bad_videos(data),
     }
+
+
+def _choose(data, evaluator, students, scores, num_evaluated, ask, views):
+    """The `Choice` among students, by scores on the pairs that choose."""
+    if not data.choosing:
+        return choice.choose(None, scores, 0)
+    if data.choosing_part == data.eval_part:
+        return choice.choose(data.choosing_part, scores, num_evaluated, True)
+    others, by_others = evaluator.over(data.choosing), {}
+    for method, student in students.items():
+        answer = evaluator.answer(student, views)
+        labels, _, by_others[method] = ask(answer, pipeline.OBSERVED, others)
+    return choice.choose(data.choosing_part, by_others, len(labels))
 
 
 def majority(training_labels, labels):

@@ -1,5 +1,6 @@
 """The main job: train a teacher, distil students, evaluate both, export the best."""
 
+import json
 import pathlib
 import shutil
 
@@ -10,7 +11,6 @@ from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras import console
 from kd_keras.data import pipeline, record_pipeline
-from kd_keras.data.segments import VAL
 from train import data as data_lib
 from train import (
     data_set,
@@ -83,13 +83,18 @@ def _train(experiment):
 def _write(experiment, results):
     """Leaves the results, then the export; returns the error of the latter, or None."""
     has_student = "best_student" in results
+    of_another = False
     if has_student:
+        of_another = _holds_another(experiment, results["best_student"])
+        if of_another:
+            # Until it is written; a run that ends in between goes on from here.
+            results["export"] = None
         experiment.keep_best(results["best_student"])
     report.write(experiment, results)
     if not (has_student and experiment.config.run.export):
         return None
     try:
-        results["export"] = experiment.export()
+        results["export"] = experiment.export(anew=of_another)
     except Exception as error:
         failed = ExportFailedError(
             f"The run is finished, its results are in {experiment.directory}, and its "
@@ -100,6 +105,16 @@ def _write(experiment, results):
         return failed
     write_json(experiment.directory / "results.json", results)
     return None
+
+
+def _holds_another(experiment, method):
+    """Returns whether the folder holds the export of another student than this."""
+    path = experiment.directory / "results.json"
+    if not path.exists():
+        return False
+    before = json.loads(path.read_text(encoding="utf-8"))
+    other = before.get("best_student", method) != method
+    return other or before.get("export", "") is None
 
 
 def _in_words(error):
@@ -233,12 +248,12 @@ class Experiment:
     def validation(self, model, field):
         """Returns the function that scores a model in training.
 
-        It gives nothing where the run is evaluated on the test part: what a person
-        sees while training, she tunes on.
+        It sees the pairs that choose, never those of the test part: what a person sees
+        while training, she tunes on. It gives nothing if there are none.
         """
-        if self.data.eval_part != VAL:
+        if not self.data.choosing:
             return dict
-        return self.evaluator.validation(model, field)
+        return self.evaluator.over(self.data.choosing).validation(model, field)
 
     def score(self, model, field, pairs):
         """Returns the scores of a model on some pairs."""
@@ -278,12 +293,16 @@ class Experiment:
             with written_aside(self.directory / f"student{suffix}") as aside:
                 shutil.copy(self.directory / "students" / f"{method}{suffix}", aside)
 
-    def export(self):
-        """Exports student.keras below export/; returns the folder's name in the run."""
+    def export(self, anew=False):
+        """Exports student.keras below export/; returns the folder's name in the run.
+
+        Args:
+            anew: What is exported already is another student.
+        """
         path, folder = self.directory / "student.keras", self.directory / "export"
         # TF Serving reads float32; a run that is reported again keeps its export.
         known = versions(folder)
-        if known:
+        if known and not anew:
             return f"export/{known[-1]}"
         student = keras.saving.load_model(path, compile=False)
         version = export_and_check(student, folder, load_spec(path))
@@ -297,11 +316,13 @@ class Experiment:
         if self.distribution.writes:
             self.distribution.wait()
         options, num_classes = self.config.training, len(data.index.classes)
-        guards.check_labels([*data.labeled, *data.evaluated], num_classes)
-        if data.eval_part != VAL and (options.keep == "best" or options.early_stopping):
+        for members in (data.labeled, *data.scored.values()):
+            guards.check_labels(members, num_classes)
+        if not data.choosing and (options.keep == "best" or options.early_stopping):
             raise ValueError(
                 "--keep=best and --early_stopping choose by validation data, and this "
-                f"run is evaluated on the {data.eval_part} part, which must not choose "
-                "anything. Give the data set a val part, or use --keep=last."
+                f"run has only the {data.eval_part} part beside the training part, "
+                "which must not choose anything. Give the data set a val part, hold "
+                "videos out of training by --holdout=0.1, or use --keep=last."
             )
         return data

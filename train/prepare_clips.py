@@ -21,7 +21,8 @@ def write(config, preparation, data, remake, files):
         remake: The command that continues and mends the folder.
         files: Other files of the folder, by name.
     """
-    pairs = [*data.for_students, *data.evaluated]
+    scored = [pair for members in data.scored.values() for pair in members]
+    pairs = [*data.for_students, *scored]
     units = clip_records.clip_units(data_lib.clips_of(pairs), preparation.shard_records)
     clip_format = data.loader.clip_format
     recorder = clip_records.ClipRecorder(

@@ -97,6 +97,7 @@ def _table(rows, results):
         "unlabeled training pairs",
         f"{'':{width}}  top-1",
     ]
-    return "\n".join(
-        lines + [f"{name:{width}}  {100 * top1:5.1f}" for name, top1 in rows]
-    )
+    lines += [f"{name:{width}}  {100 * top1:5.1f}" for name, top1 in rows]
+    if "student_choice" in results:
+        lines.append(results["student_choice"]["text"])
+    return "\n".join(lines)

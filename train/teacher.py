@@ -7,7 +7,6 @@ import numpy as np
 
 from export.student_file import clip_shape, load_spec
 from kd_keras.data import pipeline
-from kd_keras.data.segments import VAL
 from kd_keras.models.answers import as_logits
 from train import guards, networks
 from train.recogniser import Recogniser
@@ -36,8 +35,8 @@ def check_teacher(experiment, teacher):
     """
     data = experiment.data
     pairs, where = data.labeled, "training clips"
-    if data.eval_part == VAL:
-        pairs, where = data.evaluated, "validation clips"
+    if data.choosing:
+        pairs, where = data.choosing, "validation clips"
     pairs = pairs[:: -(-len(pairs) // _MAX_CHECKED)]
     top1 = experiment.score(teacher, pipeline.FUTURE, pairs)["top1"]
     labels = np.array([pair.label for pair in pairs])

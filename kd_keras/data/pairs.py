@@ -15,7 +15,15 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from kd_keras.data.segments import PARTS, TRAIN, Clip, Index, Pair, Segment
+from kd_keras.data.segments import (
+    HELD_OUT,
+    PARTS,
+    TRAIN,
+    Clip,
+    Index,
+    Pair,
+    Segment,
+)
 
 # Times of one video that differ by less are the same: rounding, never a frame.
 SAME_S = 1e-6
@@ -149,11 +157,12 @@ def labeled_pairs(
     sees the first frame repeated (`summarise` counts these).
 
     Args:
-        part: `train`, `val` or `test`.
+        part: `train`, `val`, `test` or `held_out`.
         lead_time_s: This and the next as in `Timing`.
     """
-    if part not in PARTS:
-        raise ValueError(f"part must be one of {', '.join(PARTS)}. Got {part!r}.")
+    known = (*PARTS, HELD_OUT)
+    if part not in known:
+        raise ValueError(f"part must be one of {', '.join(known)}. Got {part!r}.")
     timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
     labels = {name: number for number, name in enumerate(index.classes)}
     return [

@@ -11,6 +11,8 @@ if typing.TYPE_CHECKING:
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)
+# Training videos that choose instead of training; no annotations name it.
+HELD_OUT = "held_out"
 # Why rows are in `Index.dropped` that say the same as another.
 REPEATED_ROWS = "repeated rows"
 

@@ -1,0 +1,63 @@
+"""Holds whole videos out of training: data by which to choose, when there is none."""
+
+import collections
+import dataclasses
+import fractions
+import math
+import random
+
+from kd_keras.data.segments import HELD_OUT, TRAIN, Index
+
+
+def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
+    """Moves a fraction of the training videos into the part `held_out`.
+
+    Only videos with labels are drawn, and no video that has the last training example
+    of a class. A larger fraction with the same seed holds out all that a smaller one
+    did; the order of the annotations has no influence.
+
+    Args:
+        index: With every label.
+        fraction: Of the training videos that have labels, in (0, 1); halves are rounded
+            up, and at least one is taken.
+        seed: Any integer.
+    Raises:
+        ValueError: If the fraction is out of range, or no video can be spared.
+    """
+    if not 0 < fraction < 1:
+        raise ValueError(f"holdout must be between 0 and 1. Got {fraction}.")
+    labels = _training_labels(index)
+    drawn = sorted(labels)
+    random.Random(seed).shuffle(drawn)
+    wanted = fractions.Fraction(str(float(fraction))) * len(drawn)
+    wanted = max(1, math.floor(wanted + fractions.Fraction(1, 2)))
+    # How many videos are left to train each class.
+    left = collections.Counter(label for own in labels.values() for label in own)
+    held_out = []
+    for name in drawn:
+        if len(held_out) < wanted and all(left[label] > 1 for label in labels[name]):
+            held_out.append(name)
+            left.subtract(labels[name])
+    if not held_out:
+        raise ValueError(
+            f"None of the {len(drawn)} training videos with labels can be held out: "
+            "each is the only one that shows some class. Label more videos, or cut "
+            "them into several files."
+        )
+    return dataclasses.replace(
+        index,
+        videos=index.videos
+        | {
+            name: dataclasses.replace(index.videos[name], part=HELD_OUT)
+            for name in held_out
+        },
+    )
+
+
+def _training_labels(index):
+    """The classes that each training video with labels shows."""
+    labels = collections.defaultdict(set)
+    for segment in index.segments:
+        if segment.label is not None and index.videos[segment.video].part == TRAIN:
+            labels[segment.video].add(segment.label)
+    return labels

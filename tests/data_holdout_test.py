@@ -1,0 +1,84 @@
+"""Videos held out of training: whole, seeded, and never the last of a class."""
+
+import dataclasses
+
+import pytest
+
+from kd_keras.data.holdout import hold_out
+from kd_keras.data.pairs import labeled_pairs, withhold_labels
+from kd_keras.data.segments import Segment
+from kd_keras.data.unlabeled import unlabeled_pairs
+from tests.indexes import make_index
+
+NAMES = [f"v{number:02}" for number in range(20)]
+
+
+def index_of(labels):
+    """One label of each video, None for a video without."""
+    segments = [
+        Segment(name, start_s, start_s + 1, label)
+        for name, label in zip(NAMES, labels, strict=False)
+        for start_s in (10.0, 20.0)
+    ]
+    return make_index(segments, dict.fromkeys(NAMES[: len(labels)], 30.0), val=["v00"])
+
+
+def held_out(index, fraction, seed=0):
+    found = hold_out(index, fraction, seed).videos
+    return {name for name, video in found.items() if video.part == "held_out"}
+
+
+INDEX = index_of("ab" * 10)
+
+
+def test_the_fraction_is_of_training_videos_with_labels():
+    # 19 of them train; halves are rounded up.
+    for fraction, number in ((0.1, 2), (0.2, 4), (0.5, 10), (0.01, 1), (0.89, 17)):
+        assert len(held_out(INDEX, fraction)) == number
+    some = index_of(["a", None, "a", "b", "b", None, "b", "b", "a", "a"])
+    assert not held_out(some, 0.5) & {"v00", "v01", "v05"}
+    assert len(held_out(some, 0.5)) == 4
+
+
+def test_a_seed_draws_the_same_and_larger_fractions_hold_the_smaller():
+    assert held_out(INDEX, 0.4) == held_out(INDEX, 0.4)
+    assert held_out(INDEX, 0.2) < held_out(INDEX, 0.4)
+    assert held_out(INDEX, 0.4, seed=1) != held_out(INDEX, 0.4)
+    turned = dataclasses.replace(
+        INDEX,
+        segments=INDEX.segments[::-1],
+        videos=dict(reversed(INDEX.videos.items())),
+    )
+    assert held_out(turned, 0.4) == held_out(INDEX, 0.4)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_class_keeps_a_training_video(seed):
+    index = hold_out(index_of("aabbbbbbbbbcbbd"), 0.9, seed)
+    trained = {s.label for s in index.segments if index.videos[s.video].part == "train"}
+    assert trained >= {"a", "b", "c", "d"}
+
+
+def test_what_is_held_out_trains_nothing():
+    index = hold_out(INDEX, 0.5)
+    times = {"lead_time_s": 1.0, "observed_s": 2.0}
+    kept = {name for name, video in index.videos.items() if video.part == "held_out"}
+    assert len(kept) == 10
+    assert {p.future.video for p in labeled_pairs(index, "held_out", **times)} == kept
+    assert len(labeled_pairs(index, "held_out", **times)) == 20
+    trains = [
+        *labeled_pairs(index, "train", **times),
+        *unlabeled_pairs(index, **times, rule="anywhere"),
+    ]
+    assert trains and not kept & {pair.future.video for pair in trains}
+    # Labels are withheld from training alone.
+    few = withhold_labels(index, 0.2)
+    assert len(labeled_pairs(few, "held_out", **times)) == 20
+
+
+def test_what_cannot_be_held_out_is_refused():
+    with pytest.raises(ValueError, match="None of the 3 training videos"):
+        hold_out(index_of("aabc"), 0.3)
+    for fraction in (0, 1, -0.1, float("nan")):
+        with pytest.raises(ValueError, match="holdout must be between 0 and 1"):
+            hold_out(INDEX, fraction)

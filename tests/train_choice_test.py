@@ -1,0 +1,217 @@
+"""Which student is kept: chosen by validation data, by held-out videos, or by rule."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+from tests import numbered_video, small_run
+from train import choice, experiment
+from train import data as data_lib
+from train.evaluate import Evaluator
+
+SCORES = {"labels": {"top1": 0.2}, "direct": {"top1": 0.6}, "attention": {"top1": 0.6}}
+
+
+def write(folder, parts):
+    """Two actions in each video, of the parts given."""
+    rows = [["video", "start", "end", "label", "split"]]
+    for number, part in enumerate(parts):
+        name = f"v{number}.mp4"
+        numbered_video.write(folder / name, 40 + number, frame_rate=10, g="7")
+        for start_s, label in ((1.4, "open"), (2.6, "shut")):
+            rows.append([name, start_s, start_s + 1, label, part])
+    with open(folder / "actions.csv", "w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(
+        tmp_path_factory.mktemp("data"),
+        ["train"] * 4 + ["val", "test", "test"],
+    )
+
+
+@pytest.fixture(scope="module")
+def without_val(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("data"), ["train"] * 5 + ["test"])
+
+
+def load(folder, *flags):
+    config = small_run.config(folder, folder / "run", *flags)
+    return data_lib.load(config, folder / "run")
+
+
+def test_the_best_is_chosen_and_the_first_of_equals():
+    chosen = choice.choose("val", SCORES, 7)
+    assert (chosen.method, chosen.rule, chosen.num_pairs) == ("direct", "validation", 7)
+    assert chosen.scores == SCORES
+    assert (
+        str(chosen) == "student.keras is direct, the best on 7 clips of the val part."
+    )
+    assert "held out of training" in str(choice.choose("held_out", SCORES, 7))
+    assert "which are the evaluated ones" in str(choice.choose("val", SCORES, 7, True))
+
+
+def test_without_a_part_to_choose_by_the_last_is_kept():
+    chosen = choice.choose(None, SCORES, 0)
+    assert (chosen.method, chosen.rule, chosen.scores) == ("attention", "last", {})
+    assert "the last of --students" in str(chosen)
+
+
+def parts_of(data):
+    return {pair.future.video for pair in data.choosing}, data.choosing_part
+
+
+def test_what_chooses(folder, without_val):
+    data = load(folder)
+    assert (data.eval_part, *parts_of(data)) == ("val", {"v4.mp4"}, "val")
+    assert data.choosing == data.evaluated
+    data = load(folder, "--eval_part=test")
+    assert (data.eval_part, *parts_of(data)) == ("test", {"v4.mp4"}, "val")
+    assert len(data.evaluated) == 4 and data.summary["val"]["num_pairs"] == 2
+    data = load(without_val)
+    assert (data.eval_part, *parts_of(data)) == ("test", set(), None)
+    data = load(without_val, "--holdout=0.4")
+    videos, part = parts_of(data)
+    assert part == "held_out" and len(videos) == 2
+    assert len(data.labeled) == 6 and data.summary["held_out"]["num_pairs"] == 4
+    assert not videos & {p.future.video for p in [*data.labeled, *data.unlabeled]}
+    assert "v5.mp4" not in videos
+    # Given, it chooses also beside a val part, which then only is evaluated.
+    data = load(folder, "--holdout=0.4")
+    assert (data.eval_part, data.choosing_part) == ("val", "held_out")
+
+
+def test_prepared_records_hold_what_chooses(folder, tmp_path):
+    from train import prepare as prepare_lib
+
+    flags = "--eval_part=test", "--holdout=0.4"
+    config = small_run.config(folder, tmp_path, *flags)
+    prepare_lib.prepare(config, small_run.preparation(tmp_path / "records"))
+    videos = load(folder, *flags)
+    data = load(folder, *flags, f"--records={tmp_path / 'records'}")
+    assert data.choosing == videos.choosing and len(data.choosing) == 4
+    with pytest.raises(ValueError, match="--holdout was 0.4, now None"):
+        load(folder, "--eval_part=test", f"--records={tmp_path / 'records'}")
+
+
+def run(folder, run_dir, *flags):
+    config = small_run.config(
+        folder,
+        run_dir,
+        *small_run.SMALLEST_NETWORK,
+        "--students=labels,pseudo_labels",
+        "--student_steps=2",
+        "--validate_every=1",
+        *flags,
+    )
+    return experiment.run_experiment(config)
+
+
+def answers(monkeypatch, better_by_part):
+    """Makes the evaluator give a method the right answers on one part alone."""
+
+    def indexed_logits(self, answer, field):
+        pairs = self._pairs
+        labels = np.array([pair.label for pair in pairs])
+        method = answer.method if hasattr(answer, "method") else None
+        part = self.part_of[pairs[0].future.video]
+        right = better_by_part.get(part) == method
+        logits = np.eye(2, dtype=np.float32)[labels if right else 1 - labels]
+        return np.arange(len(pairs)), logits[:, None]
+
+    monkeypatch.setattr(Evaluator, "indexed_logits", indexed_logits)
+
+
+@pytest.mark.parametrize(
+    ("flags", "has_val", "rule", "best"),
+    [
+        (("--eval_part=test",), True, "validation", "labels"),
+        (("--holdout=0.4",), False, "holdout", "labels"),
+        ((), False, "last", "pseudo_labels"),
+        (("--eval_part=val",), True, "validation", "labels"),
+    ],
+)
+def test_the_test_part_chooses_nothing(
+    folder, without_val, tmp_path, monkeypatch, capsys, flags, has_val, rule, best
+):
+    data_set = folder if has_val else without_val
+    monkeypatch.setattr(Evaluator, "part_of", {}, raising=False)
+    answer_of = Evaluator.answer
+
+    def answer(self, model, *views):
+        found = answer_of(self, model, *views)
+        found.method = methods.get(id(model))
+        return found
+
+    methods = {}
+    get_student = experiment.get_student
+
+    def remembered(run, method, teacher):
+        student = get_student(run, method, teacher)
+        methods[id(student)] = method
+        Evaluator.part_of.update(
+            {name: video.part for name, video in run.data.index.videos.items()}
+        )
+        return student
+
+    monkeypatch.setattr(experiment, "get_student", remembered)
+    evaluate = experiment.evaluate
+
+    def evaluate_with_answers(*arguments):
+        # On the test part the other student is the better one.
+        other = {"labels": "pseudo_labels", "pseudo_labels": "labels"}[best]
+        better = {"test": other, "val": "labels", "held_out": "labels"}
+        with monkeypatch.context() as patch:
+            answers(patch, better)
+            patch.setattr(Evaluator, "answer", answer)
+            return evaluate(*arguments)
+
+    monkeypatch.setattr(experiment, "evaluate", evaluate_with_answers)
+    results = run(data_set, tmp_path, *flags)
+    assert (results["best_student"], results["student_choice"]["rule"]) == (best, rule)
+    assert results["student"] == results["students"][best]
+    if results["eval_part"] == "test":
+        assert results["student"]["top1"] == 0.0
+        assert max(s["top1"] for s in results["students"].values()) == 1.0
+    kept = (tmp_path / "student.keras").read_bytes()
+    assert kept == (tmp_path / "students" / f"{best}.keras").read_bytes()
+    text = results["student_choice"]["text"]
+    assert text in capsys.readouterr().out
+    assert ("evaluated ones" in text) == (flags == ("--eval_part=val",))
+    assert json.loads((tmp_path / "results.json").read_text()) == results
+    validated = [
+        json.loads(line)
+        for line in (tmp_path / "metrics.jsonl").read_text().split("\n")
+        if "val_top1" in line
+    ]
+    assert bool(validated) == (rule != "last")
+
+
+def test_keep_best_needs_something_to_choose_by(folder, without_val, tmp_path):
+    with pytest.raises(ValueError, match="hold videos out of training by --holdout"):
+        run(without_val, tmp_path, "--keep=best")
+
+
+class _Folder:
+    def __init__(self, path):
+        self.directory = path
+
+
+def test_an_export_of_another_student_is_made_anew(tmp_path):
+    def holds_another(results, method="direct"):
+        if results is not None:
+            (tmp_path / "results.json").write_text(json.dumps(results))
+        return experiment._holds_another(_Folder(tmp_path), method)
+
+    assert not holds_another(None)
+    assert not holds_another({"best_student": "direct", "export": "export/1"})
+    assert not holds_another({"best_student": "direct"})
+    assert not holds_another({"teacher": {}})
+    assert holds_another({"best_student": "labels", "export": "export/1"})
+    # The run ended before the new export was written.
+    assert holds_another({"best_student": "direct", "export": None})

@@ -1,0 +1,54 @@
+"""Which student a run keeps and exports, and what chose it: never the test part."""
+
+import dataclasses
+
+from kd_keras.data.segments import HELD_OUT, VAL
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """The student that a run keeps.
+
+    Attributes:
+        method: Of the student.
+        rule: `validation`: the best on validation data. `holdout`: the best on the
+            videos of --holdout. `last`: the last of --students.
+        scores: By method, on the pairs that chose; empty for `last`.
+        num_pairs: Of these pairs that could be read.
+        by_evaluated: Whether these are the evaluated pairs, too.
+    """
+
+    method: str
+    rule: str
+    scores: dict
+    num_pairs: int
+    by_evaluated: bool
+
+    def __str__(self):
+        best = f"the best on {self.num_pairs} clips"
+        reason = {
+            "validation": f"{best} of the val part",
+            "holdout": f"{best} of videos held out of training",
+            "last": "the last of --students: there is no validation data to choose by",
+        }[self.rule]
+        if self.by_evaluated:
+            reason += ", which are the evaluated ones: the best of them is flattered"
+        return f"student.keras is {self.method}, {reason}."
+
+
+def choose(part, scores, num_pairs, by_evaluated=False):
+    """Returns the `Choice` among students.
+
+    Args:
+        part: The part that chooses, or None.
+        scores: By method in the order of --students, on that part; values mean nothing
+            if there is none.
+        num_pairs: That were scored.
+        by_evaluated: Whether the run is evaluated on that part.
+    """
+    if part is None:
+        return Choice(list(scores)[-1], "last", {}, 0, False)
+    # The first of equals: the simpler method.
+    best = max(scores, key=lambda method: scores[method]["top1"])
+    rule = {VAL: "validation", HELD_OUT: "holdout"}[part]
+    return Choice(best, rule, scores, num_pairs, by_evaluated)

@@ -1,0 +1,44 @@
+"""Which part of a data set trains, which is evaluated, and which one chooses."""
+
+from kd_keras.data import holdout
+from kd_keras.data.segments import HELD_OUT, TEST, VAL
+
+
+def evaluated(options, index):
+    """Returns the part that --eval_part names.
+
+    Args:
+        options: The run's `Data`.
+        index: Before anything is held out.
+    """
+    parts = {video.part for video in index.videos.values()}
+    wanted = options.eval_part
+    if wanted == "auto":
+        wanted = VAL if VAL in parts else TEST
+    if wanted not in parts:
+        raise ValueError(
+            f"There is no readable video of the part {wanted!r} to evaluate on; the "
+            f"data set has {', '.join(sorted(parts))}."
+        )
+    return wanted
+
+
+def hold_out(options, index):
+    """Returns the index with the videos of --holdout in a part of their own."""
+    if options.holdout is None:
+        return index
+    return holdout.hold_out(index, options.holdout, options.label_seed)
+
+
+def choosing(index):
+    """Returns the part by which students and weights are chosen, or None.
+
+    Never the test part: what is chosen by it is better there than elsewhere.
+
+    Args:
+        index: After `hold_out`.
+    """
+    labeled = {
+        index.videos[s.video].part for s in index.segments if s.label is not None
+    }
+    return next((part for part in (HELD_OUT, VAL) if part in labeled), None)
