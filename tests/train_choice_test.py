@@ -49,9 +49,8 @@ def test_the_best_is_chosen_and_the_first_of_equals():
     chosen = choice.choose("val", SCORES, 7)
     assert (chosen.method, chosen.rule, chosen.num_pairs) == ("direct", "validation", 7)
     assert chosen.scores == SCORES
-    assert (
-        str(chosen) == "student.keras is direct, the best on 7 clips of the val part."
-    )
+    text = "student.keras is direct, the best on 7 clips of the val part."
+    assert str(chosen) == text
     assert "held out of training" in str(choice.choose("held_out", SCORES, 7))
     assert "which are the evaluated ones" in str(choice.choose("val", SCORES, 7, True))
 
