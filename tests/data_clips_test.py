@@ -179,6 +179,7 @@ def test_a_damaged_cache_file_is_made_again(folder, tmp_path, decoded, caplog, d
     np.testing.assert_array_equal(frames, again)
     assert decoded == ["a", "a"]
     np.testing.assert_array_equal(np.load(file), frames)
+    assert f"Making the damaged {file} again" in caplog.text
 
 
 def test_a_write_that_fails_leaves_no_cache_file(folder, tmp_path, monkeypatch):

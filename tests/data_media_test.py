@@ -1,9 +1,19 @@
 """Finding the videos of a release, which are not opened where it can be helped."""
 
+import contextlib
+import tarfile
+
+import av
+import numpy as np
 import pytest
 
-from kd_keras.data import media
+from kd_keras.data import file_kinds, media
+from kd_keras.data.flow import I3D_FLOW
+from kd_keras.data.flow_folders import attach_flow
+from kd_keras.data.flow_images import probe_flow
 from kd_keras.data.media import find_media, open_release
+from kd_keras.data.segments import Index, Video
+from kd_keras.data.video import BadVideo, VideoInfo
 from tests import numbered_video
 
 
@@ -28,6 +38,83 @@ def test_videos_lie_anywhere_below_and_folders_go_first(tmp_path):
         "c": tmp_path / "a/c.mkv",
         "d": tmp_path / "z/d",
     }
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    [
+        ".m4v",
+        ".mpg",
+        ".MPEG",
+        ".ts",
+        ".m2ts",
+        ".MTS",
+        ".wmv",
+        ".3gp",
+        ".vob",
+        ".h265",
+        ".tar.gz",
+        ".tgz",
+    ],
+)
+def test_files_of_every_kind_are_seen(tmp_path, suffix):
+    path = touch(tmp_path / f"a/P01.02{suffix}")
+    touch(tmp_path / "a/P01.02.txt")
+    assert find_media(tmp_path, ["P01.02"]) == {"P01.02": path}
+
+
+def test_the_suffixes_of_ffmpeg_are_known():
+    formats = (
+        "mov matroska avi flv ogg dv h264 hevc nut gif obu mjpeg h261 yuv4mpegpipe vc1 "
+        "mpegts mpeg vob asf rm mxf ivf"
+    )
+    found = set()
+    for name in formats.split():
+        for mode in "rw":
+            with contextlib.suppress(ValueError):
+                found |= av.format.ContainerFormat(name, mode).extensions
+    sound_pictures_or_text = (
+        "m4a m4b isma mka mks wma ra rma ogg oga opus spx heif heic avif mpo jpg ogx"
+    )
+    missing = {f".{suffix}" for suffix in found} - file_kinds.VIDEOS
+    assert missing <= {f".{suffix}" for suffix in sound_pictures_or_text.split()}
+
+
+def test_a_compressed_tar_is_refused_with_the_way_out(tmp_path):
+    frames = numbered_video.write_folder(tmp_path / "frames", range(3))
+    for name, mode in (
+        ("a.tar.gz", "w:gz"),
+        ("b.tgz", "w:gz"),
+        ("b.tar", "w"),
+        ("c.TAR.XZ", "w:xz"),
+    ):
+        with tarfile.open(tmp_path / name, mode) as tar:
+            tar.add(frames, "frames")
+    found = open_release(
+        tmp_path,
+        dict.fromkeys("abc", "train"),
+        {"a": 1.0},
+        dict.fromkeys("abc", 5.0),
+        max_bad_videos=1.0,
+    )
+    assert found.videos["b"].path == tmp_path / "b.tar"
+    assert found.durations_s == {"b": 0.6}
+    assert set(found.bad_videos) == {"a", "c"}
+    for name, file in (("a", "a.tar.gz"), ("c", "c.TAR.XZ")):
+        assert f"{tmp_path / file} is a compressed tar" in found.bad_videos[name]
+        assert f"tar -xf {file}" in found.bad_videos[name]
+
+
+def test_compressed_flow_is_refused_and_not_passed_over(tmp_path):
+    (tmp_path / "flow").mkdir()
+    with tarfile.open(tmp_path / "flow/a.tar.gz", "w:gz"):
+        pass
+    video = Video("a.mp4", tmp_path / "a.mp4", "train")
+    index = Index(("x",), {"a.mp4": video}, {"a.mp4": 1.0}, (), {})
+    index = attach_flow(index, tmp_path / "flow", I3D_FLOW, frame_rate=5.0)
+    info = VideoInfo(np.arange(5) / 5, 1.0, 8, 8)
+    with pytest.raises(BadVideo, match=r"a\.tar\.gz is a compressed tar"):
+        probe_flow(index.videos["a.mp4"], info)
 
 
 def test_the_frames_of_a_video_are_not_looked_through(tmp_path, monkeypatch):

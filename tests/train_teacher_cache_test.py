@@ -34,7 +34,7 @@ def _lines(run_dir):
     ids=["rgb", "flow"],
 )
 def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
-    folder, tmp_path, monkeypatch, modality
+    folder, tmp_path, monkeypatch, modality, capsys
 ):
     asked = []
     make = teacher_cache.TeacherCache._make
@@ -76,6 +76,22 @@ def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
     asked.clear()
     run("disk", "--teacher_cache=disk", teacher)
     assert asked == [6]
+
+    # What has changed on disk is, too.
+    right = {path: path.read_bytes() for path in targets.rglob("*.npy")}
+    for number, name in enumerate(("probabilities", "features", "reading")):
+        damaged = targets / names[number] / f"{name}.npy"
+        content = bytearray(right[damaged])
+        content[-40] ^= 1
+        damaged.write_bytes(content)
+    (targets / names[3] / "readable.npy").unlink()
+    (tmp_path / "disk" / "students" / "attention.keras").unlink()
+    asked.clear()
+    capsys.readouterr()
+    run("disk", "--teacher_cache=disk", teacher)
+    assert asked == [6, 6, 6, 2]
+    assert capsys.readouterr().err.count("Making the damaged") == 4
+    assert {path: path.read_bytes() for path in targets.rglob("*.npy")} == right
 
 
 def test_views_that_never_come_again_are_not_kept(folder, tmp_path):

@@ -13,18 +13,20 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from kd_keras.data import augment, pipeline
+from kd_keras.data import augment, kept_arrays, pipeline
 from kd_keras.data.clips import num_cores
 from kd_keras.data.order import Order
 from kd_keras.data.progress_bar import progress_bar
 from kd_keras.data.video import BadVideo
 from kd_keras.distill import distiller
 from train import data as data_lib
+from train import guards
 
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
 
 _PROBABILITIES, _FEATURES, _READING = "probabilities", "features", "reading"
+_READABLE = "readable"
 
 
 class TeacherCache:
@@ -117,19 +119,16 @@ class TeacherCache:
         blocks = []
         for number, unit in enumerate(units):
             name = None if folder is None else folder / f"block-{number:06d}"
-            if name is None or not name.exists():
+            arrays = None if name is None else self._kept(name)
+            if arrays is None:
                 arrays = self._make(unit, answer)
                 if number == 0:
                     self._say_size(arrays, len(keys), folder)
                 if name is not None:
                     self._write(name, arrays)
-            if name is not None:
-                arrays = {
-                    path.stem: np.load(path, mmap_mode="r")
-                    for path in sorted(name.glob("*.npy"))
-                }
+                    arrays = self._kept(name) or arrays
             arrays = dict(sorted(arrays.items()))
-            for (index, _), readable in zip(unit, arrays.pop("readable"), strict=True):
+            for (index, _), readable in zip(unit, arrays.pop(_READABLE), strict=True):
                 self._readable[index] &= bool(readable)
             blocks.append(arrays)
             bar.add(len(unit))
@@ -167,7 +166,7 @@ class TeacherCache:
             name: np.concatenate([part[name].numpy() for part in parts])
             for name in parts[0]
         }
-        return {**arrays, "readable": readable}
+        return {**arrays, _READABLE: readable}
 
     def _clip(self, key):
         index, view = key
@@ -185,12 +184,31 @@ class TeacherCache:
             return None
         return augment.centre_crop(clip, data.loader.clip_format.image_size)
 
+    def _kept(self, folder):
+        """The arrays of a block, left on disk; None if it is missing or damaged."""
+        if not folder.exists():
+            return None
+        names = [_PROBABILITIES, _READABLE]
+        if self._loss is not None:
+            names.append(_FEATURES)
+        if hasattr(self._loss, "teacher_reading"):
+            names.append(_READING)
+        try:
+            return {
+                name: kept_arrays.read_array(folder / f"{name}.npy", mmap_mode="r")
+                for name in names
+            }
+        except (ValueError, OSError) as error:
+            guards.warn(f"Making the damaged {folder} again ({error})")
+            shutil.rmtree(folder, ignore_errors=True)
+            return None
+
     def _write(self, folder, arrays):
         aside = folder.with_name(f".{os.getpid()}-{folder.name}")
         try:
             aside.mkdir(parents=True)
             for name, array in arrays.items():
-                np.save(aside / f"{name}.npy", array)
+                kept_arrays.write_array(aside / f"{name}.npy", array)
             os.replace(aside, folder)
         except OSError:
             # Another worker was faster.

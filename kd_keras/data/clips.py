@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from kd_keras.data import kept_arrays
 from kd_keras.data import video as video_lib
 from kd_keras.data.clip_format import FITS, ClipFormat
 from kd_keras.data.clip_frames import clip_size, read_clip
@@ -33,7 +34,7 @@ __all__ = [
 CACHES = ("memory", "disk", "off")
 
 # Part of every key of the disk cache: raise it when the same clip reads differently.
-_CACHE_VERSION = 2
+_CACHE_VERSION = 3
 
 _log = logging.getLogger(__name__)
 
@@ -52,8 +53,8 @@ class ClipLoader:
         videos: By the name that clips call them.
         clip_format: The shape to read into.
         cache: "memory" keeps every clip that was read, as uint8 (`estimate_bytes`
-            says how much that is); "disk" keeps them as .npy files under `cache_dir`,
-            for the next run too; "off" decodes every time.
+            says how much that is); "disk" keeps them under `cache_dir` for the next run
+            too, as .npy files with a checksum; "off" decodes every time.
         cache_dir: Folder of the disk cache. Many formats and data sets may share it.
         max_bad_fraction: Share of the videos that may turn out bad, in [0, 1]. One
             always may, unless it is 0. Beyond that `load` raises `TooManyBadVideos`.
@@ -110,7 +111,7 @@ class ClipLoader:
                 if frames is None:
                     frames = self._decode(clip)
                     if self.cache == "disk":
-                        _write_array(self._cache_path(clip), frames)
+                        kept_arrays.write_array(self._cache_path(clip), frames)
             except video_lib.BadVideo as error:
                 self._note_bad_video(clip.video, error.reason)
                 raise
@@ -223,7 +224,7 @@ class ClipLoader:
         """The stored clip; None when there is none that is whole."""
         path = self._cache_path(clip)
         try:
-            frames = np.load(path, allow_pickle=False)
+            frames = kept_arrays.read_array(path)
         except FileNotFoundError:
             return None
         except (ValueError, OSError, EOFError) as error:
@@ -268,14 +269,3 @@ def _state_of(name, path):
     except OSError as error:
         raise video_lib.BadVideo(name, f"{error}") from error
     return os.path.abspath(path), status.st_size, status.st_mtime_ns
-
-
-def _write_array(path, array):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)

@@ -4,10 +4,9 @@ import dataclasses
 import os
 import pathlib
 
+from kd_keras.data import file_kinds
 from kd_keras.data.flow import FlowEncoding
 from kd_keras.data.segments import Index, Video
-
-_TAR = ".tar"
 
 
 def attach_flow(
@@ -51,9 +50,14 @@ def _find(root):
             folders.clear()
             continue
         for file in files:
-            if file.lower().endswith(_TAR) and not file.startswith("."):
-                found.setdefault(pathlib.Path(file).stem, []).append(here / file)
+            if file_kinds.is_tar(file) and not file.startswith("."):
+                name, _ = file_kinds.split_suffix(file)
+                found.setdefault(name, []).append(here / file)
     return found
+
+
+def _is_at(path, place):
+    return path == place or file_kinds.split_suffix(os.fspath(path))[0] == str(place)
 
 
 def _with_flow(video: Video, root, found, encoding, frame_rate):
@@ -63,7 +67,10 @@ def _with_flow(video: Video, root, found, encoding, frame_rate):
     if is_file and name.suffix == pathlib.Path(video.path).suffix:
         name = name.with_suffix("")
     paths = found.get(name.name, [])
-    exact = [path for path in paths if path in (root / name, root / f"{name}{_TAR}")]
+    # A compressed tar is taken where there is nothing else: reading it says what is
+    # wrong with it.
+    paths = [path for path in paths if not file_kinds.problem(path)] or paths
+    exact = [path for path in paths if _is_at(path, root / name)]
     paths = exact or paths
     if not paths:
         return video

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 import cv2
 import numpy as np
 
+from kd_keras.data import file_kinds
 from kd_keras.data.image_files import ImageFiles
 from kd_keras.data.segments import Video
 from kd_keras.data.video_info import BadVideo, VideoInfo
@@ -149,6 +150,8 @@ def _in_folder(path, subfolder):
 
 def _in_tar(name, path):
     """The images of a tar, each with its place in it."""
+    if problem := file_kinds.problem(path):
+        raise BadVideo(name, problem)
     found = []
     try:
         with tarfile.open(path, "r:") as tar:
@@ -162,7 +165,7 @@ def _in_tar(name, path):
         raise BadVideo(
             name,
             f"{path} cannot be read as a tar without compression ({error}); it may be "
-            "cut off",
+            f"cut off, or compressed (then unpack it: tar -xf {path.name})",
         ) from error
     with open(path, "rb") as tar:
         tar.seek(end)

@@ -4,11 +4,15 @@ import os
 import pathlib
 from collections.abc import Collection, Mapping
 
+from kd_keras.data import file_kinds
 from kd_keras.data.probing import check_fraction, skip_bad_videos, try_videos
 from kd_keras.data.segments import Index, Video
 
-_TAR = ".tar"
-_VIDEOS = (".mp4", ".avi", ".mkv", ".mov", ".webm")
+_RANKS = (
+    dict.fromkeys(file_kinds.COMPRESSED_TARS, 3)
+    | dict.fromkeys(file_kinds.VIDEOS, 2)
+    | {file_kinds.TAR: 1}
+)
 # Optical flow has the names of the videos that it was computed from.
 _NOT_PICTURES = ("flow",)
 
@@ -20,7 +24,9 @@ def find_media(
 
     Searches every folder below `root`, through links, but none that is called `flow`
     and none that is a video itself, whose frames may be very many. Of several finds of
-    one name a folder goes before a tar, a tar before a file, and then the first path.
+    one name a folder goes before a tar, a tar before a file, that before a compressed
+    tar, which nothing can be read from, and then the first path. `file_kinds` says what
+    is a tar or a video file.
 
     Args:
         names: Of the videos: the name of the folder, or of the file without its suffix.
@@ -48,9 +54,9 @@ def find_media(
             and not name.startswith(".")
         ]
         for file in files:
-            stem, suffix = os.path.splitext(file)
-            if stem in names and suffix.lower() in (_TAR, *_VIDEOS):
-                note(1 if suffix == _TAR else 2, os.path.join(folder, file), stem)
+            stem, suffix = file_kinds.split_suffix(file)
+            if stem in names and suffix in _RANKS:
+                note(_RANKS[suffix], os.path.join(folder, file), stem)
     return {name: pathlib.Path(path) for name, (_, path) in found.items()}
 
 
@@ -118,11 +124,13 @@ def _missing_reason(root, path):
         if path.is_dir():
             with os.scandir(path) as entries:
                 return None if any(entries) else f"the folder {path} is empty"
-        return None if path.stat().st_size else f"{path} is empty (0 bytes)"
+        if not path.stat().st_size:
+            return f"{path} is empty (0 bytes)"
+        return file_kinds.problem(path)
     except OSError as error:
         return str(error)
 
 
 def _rate(path, frame_rate):
     """Of frames alone; a video file knows the time of each of its own."""
-    return None if path.suffix.lower() in _VIDEOS else frame_rate
+    return frame_rate if path.is_dir() or file_kinds.is_tar(path) else None

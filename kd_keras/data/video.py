@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import av
 import numpy as np
 
+from kd_keras.data import file_kinds
 from kd_keras.data.frame_images import iterate_images, probe_images
 from kd_keras.data.frame_times import SHORT_CLIPS, frame_indices
 from kd_keras.data.segments import Video
@@ -45,7 +46,9 @@ def probe(video: Video) -> VideoInfo:
             return probe_images(video, path)
         if not path.stat().st_size:
             raise BadVideo(video.name, f"{path} is empty (0 bytes)")
-        is_tar = path.suffix.lower() == ".tar"
+        if problem := file_kinds.problem(path):
+            raise BadVideo(video.name, problem)
+        is_tar = file_kinds.is_tar(path)
         return probe_images(video, path) if is_tar else probe_file(video, path)
     except OSError as error:
         raise BadVideo(video.name, str(error)) from error
