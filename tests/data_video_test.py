@@ -127,6 +127,33 @@ def test_titles_may_have_any_encoding(tmp_path):
     assert numbered_video.numbers(_read(path, [0, 8])) == [0, 8]
 
 
+def test_a_stream_that_begins_in_the_middle_is_no_error(tmp_path, monkeypatch):
+    path = numbered_video.write(tmp_path / "a.ts", 9)
+    opened = av.open
+
+    class Container:
+        """PyAV, which looks for the stream among those that it knew at first."""
+
+        def __init__(self, *args, **options):
+            self._container = opened(*args, **options)
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            self._container.close()
+
+        def __getattr__(self, name):
+            return getattr(self._container, name)
+
+        def demux(self, *streams):
+            yield from self._container.demux(*streams)
+            raise IndexError("list index out of range")
+
+    monkeypatch.setattr(av, "open", Container)
+    assert numbered_video.numbers(_read(path, [0, 8])) == [0, 8]
+
+
 def test_cover_art_is_not_the_video(tmp_path):
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:

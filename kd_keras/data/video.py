@@ -12,7 +12,8 @@ from kd_keras.data import file_kinds
 from kd_keras.data.frame_images import iterate_images, probe_images
 from kd_keras.data.frame_times import SHORT_CLIPS, frame_indices
 from kd_keras.data.segments import Video
-from kd_keras.data.video_files import iterate_file, probe_file
+from kd_keras.data.video_files import probe_file
+from kd_keras.data.video_frames import iterate_file
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
 __all__ = [

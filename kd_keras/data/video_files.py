@@ -1,21 +1,16 @@
-"""Video files through PyAV: the exact time of every frame, and the frames wanted."""
+"""Video files through PyAV: the exact time of every frame."""
 
 import fractions
-import itertools
 import typing
 
 import av
 import numpy as np
 
-from kd_keras.data import clocks, cut_off, damage, upright
+from kd_keras.data import clocks, containers, cut_off, upright
 from kd_keras.data.frame_times import median_spacing
+from kd_keras.data.video_frames import display_matrix
 from kd_keras.data.video_info import BadVideo, VideoInfo
 
-# Packets in a row that may hold no picture of their own (hidden reference frames,
-# placeholders of packed B-frames): they show the picture before them.
-_MAX_PACKETS_WITHOUT_PICTURE = 2
-# Twice those of 8K; a header that names more is damaged, and memory would end.
-_MOST_PIXELS = 1 << 26
 # No camera stands still for longer within one file: the clock is damaged.
 _LONGEST_GAP_S = 24 * 3600.0
 
@@ -32,15 +27,15 @@ class _Packet(typing.NamedTuple):
 def probe_file(video, path):
     """Reads the packets of a file and decodes its first frame."""
     try:
-        with _opened(path) as container:
-            stream = _picture_stream(video, container)
+        with containers.opened(path) as container:
+            stream = containers.picture_stream(video, container)
             packets, ends_s, jumps_s = _read_packets(container, stream)
             _check_order(video, path, stream, packets)
             if not packets:
                 raise BadVideo(video.name, f"{path} has no frames")
             remarks = _check_complete(video, path, container, stream, ends_s)
-        with _opened(path) as container:
-            stream = _picture_stream(video, container)
+        with containers.opened(path) as container:
+            stream = containers.picture_stream(video, container)
             frame = _first_frame(container, stream)
             if frame is None:
                 raise BadVideo(video.name, f"{path} has no frame that can be decoded")
@@ -56,9 +51,9 @@ def probe_file(video, path):
     times_s, stamps, by_position = times
     _check_gaps(video, path, times_s)
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
-    if not 0 < height * width <= _MOST_PIXELS:
+    if not 0 < height * width <= containers.MOST_PIXELS:
         raise BadVideo(video.name, f"{path} has pictures of {width} x {height} pixels")
-    if upright.swaps_sides(_display_matrix(video, frame)):
+    if upright.swaps_sides(display_matrix(video, frame)):
         height, width = width, height
     key_stamps = [p.pts for p in packets if p.is_key and p.pts is not None]
     return VideoInfo(
@@ -84,46 +79,9 @@ def _check_gaps(video, path, times_s):
         )
 
 
-def iterate_file(video, info, wanted, size):
-    """Yields the frames at `wanted`, which ascend, in one pass."""
-    done = 0
-    # Some files cannot be sought, or land after the key frame: then from the start.
-    for start in sorted({_seekable_key_frame(info, wanted[0]), 0}, reverse=True):
-        try:
-            for picture in _decode_from(start, video, info, wanted[done:], size):
-                done += 1
-                yield picture
-            return
-        except (BadVideo, av.error.FFmpegError) as error:
-            if start:
-                continue
-            if isinstance(error, BadVideo):
-                raise
-            raise BadVideo(
-                video.name, f"{video.path} cannot be decoded ({error})"
-            ) from error
-
-
-def _opened(path):
-    # Titles may have any encoding, and are of no use here.
-    return av.open(str(path), metadata_errors="replace")
-
-
-def _picture_stream(video, container):
-    """The first stream of moving pictures, to be decoded by one core."""
-    for stream in container.streams.video:
-        if not _is_cover(stream):
-            if stream.codec_context is None:
-                raise BadVideo(video.name, "its pictures have a codec nobody knows")
-            stream.codec_context.thread_count = 1
-            stream.codec_context.options = {"max_pixels": str(_MOST_PIXELS)}
-            return stream
-    raise BadVideo(video.name, "the file has no video stream")
-
-
 def _first_frame(container, stream):
     """The first frame that can be decoded, however damaged the file's start is."""
-    for packet in container.demux(stream):
+    for packet in containers.demuxed(container, stream):
         try:
             frames = packet.decode()
         except av.error.FFmpegError:
@@ -136,7 +94,7 @@ def _first_frame(container, stream):
 def _several_pictures(container, used):
     """Remarks on the streams of moving pictures beside the one that is used."""
     others = [s.index for s in container.streams.video if s.index != used.index]
-    others = [i for i in others if not _is_cover(container.streams[i])]
+    others = [i for i in others if not containers.is_cover(container.streams[i])]
     if not others:
         return ()
     from_s = float((used.start_time or 0) * used.time_base - _start_s(container))
@@ -146,16 +104,11 @@ def _several_pictures(container, used):
     )
 
 
-def _is_cover(stream):
-    """Cover art is a picture, not a video."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
 def _read_packets(container, stream):
     """The shown packets, when each stream's data ends, and where the clock jumps."""
     packets, numbers, ends_s = [], [], {}
     recordings = clocks.Recordings(container)
-    for packet in container.demux():
+    for packet in containers.demuxed(container):
         number = recordings.number_of(packet)
         time = packet.dts if packet.pts is None else packet.pts
         if packet.size and time is not None:
@@ -277,110 +230,3 @@ def _start_s(container):
 def _spacing(times_s, stream):
     rate = stream.average_rate or stream.guessed_rate or 25
     return median_spacing(times_s) or 1 / float(rate)
-
-
-def _seekable_key_frame(info, first):
-    """The key frame before frame `first`; 0 is the start of the file."""
-    if info.by_position:
-        return 0
-    before = np.searchsorted(info.key_frames, first, "right")
-    return int(info.key_frames[before - 1]) if before else 0
-
-
-def _decode_from(start, video, info, wanted, size):
-    with _opened(video.path) as container:
-        stream = _picture_stream(video, container)
-        decoded = _numbered_frames(video, container, stream, info, start)
-        end = [(len(info.times_s), None)]
-        position, shown, picture = 0, (None, None), None
-        for index, frame in itertools.chain(decoded, end):
-            # Both ascend: what comes before this frame shows the one before it.
-            while wanted[position] <= index:
-                now = (index, frame) if wanted[position] == index else shown
-                if picture is None or wanted[position] != wanted[position - 1]:
-                    picture = _picture(video, info, now, wanted[position], size)
-                yield picture
-                position += 1
-                if position == len(wanted):
-                    return
-            shown = index, frame
-
-
-def _numbered_frames(video, container, stream, info, start):
-    """Decoded frames with their positions in the video; None for what is damaged."""
-    stream.codec_context.copy_opaque = True
-    decoder = damage.Decoder(
-        recovers=not info.by_position, trusts_packets=info.packet_times is None
-    )
-    packets = _packets_from(start, container, stream, info)
-    if start:
-        packets = _checked_start(video, packets, info.stamps[start])
-    for count, (frame, is_whole) in enumerate(decoder.frames(packets)):
-        shown = frame if is_whole else None
-        if info.by_position:
-            yield count, shown
-        elif frame.pts is not None and frame.pts >= info.stamps[0]:
-            yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, shown
-
-
-def _checked_start(video, packets, stamp):
-    """The packets, if the first of them is not later than it should be."""
-    for place, packet in enumerate(packets):
-        if not place and (packet.pts is None or packet.pts > stamp):
-            raise BadVideo(video.name, f"{video.path} cannot be sought")
-        yield packet
-
-
-def _packets_from(start, container, stream, info):
-    """The packets from the key frame `start` on, or from one before it."""
-    if info.packet_times is None:
-        if start:
-            container.seek(int(info.stamps[start]), stream=stream)
-        yield from container.demux(stream)
-        return
-    number, byte = 0, None
-    if start:
-        # Only bytes lead to a place if times do not.
-        number, byte = info.packet_times.key_before(info.stamps[start])
-        container.seek(byte, unsupported_byte_offset=True)
-    is_found = not number
-    for packet in container.demux(stream):
-        is_found = is_found or (packet.pos == byte and packet.is_keyframe)
-        if not is_found:
-            continue
-        if packet.size:
-            packet.pts = int(info.packet_times.stamps[number])
-            number += 1
-        yield packet
-
-
-def _picture(video, info, shown, wanted, size):
-    """The frame that is on screen, turned upright, at its size."""
-    index, frame = shown
-    if frame is None or wanted - index > _MAX_PACKETS_WITHOUT_PICTURE:
-        raise BadVideo(
-            video.name,
-            f"frame {wanted} (at {info.times_s[wanted]:.3f} s) of {video.path} cannot "
-            "be decoded",
-        )
-    width, height = size
-    # Of a pixel that is shown, width by height.
-    aspect = (info.width / width) / (info.height / height)
-    matrix = _display_matrix(video, frame)
-    if upright.swaps_sides(matrix):
-        height, width = width, height
-    shrinks = height <= frame.height and width <= frame.width
-    picture = frame.reformat(
-        width=width,
-        height=height,
-        format="rgb24",
-        interpolation="AREA" if shrinks else "BILINEAR",
-    ).to_ndarray()
-    return upright.turn(picture, matrix, aspect)
-
-
-def _display_matrix(video, frame):
-    try:
-        return upright.display_matrix(frame)
-    except ValueError as error:
-        raise BadVideo(video.name, f"{video.path} cannot be shown: {error}") from error
