@@ -32,10 +32,14 @@ def _write(path, codec):
     options = {"g": str(_GROUP), "bf": "2", "sc_threshold": "0"}
     if codec == "mpeg2video":
         options["sc_threshold"] = "1000000000"
+    else:
+        options["x264-params"] = "mbtree=0"
     with av.open(str(path), "w") as container:
         stream = container.add_stream(codec, rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "yuv420p"
         stream.bit_rate = 800_000
+        # With several threads the same frames give other bytes now and then.
+        stream.codec_context.thread_count = 1
         for number in range(_NUM_FRAMES):
             picture = draws.integers(100, 156, (64, 96, 3), np.uint8)
             picture[:32] += np.uint8(number)
@@ -79,7 +83,8 @@ def test_what_refers_to_a_damaged_frame_is_refused(tmp_path, name, number):
     place = max(found)
     assert place > 0
     # Not all damage leaves traces that a decoder notices; much of this does.
-    content[place : place + 60] = np.random.default_rng(2).bytes(60)
+    size = min(300, len(data) // 3)
+    content[place : place + size] = np.random.default_rng(2).bytes(size)
     path.write_bytes(content)
 
     keys = [n for n, (_, is_key, _) in enumerate(packets) if is_key]
@@ -92,7 +97,8 @@ def test_what_refers_to_a_damaged_frame_is_refused(tmp_path, name, number):
     # What leads a key frame is shown before it, and only its like refer to it.
     is_leading = shown_s[number] < shown_s[first]
     for n, time_s in enumerate(shown_s):
-        frame = damaged[time_s]
+        # A frame of which nothing is left is not in the file.
+        frame = damaged.get(time_s)
         in_group = number <= n < end and is_leading <= (time_s < shown_s[first])
         leads_next = n > end and end < len(packets) and time_s < shown_s[end]
         if in_group or (leads_next and not is_leading):
@@ -100,8 +106,8 @@ def test_what_refers_to_a_damaged_frame_is_refused(tmp_path, name, number):
         elif frame is not None:
             np.testing.assert_array_equal(frame, clean[time_s])
         else:
-            # MPEG-TS marks the packet before the one that is damaged, too.
-            assert first <= n < number, time_s
+            # MPEG-TS also marks packets beside the one that is damaged.
+            assert number - 3 <= n < end or leads_next, time_s
 
 
 @pytest.mark.parametrize("name", ["a.ts", "b.ts", "a.mpg"])
