@@ -18,13 +18,13 @@ import pathlib
 import sys
 from collections.abc import Iterator
 
-import cv2
 import numpy as np
 import tensorflow as tf
 from absl import flags
 
 from export import command, saved_model, student_file
 from export.student_file import ExportSpec
+from kd_keras import lettering
 from kd_keras.data import remote
 from kd_keras.data import video as video_lib
 from kd_keras.data.clip_frames import read_clip
@@ -305,16 +305,7 @@ def _draw(frame, anticipation):
         below = top + (row + 1) * line_px
         above = below - line_px + line_px // 4
         frame[above : below + line_px // 8, : round(bar * width)] = _BAR_COLOUR
-        cv2.putText(
-            frame,
-            text,
-            (line_px // 3, below),
-            cv2.FONT_HERSHEY_SIMPLEX,
-            line_px / 32,
-            _TEXT_COLOUR,
-            max(line_px // 20, 1),
-            cv2.LINE_AA,
-        )
+        lettering.write(frame, text, line_px // 3, below, line_px, _TEXT_COLOUR)
 
 
 def _headline(anticipation):

@@ -7,6 +7,8 @@ matplotlib.use("Agg")  # Draws to files; needs no screen.
 import matplotlib.pyplot as plt
 import numpy as np
 
+from kd_keras import lettering
+
 # A dollar sign in the name of a class begins no formula.
 matplotlib.rcParams["text.parse_math"] = False
 
@@ -23,6 +25,7 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
     Returns:
         The picture as uint8 (height, width, 3).
     """
+    family = lettering.families(titles)
     figure, rows = plt.subplots(
         len(clips),
         frames_per_clip,
@@ -36,7 +39,8 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
                 frame = ((np.clip(frame, -1, 1) + 1) * 127.5).astype(np.uint8)
             axis.imshow(_as_rgb(frame))
             axis.axis("off")
-        row[0].set_title(title, loc="left", fontsize=8)
+        title = lettering.readable(title)
+        row[0].set_title(title, loc="left", fontsize=8, family=family)
     figure.tight_layout()
     return _save(figure, path)
 
@@ -88,6 +92,8 @@ def confusion(matrices, classes, path):
         classes: Class names.
         path: PNG to write.
     """
+    letters = {"fontsize": 6, "family": lettering.families(classes)}
+    names = [lettering.readable(name) for name in classes]
     side = 2.2 + 0.28 * len(classes)
     figure, axes = plt.subplots(
         1, len(matrices), figsize=(side * len(matrices), side), squeeze=False
@@ -101,8 +107,8 @@ def confusion(matrices, classes, path):
             cmap="Blues",
         )
         axis.set_title(title, fontsize=9)
-        axis.set_xticks(range(len(classes)), classes, rotation=90, fontsize=6)
-        axis.set_yticks(range(len(classes)), classes, fontsize=6)
+        axis.set_xticks(range(len(names)), names, rotation=90, **letters)
+        axis.set_yticks(range(len(names)), names, **letters)
         axis.set_xlabel("predicted")
         axis.set_ylabel("true")
     figure.tight_layout()

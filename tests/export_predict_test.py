@@ -168,6 +168,19 @@ def test_times_are_drawn_from_the_moment_they_are_known():
     assert (blank[0] == 240).all()
 
 
+def test_class_names_in_any_script_are_drawn_apart():
+    names = ("открыть", "закрыть", "فتح", "شلام", "pay $5", "打开门", "关门")
+
+    def drawn(name):
+        frame = np.zeros((96, 400, 3), np.uint8)
+        predict._draw(frame, predict.Anticipation(0.0, 1.0, (name,), (0.5,)))
+        return frame
+
+    frames = [drawn(name) for name in names]
+    for number, frame in enumerate(frames):
+        assert all((frame != other).any() for other in frames[number + 1 :])
+
+
 def test_frames_of_a_varying_rate_keep_their_time(monkeypatch):
     info = types.SimpleNamespace(
         times_s=np.array([0.0, 0.1, 0.5, 0.6]), duration_s=0.8, height=4, width=4

@@ -8,7 +8,8 @@ from kd_keras.data import check, check_flow, jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
 from kd_keras.data.video import BadVideo
 from train import data_problems
-from train.run_directory import write_json, written_aside
+from train.pictures import picture
+from train.run_directory import write_json
 
 _NUM_PAIRS_SHOWN = 6
 
@@ -104,7 +105,7 @@ def _draw_pairs(data, path):
                 span = f"{clip.start_s:.2f}-{clip.end_s:.2f} s"
                 titles.append(f"{name}, {label}, {field}: {clip.video} {span}")
     if clips:
-        with written_aside(path) as aside:
+        with picture(path) as aside:
             visualise.contact_sheet(clips, titles, aside)
 
 

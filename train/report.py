@@ -1,13 +1,11 @@
 """What a run leaves for people: its input in pictures, its table, its curves."""
 
-import contextlib
-
 import tensorflow as tf
-from absl import logging
 
 from kd_keras import visualise
 from kd_keras.data import pipeline
-from train.run_directory import write_json, written_aside
+from train.pictures import picture
+from train.run_directory import write_json
 
 _NUM_SHOWN = 4
 
@@ -33,10 +31,10 @@ def show_inputs(experiment):
         for field in (pipeline.OBSERVED, pipeline.FUTURE):
             clips.append(example[field])
             titles.append(f"{field}: {name}")
-    with _picture(experiment.directory / "inputs.png") as aside:
-        picture = visualise.contact_sheet(clips, titles, aside)
+    with picture(experiment.directory / "inputs.png") as aside:
+        drawn = visualise.contact_sheet(clips, titles, aside)
         with experiment.directory.summary_writer("inputs").as_default(step=0):
-            tf.summary.image("inputs", picture[None])
+            tf.summary.image("inputs", drawn[None])
 
 
 def write(experiment, results):
@@ -54,20 +52,10 @@ def write(experiment, results):
         "table.png": lambda path: visualise.table(rows, path),
     }
     for name, draw in pictures.items():
-        with _picture(directory / name) as aside:
+        with picture(directory / name) as aside:
             draw(aside)
     print(_table(rows, results))
     print(f"Everything is in {directory}: results.json, student.keras, ...")
-
-
-@contextlib.contextmanager
-def _picture(path):
-    """Yields where a picture is drawn; one that fails is a warning and ends nothing."""
-    try:
-        with written_aside(path) as aside:
-            yield aside
-    except Exception as error:
-        logging.warning("%s could not be drawn: %s", path, error)
 
 
 def table_rows(results):
