@@ -70,7 +70,7 @@ def test_the_longest_lead_time_is_the_longest(starts_s):
 
 def test_actions_that_start_with_their_videos_support_none():
     text, stops = describe(index_of(0.0, 0.0, 5.0), 1.0)
-    assert stops and "no lead time leaves anything" in text
+    assert stops and "no lead time leaves these anything" in text
     assert "--observed_fraction" in text
 
 

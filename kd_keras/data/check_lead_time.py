@@ -48,8 +48,9 @@ def describe(
     longest_s = longest_lead_time_s(pairs, index)
     if longest_s is None:
         fix = (
-            "These actions start with their videos, so that no lead time leaves "
-            "anything to observe: give longer videos, or --observed_fraction"
+            "At least a tenth of its actions start with their videos, so that no lead "
+            "time leaves these anything to observe: give longer videos, or "
+            "--observed_fraction"
         )
     else:
         fix = (
