@@ -6,27 +6,32 @@ import sys
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
-import tensorflow as tf
 from absl import app, flags, logging
 
 from export import command_line
-from export.saved_model import CheckFailedError
+from kd_keras import console
 from kd_keras.data import given_paths, remote
 
 Request = TypeVar("Request")
 
 
 def start(
-    main: Callable[[list[str]], int], name: str, required: Mapping[str, str]
+    main: Callable[[list[str]], int],
+    name: str,
+    required: Mapping[str, str],
+    groups: Mapping[str, Iterable[str]],
 ) -> None:
     """Parses the flags, calls `main` and ends the process with its status.
 
     Args:
         name: How the command is called, such as "python -m export.main".
         required: For every flag that has to be given, what its value is.
+        groups: The flags by the title under which help lists them.
     """
 
     def main_and_end(argv):
+        # TensorFlow takes seconds to import, so flags are checked first.
+        tf = console.import_tensorflow()
         # Quiet unless asked: TensorFlow tells of every file that it writes.
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
@@ -35,7 +40,13 @@ def start(
         remote.end_process(status)
         return status
 
-    parse = functools.partial(command_line.parse, command=name, required=required)
+    values = flags.FLAGS
+    for title, names in groups.items():
+        for flag in names:
+            values.register_key_flag_for_module(title, values[flag])
+    parse = functools.partial(
+        command_line.parse, command=name, required=required, groups=groups
+    )
     app.run(main_and_end, flags_parser=parse)
 
 
@@ -69,6 +80,10 @@ def request(kind: type[Request], values, paths: Collection[str]) -> Request:
 
 def status_of(name: str, work: Callable[[], object]) -> int:
     """Calls `work`; 0, or 1 after a line that says what the user can mend."""
+    import tensorflow as tf
+
+    from export.saved_model import CheckFailedError
+
     try:
         work()
     except (ValueError, OSError, tf.errors.OpError, CheckFailedError) as error:

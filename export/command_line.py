@@ -7,7 +7,8 @@ from absl import flags
 
 from export import flagfiles
 
-_HELP = {"--help", "-help", "-h", "--h", "--helpshort", "--helpfull", "-?", "--?"}
+_HELP = {"--help", "-help", "-h", "--h", "--helpshort", "-helpshort", "-?", "--?"}
+_FULL_HELP = {"--helpfull", "-helpfull"}
 
 
 def parse(
@@ -16,39 +17,53 @@ def parse(
     required: Mapping[str, str],
     groups: Iterable[str] = (),
 ) -> list[str]:
-    """Parses flags, also those of flagfiles; returns what is none.
+    """Parses flags, also those of flagfiles; returns the program, which is none.
 
     Ends the process after printing the help that was asked for, with status 0, or what
-    is wrong with the flags, with status 1.
+    is wrong with the arguments, with status 1.
 
     Args:
         arguments: The command line, the program first.
         command: How the command is called, such as "python -m train.main".
         required: For every flag that has to be given, what its value is.
-        groups: Names of groups of flags, as `flags.FLAGS` knows their modules; none is
-            the flags of the main module.
+        groups: Names of groups of flags, as `flags.FLAGS` knows their modules.
     """
     values = flags.FLAGS
-    if _HELP & set(arguments[1:]):
-        print(_help(values, groups))
+    asked = set(arguments[1:])
+    if asked & (_HELP | _FULL_HELP):
+        print(_help(values, groups, bool(asked & _FULL_HELP)))
         sys.exit(0)
     try:
         with flagfiles.readable(arguments) as readable:
             rest = values(readable)
     except (flags.Error, ValueError, OSError) as error:
-        sys.exit(f"{command}: {error}\n{command} --help lists the flags.")
+        _end(command, str(error))
+    if len(rest) > 1:
+        _end(
+            command,
+            f"flags begin with --, and words with blanks need quotes. Got {rest[1:]}.",
+        )
     missing = [name for name in required if values[name].value is None]
     if missing:
-        sentences = " ".join(
-            f"--{name} is missing: give {required[name]}." for name in missing
-        )
-        sys.exit(f"{command}: {sentences}\n{command} --help lists the flags.")
+        sentences = [f"--{name} is missing: give {required[name]}." for name in missing]
+        _end(command, " ".join(sentences))
     return rest
 
 
-def _help(values, groups):
+def _end(command, fault):
+    sys.exit(f"{command}: {fault}\n{command} --help lists the flags.")
+
+
+def _help(values, groups, full):
     document = sys.modules["__main__"].__doc__ or ""
-    if not groups:
-        return f"{document}\n{values.main_module_help()}"
     texts = [values.module_help(group).strip() for group in groups]
-    return "\n\n".join([document.strip(), *texts])
+    if full:
+        modules = sorted(values.flags_by_module_dict())
+        # Those that every program with absl has.
+        shared = [module for module in modules if module.startswith("absl.")]
+        texts += [values.module_help(module).strip() for module in shared]
+    last = (
+        "--flagfile=FILE reads flags from a file, one a line.\n"
+        "--helpfull also lists the flags of logging and debugging."
+    )
+    return "\n\n".join([document.strip(), *texts, last])

@@ -3,24 +3,20 @@
 python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
 """
 
-# Before what imports TensorFlow.
-from export import quietly  # noqa: F401
-
-# isort: split
 import dataclasses
 import os
 import shutil
+from typing import TYPE_CHECKING
 
-import keras
 from absl import flags
 
-import kd_keras
-from export import command, saved_model, student_file
+from export import command, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
 from kd_keras.data.clips import FITS
-from kd_keras.models import plain_paths
-from kd_keras.models.answers import gives_probabilities
+
+if TYPE_CHECKING:
+    import keras
 
 FLAGS = flags.FLAGS
 
@@ -103,6 +99,12 @@ def run(request: Request) -> str:
         ValueError, OSError: If something given cannot be used; nothing is written.
         CheckFailedError: If the export differs from the student; nothing is kept.
     """
+    # TensorFlow takes seconds to import, so flags are read first.
+    import kd_keras
+    from export import saved_model
+    from kd_keras.models import plain_paths
+    from kd_keras.models.answers import gives_probabilities
+
     remote.require_file_system(request.output)
     student = kd_keras.load_student(request.student)
     spec = _spec(request, student)
@@ -140,7 +142,7 @@ def main(_) -> int:
     return command.status_of("export", lambda: run(request))
 
 
-def _spec(request: Request, student: keras.Model) -> ExportSpec:
+def _spec(request: Request, student: "keras.Model") -> ExportSpec:
     """The sidecar's values, or the model's own with --classes, then those of flags."""
     if request.classes is None or student_file.spec_path(request.student).is_file():
         values = dataclasses.asdict(student_file.load_spec(request.student))
@@ -189,5 +191,9 @@ if __name__ == "__main__":
         required={
             "student": "the file of a trained student, RUN_DIR/student.keras",
             "output": "the folder of the served model, such as MODELS/name",
+        },
+        groups={
+            "Export": ("student", "output", "version", "top_k"),
+            "Student without its .json": ("classes", "num_frames", "image_size", "fit"),
         },
     )

@@ -6,30 +6,23 @@ Prints a CSV: the time that the student has seen the video up to, the time it sp
 of, and the classes it ranks highest. The annotated video shows the same.
 """
 
-# Before what imports TensorFlow.
-from export import quietly  # noqa: F401
-
-# isort: split
 import csv
 import dataclasses
 import itertools
 import os
 import pathlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
-import tensorflow as tf
 from absl import flags
 
-from export import command, saved_model, student_file
+from export import command
 from export.student_file import ExportSpec
 from kd_keras import lettering
-from kd_keras.data import remote
 from kd_keras.data import video as video_lib
 from kd_keras.data.clip_frames import read_clip
 from kd_keras.data.segments import TEST, Video
-from kd_keras.models.plain_paths import plain_path
 
 FLAGS = flags.FLAGS
 
@@ -106,6 +99,9 @@ def run(request: Request, table=sys.stdout) -> None:
     Raises:
         ValueError, OSError: If something given cannot be used.
     """
+    # TensorFlow takes seconds to import, so flags are read first.
+    from export.exported_student import ExportedStudent
+
     _require_output(request)
     video = Video(os.path.basename(request.video), pathlib.Path(request.video), TEST)
     info = video_lib.probe(video)
@@ -125,36 +121,8 @@ def run(request: Request, table=sys.stdout) -> None:
         print(f"Wrote {request.output}.", file=sys.stderr)
 
 
-class ExportedStudent:
-    """A SavedModel that `export.saved_model` wrote.
-
-    Attributes:
-        path: The version that is loaded.
-        spec: Its `ExportSpec`.
-    """
-
-    def __init__(self, model: str | os.PathLike):
-        self.path = _newest(os.fspath(model).rstrip("/"))
-        with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
-            self.spec = student_file.from_json(file.read())
-        # The signature does not keep what was loaded alive.
-        with plain_path(self.path) as plain:
-            self._loaded = tf.saved_model.load(plain)
-        self._serve = self._loaded.signatures["serving_default"]
-        channels = saved_model.num_channels(self.path)
-        if channels != self.spec.clip_format.channels:
-            raise ValueError(
-                f"{self.path} takes frames of {channels} channels, not "
-                f"{self.spec.modality} of a video."
-            )
-
-    def __call__(self, frames: np.ndarray) -> np.ndarray:
-        """Probabilities (batch, classes) of uint8 frames; see `preprocess.py`."""
-        return self._serve(frames=tf.constant(frames))["probabilities"].numpy()
-
-
 def anticipations(
-    student: ExportedStudent,
+    student: Callable[[np.ndarray], np.ndarray],
     spec: ExportSpec,
     video: Video,
     info: video_lib.VideoInfo,
@@ -164,6 +132,9 @@ def anticipations(
 
     The first clip starts with the first frame. A video that is shorter than the clip
     gives one anticipation at its end, as if its first frame had been there before.
+
+    Args:
+        student: An `ExportedStudent`, or what else answers as it does.
     """
     begins_s = float(info.times_s[0])
     shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
@@ -197,20 +168,6 @@ def _require_output(request):
         raise ValueError(f"--output={output}: its folder does not exist.")
     if output.exists() and output.samefile(request.video):
         raise ValueError(f"--output={output} is the video itself.")
-
-
-def _newest(model):
-    """The version to load: `model` itself, or the highest number in it."""
-    remote.require_file_system(model)
-    if tf.io.gfile.exists(f"{model}/saved_model.pb"):
-        return model
-    versions = saved_model.versions(model)
-    if not versions:
-        raise ValueError(
-            f"--model={model} holds no exported student: expected {model}/<version>/, "
-            "as export.main writes it."
-        )
-    return f"{model}/{versions[-1]}"
 
 
 def _with_times(spec, request):
@@ -322,5 +279,9 @@ if __name__ == "__main__":
         required={
             "model": "the folder of an exported student, such as RUN_DIR/export",
             "video": "the file of a video",
+        },
+        groups={
+            "Files": ("model", "video", "output"),
+            "Anticipation": ("top_k", "every_s", "observed_s", "lead_time_s"),
         },
     )

@@ -18,6 +18,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export import preprocess, student_file
 from export.student_file import ExportSpec
+from kd_keras import console
 from kd_keras.data import remote
 from kd_keras.models.answers import as_probabilities
 from kd_keras.models.plain_paths import plain_path
@@ -235,7 +236,8 @@ def _check_in_fresh_process(student, spec, folder):
         )
     if process.returncode != 0:
         # A crash, unlike a difference, leaves its reason among TensorFlow's messages.
-        reason = process.stdout.strip() or process.stderr.strip()[-2000:]
+        last_words = console.quieted(process.stderr).strip()[-2000:]
+        reason = process.stdout.strip() or last_words
         raise CheckFailedError(
             f"The exported student failed its check and was removed (status "
             f"{process.returncode}): {reason}"

@@ -7,13 +7,15 @@ import os
 import pathlib
 import uuid
 from collections.abc import Iterable
-
-import keras
+from typing import TYPE_CHECKING
 
 from kd_keras.data.class_names import class_name
 from kd_keras.data.clip_format import ClipFormat
 from kd_keras.data.flow import I3D_FLOW, FlowEncoding
 from kd_keras.data.tables import read_text
+
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,9 @@ class ExportSpec:
         return ClipFormat(**{name: getattr(self, name) for name in names})
 
 
-def save_student(model: keras.Model, path: str | os.PathLike, spec: ExportSpec) -> None:
+def save_student(
+    model: "keras.Model", path: str | os.PathLike, spec: ExportSpec
+) -> None:
     """Writes `path` (.keras) and, beside it, the same name with .json.
 
     Each file is written under another name first, so that neither is ever half there,
@@ -145,7 +149,7 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
     return tuple(name for line in lines if (name := class_name(line)))
 
 
-def check_fits(model: keras.Model, spec: ExportSpec) -> None:
+def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
     """Raises a ValueError unless the model maps such clips to logits of the classes."""
     fixed = clip_shape(model)[1:4]
     given = (spec.num_frames, spec.image_size, spec.image_size)
@@ -168,7 +172,7 @@ def check_fits(model: keras.Model, spec: ExportSpec) -> None:
         )
 
 
-def clip_shape(model: keras.Model) -> tuple[int | None, ...]:
+def clip_shape(model: "keras.Model") -> tuple[int | None, ...]:
     """The model's (batch, time, height, width, channels); None where any will do.
 
     Raises:
@@ -184,7 +188,7 @@ def clip_shape(model: keras.Model) -> tuple[int | None, ...]:
     return inputs[0]
 
 
-def clip_shape_of(model: keras.Model, spec: ExportSpec) -> tuple[int, ...]:
+def clip_shape_of(model: "keras.Model", spec: ExportSpec) -> tuple[int, ...]:
     """(time, height, width, channels) of the clips that a spec gives a model."""
     return (spec.num_frames, spec.image_size, spec.image_size, clip_shape(model)[-1])
 

@@ -15,7 +15,7 @@ import sys
 _NOISE = re.compile(
     rb"Unable to register cu\w+ factory"
     rb"|Could not find cuda drivers"
-    rb"|failed call to cuInit: (?:CUDA_ERROR_NO_DEVICE|UNKNOWN ERROR \(303\))"
+    rb"|[Ff]ailed call to cuInit: (?:CUDA_ERROR_NO_DEVICE|UNKNOWN ERROR \(303\))"
     rb"|cuda_diagnostics\.cc"
     rb"|computation_placer already registered"
     rb"|binary is optimized to use available CPU instructions"
@@ -35,21 +35,24 @@ def without_noise():
     The filter is a process of its own, so that the last words of a crash still come
     through. Without standard error, or if no process can be started, nothing changes.
     """
-    sys.stderr.flush()
     try:
         shown = os.dup(2)
         reader = subprocess.Popen(
-            [sys.executable, "-I", "-S", __file__], stdin=subprocess.PIPE
+            [sys.executable, "-I", "-S", __file__],
+            stdin=subprocess.PIPE,
+            # Ctrl-C is for the command, which may have something to say about it.
+            start_new_session=True,
         )
     except OSError:
         yield
         return
+    _flush()
     os.dup2(reader.stdin.fileno(), 2)
     reader.stdin.close()
     try:
         yield
     finally:
-        sys.stderr.flush()
+        _flush()
         os.dup2(shown, 2)
         os.close(shown)
         # Processes that were started meanwhile may still hold the other end.
@@ -57,19 +60,30 @@ def without_noise():
             reader.wait(timeout=5)
 
 
+def quieted(text):
+    """Returns what another process wrote, without the lines that concern nobody."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if not _NOISE.search(line.encode()))
+
+
 def import_tensorflow():
     """Imports TensorFlow; its information and warnings stay unsaid, errors do not."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     with without_noise():
         import tensorflow as tf
+
+        # It looks for devices when it is first asked for them.
+        tf.config.list_physical_devices()
     return tf
 
 
-def _filter():
-    # The command gets Ctrl-C as well, and may have something to say about it.
-    import signal
+def _flush():
+    # None if the command was started without standard error.
+    if sys.stderr is not None:
+        sys.stderr.flush()
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+def _filter():
     for line in sys.stdin.buffer:
         if not _NOISE.search(line):
             sys.stderr.buffer.write(line)

@@ -1,6 +1,7 @@
 """Help and faults of flags, as the commands print them."""
 
 import dataclasses
+import re
 import subprocess
 import sys
 
@@ -60,6 +61,70 @@ def test_a_misspelt_flag_is_answered_with_the_right_one():
     assert "Did you mean: run_dir" in found.stderr
 
 
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("train.main", "train.prepare", "export.main", "export.predict"),
+        "kd_keras.models.convert",
+    ],
+)
+def test_flags_are_answered_before_a_backend_is_imported(module):
+    for arguments in (["--help"], ["--lead_tme=1"]):
+        command = [sys.executable, "-X", "importtime", "-m", module, *arguments]
+        found = subprocess.run(command, capture_output=True, text=True)
+        assert re.search(r"\| +absl\.app$", found.stderr, re.MULTILINE)
+        assert not re.search(r"\| +(keras|tensorflow)$", found.stderr, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("module", "groups"),
+    [
+        (
+            "export.main",
+            {
+                "Export": ("student", "output", "version", "top_k"),
+                "Student without its .json": ("classes", "num_frames", "fit"),
+            },
+        ),
+        (
+            "export.predict",
+            {
+                "Files": ("model", "video", "output"),
+                "Anticipation": ("top_k", "every_s", "observed_s", "lead_time_s"),
+            },
+        ),
+    ],
+)
+def test_help_of_exports_is_grouped(module, groups):
+    for flag in ("--help", "--helpshort", "--helpfull"):
+        found = _call(module, flag)
+        assert (found.returncode, found.stderr) == (0, "")
+        for title, names in groups.items():
+            group = found.stdout.partition(f"\n{title}:\n")[2].partition("\n\n")[0]
+            assert all(f"  --{name}: " in group for name in names)
+        assert ("--verbosity: " in found.stdout) == (flag == "--helpfull")
+
+
+def test_help_names_the_choices_of_lists():
+    text = " ".join(_call("train.main", "--help").stdout.split())
+    assert "--students: <labels|pseudo_labels|direct|attention>,...: Students" in text
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("train.main", ["--run_dir=x", "y"]),
+        ("train.prepare", ["--output=x", "y"]),
+        # A name with a blank that the shell took apart.
+        ("export.predict", ["--model=m", "--video=x", "y"]),
+    ],
+)
+def test_words_that_are_no_flags_are_refused(module, arguments):
+    found = _call(module, *arguments)
+    assert found.returncode == 1
+    assert "need quotes. Got ['y']." in found.stderr
+
+
 def test_exports_say_what_is_missing_and_nothing_else():
     found = _call("export.main", "--output=x")
     assert found.returncode == 1
@@ -68,5 +133,3 @@ def test_exports_say_what_is_missing_and_nothing_else():
         "student, RUN_DIR/student.keras.",
         "python -m export.main --help lists the flags.",
     ]
-    text = _call("export.predict", "--help").stdout
-    assert all(f"--{name}: " in text for name in ("model", "video", "every_s"))

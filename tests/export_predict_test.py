@@ -260,7 +260,7 @@ def test_the_command_line(model, video, tmp_path):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, f"Wrote {output}.\n")
     lines = done.stdout.splitlines()
     assert lines[0] == "time_s,happens_s,rank,class,probability"
     assert [line.split(",")[:3] for line in lines[1:]] == [

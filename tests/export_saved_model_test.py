@@ -536,7 +536,7 @@ def test_the_command_line(run_dir):
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode, done.stderr) == (0, "")
     assert f"Writing {output}/7" in done.stdout
     assert listing(output) == ["7"]
     answer = as_served(f"{output}/7", random_frames(1, 8, 16, 16, 3))

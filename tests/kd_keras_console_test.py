@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+from kd_keras import console
+
 _HEALTHY = [
     "2026-11-27 11:25:13.947728: E external/local_xla/xla/stream_executor/cuda/"
     "cuda_fft.cc:485] Unable to register cuFFT factory: Attempting to register",
@@ -52,6 +54,50 @@ def test_the_last_words_of_a_crash_come_through():
     assert set(_FOR_HER) <= set(_said("dies", *_FOR_HER))
 
 
+def test_another_process_is_quieted_alike():
+    text = "\n".join([*_HEALTHY, *_FOR_HER])
+    assert console.quieted(text) == "\n".join(_FOR_HER)
+
+
+def test_the_filter_does_not_hear_ctrl_c():
+    program = """
+import os, signal
+from kd_keras import console
+try:
+    with console.without_noise():
+        # As a terminal does: to the command, and to all that it started.
+        os.killpg(0, signal.SIGINT)
+        os.write(2, b"stopping\\n")
+except KeyboardInterrupt:
+    os.write(2, b"stopped\\n")
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        start_new_session=True,
+    )
+    assert found.stderr.splitlines()[-1] == "stopped"
+    assert "Traceback" not in found.stderr
+
+
+def test_nothing_is_needed_of_a_closed_standard_error():
+    program = """
+import sys
+from kd_keras import console
+assert sys.stderr is None
+with console.without_noise():
+    print("goes on")
+"""
+    found = subprocess.run(
+        f"exec '{sys.executable}' -c '{program}' 2>&-",
+        shell=True,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert (found.returncode, found.stdout) == (0, "goes on\n")
+
+
 def test_an_error_inside_leaves_standard_error_as_it_was():
     assert _said("raises", _FOR_HER[0]) == [_FOR_HER[0], "as it was told"]
 
@@ -60,6 +106,8 @@ def test_tensorflow_is_imported_and_uses_xla_without_a_line():
     program = """
 from kd_keras import console
 tf = console.import_tensorflow()
+# Found already, and said, if there is something to say.
+tf.constant(1.0)
 with console.without_noise():
     tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
 tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(0.0))

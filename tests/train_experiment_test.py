@@ -190,16 +190,17 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
 
 def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
     def weights_of(name):
-        subprocess.run(
+        done = subprocess.run(
             [
                 *(sys.executable, "-m", "train.main", "--deterministic", "--noexport"),
                 "--flagfile=configs/smoke.flags",
                 *("--students=attention", "--demo_videos=8", f"--run_dir={name}"),
             ],
             cwd=_ROOT,
-            check=True,
             capture_output=True,
+            text=True,
         )
+        assert (done.returncode, done.stderr) == (0, "")
         student = keras.saving.load_model(name / "student.keras")
         return student.get_weights()
 

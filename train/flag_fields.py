@@ -49,7 +49,10 @@ def define(field, values):
             **given,
         )
     elif kind is tuple:
-        flags.DEFINE_list(name, list(map(str, default)), meta["help"], **given)
+        text = meta["help"]
+        if meta["choices"]:
+            text = f"<{'|'.join(meta['choices'])}>,...: {text}"
+        flags.DEFINE_list(name, list(map(str, default)), text, **given)
         if meta["choices"]:
             flags.register_validator(
                 name,

@@ -19,9 +19,7 @@ from train import config as config_lib
 config_lib.define_flags()
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
+def main(_):
     config = config_lib.from_flags()
     logging.set_verbosity(logging.WARNING)
     # TensorFlow takes seconds to import, so flags are checked first.

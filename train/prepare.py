@@ -28,9 +28,7 @@ config_lib.define_flags()
 config_lib.define_flags(groups=(data_flags.Preparation,))
 
 
-def main(argv):
-    if len(argv) > 1:
-        raise app.UsageError(f"Flags begin with --. Got {argv[1:]}.")
+def main(_):
     config = config_lib.from_flags()
     preparation = config_lib.read(data_flags.Preparation)
     logging.set_verbosity(logging.WARNING)

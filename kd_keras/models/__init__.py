@@ -1,11 +1,33 @@
-"""Backbones as tables of named stages, their published weights, trained students."""
+"""Backbones as tables of named stages, their published weights, trained students.
 
-from kd_keras.models.backbones import build_backbone as build_backbone
-from kd_keras.models.backbones import default_feature_layer as default_feature_layer
-from kd_keras.models.backbones import load_backbone_weights as load_backbone_weights
-from kd_keras.models.i3d import I3D as I3D
-from kd_keras.models.r2plus1d import R2Plus1D as R2Plus1D
-from kd_keras.models.student import load_student as load_student
-from kd_keras.models.tsn import TSM as TSM
-from kd_keras.models.tsn import TSN as TSN
-from kd_keras.models.weights import load_i3d_weights as load_i3d_weights
+Whatever is named here is imported when it is first used: a command first reads its
+flags, and a backend takes seconds.
+"""
+
+import importlib
+
+# The modules of the public names.
+_HOMES = {
+    "I3D": "i3d",
+    "R2Plus1D": "r2plus1d",
+    "TSM": "tsn",
+    "TSN": "tsn",
+    "build_backbone": "backbones",
+    "default_feature_layer": "backbones",
+    "load_backbone_weights": "backbones",
+    "load_i3d_weights": "weights",
+    "load_student": "student",
+}
+
+
+def __getattr__(name: str):
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"{__name__}.{_HOMES[name]}")
+    # Found without this function from now on.
+    globals()[name] = value = getattr(module, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

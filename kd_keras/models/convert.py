@@ -5,12 +5,12 @@ python -m kd_keras.models.convert --source=CHECKPOINT --output=i3d_rgb.weights.h
 The file needs no TensorFlow: `kd_keras.I3D(weights="i3d_rgb.weights.h5")`.
 """
 
+import os
 import pathlib
 
 from absl import app, flags
 
-from kd_keras.models import weights
-from kd_keras.models.i3d import I3D
+from kd_keras import console
 
 
 def convert(
@@ -25,6 +25,9 @@ def convert(
     Raises:
         ValueError: If `output` exists or has another ending, or `source` does not fit.
     """
+    # A backend takes seconds to import, so flags are read first.
+    from kd_keras.models import I3D, weights
+
     output = pathlib.Path(output)
     if not output.name.endswith(".weights.h5"):
         raise ValueError(f"--output must end in .weights.h5. Got {output}.")
@@ -62,10 +65,15 @@ def _size(shapes, variable: str, axis: int, flag: str) -> int:
 
 def main(_) -> None:
     args = flags.FLAGS
+    if args.source is None or args.output is None:
+        raise app.UsageError("Give both --source, the checkpoint, and --output.")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     try:
-        convert(
-            args.source, args.output, args.channels, args.num_classes, args.overwrite
-        )
+        with console.without_noise():
+            convert(
+                *(args.source, args.output),
+                *(args.channels, args.num_classes, args.overwrite),
+            )
     except ValueError as error:
         raise app.UsageError(str(error)) from error
     print(f"Wrote {args.output}")
@@ -78,11 +86,8 @@ def _define_flags() -> None:
         None,
         "TF-Hub handle, folder of a TF-Hub module or of TensorFlow checkpoints, or "
         "checkpoint prefix (the path without .index).",
-        required=True,
     )
-    flags.DEFINE_string(
-        "output", None, "File to write; ends in .weights.h5.", required=True
-    )
+    flags.DEFINE_string("output", None, "File to write; ends in .weights.h5.")
     flags.DEFINE_integer(
         "channels",
         None,

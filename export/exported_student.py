@@ -1,0 +1,52 @@
+"""A student as `export.saved_model` wrote it, ready to be asked."""
+
+import os
+
+import numpy as np
+import tensorflow as tf
+
+from export import saved_model, student_file
+from kd_keras.data import remote
+from kd_keras.models.plain_paths import plain_path
+
+
+class ExportedStudent:
+    """A SavedModel that `export.saved_model` wrote.
+
+    Attributes:
+        path: The version that is loaded.
+        spec: Its `ExportSpec`.
+    """
+
+    def __init__(self, model: str | os.PathLike):
+        self.path = _newest(os.fspath(model).rstrip("/"))
+        with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
+            self.spec = student_file.from_json(file.read())
+        # The signature does not keep what was loaded alive.
+        with plain_path(self.path) as plain:
+            self._loaded = tf.saved_model.load(plain)
+        self._serve = self._loaded.signatures["serving_default"]
+        channels = saved_model.num_channels(self.path)
+        if channels != self.spec.clip_format.channels:
+            raise ValueError(
+                f"{self.path} takes frames of {channels} channels, not "
+                f"{self.spec.modality} of a video."
+            )
+
+    def __call__(self, frames: np.ndarray) -> np.ndarray:
+        """Probabilities (batch, classes) of uint8 frames; see `preprocess.py`."""
+        return self._serve(frames=tf.constant(frames))["probabilities"].numpy()
+
+
+def _newest(model):
+    """The version to load: `model` itself, or the highest number in it."""
+    remote.require_file_system(model)
+    if tf.io.gfile.exists(f"{model}/saved_model.pb"):
+        return model
+    versions = saved_model.versions(model)
+    if not versions:
+        raise ValueError(
+            f"--model={model} holds no exported student: expected {model}/<version>/, "
+            "as export.main writes it."
+        )
+    return f"{model}/{versions[-1]}"
