@@ -200,7 +200,12 @@ def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
             capture_output=True,
             text=True,
         )
-        assert (done.returncode, done.stderr) == (0, "")
+        assert done.returncode == 0, done.stderr
+        # Of so short a training, and nothing of anybody else.
+        assert all(
+            line.startswith("Warning: The teacher is right for")
+            for line in done.stderr.splitlines()
+        )
         student = keras.saving.load_model(name / "student.keras")
         return student.get_weights()
 
