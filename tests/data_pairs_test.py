@@ -131,7 +131,7 @@ def test_fraction_needs_the_frames():
 
 
 def test_wrong_part(kitchen):
-    with pytest.raises(ValueError, match=r"train, val, test. Got 'training'"):
+    with pytest.raises(ValueError, match=r"train, val, test, held_out. Got 'training'"):
         labeled_pairs(kitchen, "training", 1.0, 1.0)
 
 
