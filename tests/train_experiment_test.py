@@ -223,3 +223,12 @@ def test_the_command_line_says_what_is_wrong_in_a_line():
     )
     assert found.returncode == 1
     assert "num_frames" in found.stderr and "Traceback" not in found.stderr
+
+
+def test_float16_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
+    config = _config(tmp_path / "run", "--dtype_policy=mixed_float16")
+    before = keras.config.dtype_policy()
+    with pytest.raises(ValueError, match="mixed_float16 needs a GPU"):
+        experiment_lib.run_experiment(config)
+    assert not (tmp_path / "run" / "run.json").exists()
+    assert keras.config.dtype_policy() == before

@@ -1,12 +1,14 @@
 """Which networks the flags give to teacher and student, and what is refused early."""
 
+import keras
 import numpy as np
 import pytest
 from absl import flags
 
+from kd_keras.distill import half_precision
 from kd_keras.models import backbones
 from train import config as config_lib
-from train import learning_flags, networks
+from train import learning_flags, networks, teacher
 
 TINY = (
     "--run_dir=unused",
@@ -152,3 +154,48 @@ def test_everything_up_to_a_layer_stays_as_it_starts():
     assert {"conv4_block1_1_conv", "Logits_segments"} <= trained
     with pytest.raises(ValueError, match="--freeze_until: tsn_small has no layer 'x'"):
         networks.check(_config("--backbone=tsn_small", "--freeze_until=x"), 3)
+
+
+def test_every_network_keeps_faulty_layers_in_float32(monkeypatch, tmp_path, capsys):
+    def fault(convolution):
+        deep = len(convolution.shape) == 5 and convolution.shape[1] == 2
+        return "its output is wrong" if deep and convolution.kernel[0] == 3 else None
+
+    def faulty(model):
+        half = [layer for layer in model.layers if hasattr(layer, "kernel_size")]
+        wrong = {
+            x.name for x in half if x.input.shape[1] == 2 and x.kernel_size[0] == 3
+        }
+        kept = {x.name for x in half if x.compute_dtype == "float32"}
+        # The head is, anyway.
+        return wrong, {name for name in kept if not name.startswith("Logits")}
+
+    monkeypatch.setattr(half_precision, "fault", fault)
+    before = keras.config.dtype_policy()
+    config = _config("--dtype_policy=mixed_bfloat16", "--width=0.03")
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        networks._warn_once.cache_clear()
+        student = networks.build_student(config, 2)
+        wrong, kept = faulty(student)
+        assert len(wrong) == 4 and kept == wrong
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("Warning: 4 layers of i3d compute in float32 (Mixed_5b_")
+        assert "its output is wrong of a 3x3x3 convolution over 2 frames" in line
+        assert "TF_ENABLE_ONEDNN_OPTS=0" in line
+
+        # The same decision each time, said once.
+        again = networks.build_teacher(config, 2)
+        tail = networks.tail(config, student, "MaxPool3d_4a_3x3")
+        assert faulty(again) == faulty(tail) == (wrong, wrong)
+
+        # One that was trained on another machine.
+        monkeypatch.setattr(half_precision, "fault", lambda _: None)
+        path = tmp_path / "teacher.keras"
+        networks.build_teacher(config, 2).save(path)
+        monkeypatch.setattr(half_precision, "fault", fault)
+        config = _config(f"--teacher={path}")
+        assert faulty(teacher.load_teacher(config, ("a", "b"))) == (wrong, wrong)
+        assert not capsys.readouterr().err
+    finally:
+        keras.config.set_dtype_policy(before)

@@ -11,6 +11,7 @@ from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras import console
 from kd_keras.data import pipeline, record_pipeline
+from kd_keras.distill import half_precision
 from train import data as data_lib
 from train import (
     data_set,
@@ -140,6 +141,7 @@ class Experiment:
         if config.run.deterministic:
             tf.config.experimental.enable_op_determinism()
         keras.utils.set_random_seed(config.run.seed)
+        half_precision.require_device(config.run.dtype_policy)
         keras.config.set_dtype_policy(config.run.dtype_policy)
         self.distribution.check_batch_size(config.training.batch_size)
         teacher_cache.check(config)

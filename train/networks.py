@@ -1,13 +1,16 @@
 """Builds and starts the networks of a run."""
 
 import dataclasses
+import functools
 
 import keras
 
 from kd_keras import I3D
 from kd_keras.data.clip_format import MODALITIES
+from kd_keras.distill import half_precision
 from kd_keras.models import backbones
 from kd_keras.models.i3d import ENDPOINTS
+from train import guards
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,8 +124,30 @@ def tail(config, student, layer):
         start=layer,
         name=student.name,
     )
+    keep_right(model)
     copy_layers(student, model)
     return model
+
+
+def keep_right(model, clip_shape=None):
+    """Lets the layers compute in float32 that half precision gets wrong; names them.
+
+    Args:
+        clip_shape: As `half_precision.keep_right` takes it.
+    """
+    layers = {}
+    for name, problem in half_precision.keep_right(model, clip_shape).items():
+        layers.setdefault(problem, []).append(name)
+    for problem, names in layers.items():
+        _warn_once(
+            f"{len(names)} layers of {model.name} compute in float32 ("
+            f"{', '.join(names)}): {problem}. With TF_ENABLE_ONEDNN_OPTS=0 other code "
+            "computes them."
+        )
+
+
+# A run builds its networks several times.
+_warn_once = functools.cache(guards.warn)
 
 
 def copy_layers(source, target):
@@ -178,6 +203,7 @@ def _build(config, architecture, num_classes, seed):
         attribute_weights=None if random_attributes else network.attribute_weights,
         attribute_width=architecture.width if random_attributes else 1.0,
     )
+    keep_right(model)
     if architecture.weights is not None:
         backbones.load_backbone_weights(model, architecture.weights, include_head=False)
     if network.freeze_batch_norm:

@@ -5,6 +5,7 @@ import tensorflow as tf
 
 from kd_keras.data import feature_records
 from kd_keras.data.shard_writer import write_shards
+from kd_keras.distill import half_precision
 from kd_keras.distill.teacher import FrozenTeacher
 from train import data as data_lib
 from train import data_set, networks, stored_features
@@ -16,6 +17,7 @@ def write(config, preparation, data, remake, files):
     """Writes the views of all training pairs; arguments as in `prepare_clips`."""
     _check(config)
     keras.utils.set_random_seed(config.run.seed)
+    half_precision.require_device(config.run.dtype_policy)
     keras.config.set_dtype_policy(config.run.dtype_policy)
     # A shard that is made again has to have the bytes that it had.
     tf.config.experimental.enable_op_determinism()

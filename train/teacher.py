@@ -139,10 +139,12 @@ def _load(path, config, classes):
                 f"set has {', '.join(classes)}, in this order."
             )
     print(f"teacher: {path}", flush=True)
+    shape = _clip_shape(model, config.data)
+    networks.keep_right(model, shape)
     if config.run.teacher is None:
         return model
     # Somebody else's may end in a softmax; logits are averaged, fused and compared.
-    return as_logits(model, _clip_shape(model, config.data))
+    return as_logits(model, shape)
 
 
 def _clip_shape(model, data):
