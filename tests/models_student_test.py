@@ -1,5 +1,9 @@
 """Loading of a trained student."""
 
+import json
+import zipfile
+
+import keras
 import numpy as np
 import pytest
 
@@ -27,3 +31,24 @@ def test_says_what_is_wrong_with_the_path(tmp_path, name, message):
     (tmp_path / "saved_model").mkdir()
     with pytest.raises(ValueError, match=message):
         kd_keras.load_student(tmp_path / name)
+
+
+@pytest.mark.parametrize("is_newer", [True, False])
+def test_says_which_keras_can_read_a_file(tmp_path, is_newer):
+    whole, newer = tmp_path / "whole.keras", tmp_path / "newer.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(whole)
+    with zipfile.ZipFile(whole) as old, zipfile.ZipFile(newer, "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "config.json":
+                content = content.replace(b'"seed"', b'"axes_of_the_future"')
+            if name == "metadata.json" and is_newer:
+                metadata = json.loads(content) | {"keras_version": "99.1.0"}
+                content = json.dumps(metadata).encode()
+            new.writestr(name, content)
+    advice = r"saved by Keras 99\.1\.0, and this Keras .* pip install keras==99\.1\.0"
+    kind, message = (
+        (ValueError, advice) if is_newer else (TypeError, "axes_of_the_future")
+    )
+    with pytest.raises(kind, match=message):
+        kd_keras.load_student(newer)
