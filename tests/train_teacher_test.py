@@ -1,11 +1,14 @@
-"""A teacher that --teacher names."""
+"""A teacher that is trained, found or named by --teacher."""
+
+import json
 
 import keras
 import numpy as np
+import pytest
 from keras import layers
 
-from tests import tiny_training
-from train.teacher import load_teacher
+from tests import recorded_training, tiny_training
+from train.teacher import check_teacher, get_teacher, load_teacher
 
 
 def test_one_that_ends_in_softmax_answers_in_logits(tmp_path):
@@ -29,3 +32,97 @@ def test_one_that_ends_in_softmax_answers_in_logits(tmp_path):
         logits = teacher(clips, training=False)
         np.testing.assert_allclose(keras.ops.softmax(logits), given(clips), rtol=1e-5)
         assert teacher.get_layer("map") and teacher.name == name
+
+
+def test_the_labeled_future_clips_teach_it(tmp_path):
+    run = recorded_training.Experiment(
+        tmp_path,
+        *("--teacher_steps=3", "--student_steps=5", "--label_smoothing=0.2"),
+        *("--teacher_learning_rate=0.3", "--student_learning_rate=0.5"),
+    )
+    teacher = get_teacher(run)
+    (call,) = run.trained
+    assert call.pairs == run.data.labeled
+    assert (call.steps, call.learning_rate, call.phase) == (3, 0.3, "teacher")
+    assert call.network is teacher and call.model.network is teacher
+    assert call.batches_from(4) == (call.pairs, 4, {"fields": ("future",)})
+    assert call.validate == ("validation", teacher, "future")
+    assert call.model._cross_entropy.label_smoothing == 0.2
+    assert call.model._field == "future"
+    assert run.saved == [(teacher, tmp_path / "teacher.keras")]
+    assert teacher.output.shape == (None, 3)
+
+
+def _save(path, units=3):
+    clip = keras.Input((9, 16, 16, 3))
+    pooled = layers.GlobalAveragePooling3D()(clip)
+    model = keras.Model(clip, layers.Dense(units)(pooled))
+    model.save(path)
+    return model
+
+
+def test_one_that_is_there_is_not_trained_again(tmp_path):
+    there = _save(tmp_path / "teacher.keras")
+    for task in ("all", "student", "evaluate"):
+        run = recorded_training.Experiment(tmp_path, f"--task={task}")
+        for found in (
+            get_teacher(run),
+            load_teacher(run.config, recorded_training.CLASSES),
+        ):
+            np.testing.assert_array_equal(*(m.get_weights()[0] for m in (found, there)))
+        assert not run.trained and not run.saved
+
+
+def test_one_that_is_named_is_taken_before_the_run_s_own(tmp_path):
+    _save(tmp_path / "teacher.keras")
+    named = _save(tmp_path / "named.keras")
+    run = recorded_training.Experiment(tmp_path, f"--teacher={tmp_path}/named.keras")
+    found = get_teacher(run)
+    np.testing.assert_array_equal(*(m.get_weights()[0] for m in (found, named)))
+    with pytest.raises(ValueError, match=r"--teacher=gone.keras does not exist"):
+        get_teacher(recorded_training.Experiment(tmp_path, "--teacher=gone.keras"))
+
+
+def test_tasks_that_need_one_say_so(tmp_path):
+    for task in ("student", "evaluate"):
+        run = recorded_training.Experiment(tmp_path, f"--task={task}")
+        with pytest.raises(ValueError, match=f"--task={task} needs a trained teacher"):
+            get_teacher(run)
+    with pytest.raises(ValueError, match="teacher.keras does not exist. Train the"):
+        load_teacher(run.config, recorded_training.CLASSES)
+    with pytest.raises(ValueError, match="--teacher=FILE, or its --run_dir"):
+        load_teacher(tiny_training.config(), recorded_training.CLASSES)
+
+
+def test_one_of_other_classes_is_refused(tmp_path):
+    run = recorded_training.Experiment(tmp_path)
+    _save(tmp_path / "teacher.keras", units=4)
+    with pytest.raises(ValueError, match="knows 4 classes, the data set has 3: cut,"):
+        get_teacher(run)
+    _save(tmp_path / "teacher.keras")
+    sidecar = {"classes": ["open", "cut", "shut"], "num_frames": 9, "image_size": 16}
+    (tmp_path / "teacher.json").write_text(json.dumps(sidecar))
+    with pytest.raises(ValueError, match="knows the classes open, cut, shut; the data"):
+        get_teacher(run)
+    sidecar["classes"] = list(recorded_training.CLASSES)
+    (tmp_path / "teacher.json").write_text(json.dumps(sidecar))
+    get_teacher(run)
+
+
+@pytest.mark.parametrize(("choosing", "where"), [(0, "training"), (1200, "validation")])
+def test_it_is_compared_with_the_most_frequent_class(tmp_path, capsys, choosing, where):
+    # In training 2 is the most frequent class, of two pairs in three; of those that
+    # choose, every fourth has it.
+    pairs = [recorded_training.pair(n, (1, 0, 0, 2)[n % 4]) for n in range(choosing)]
+    run = recorded_training.Experiment(tmp_path, choosing=pairs)
+    teacher = object()
+    for top1, warns in ((0.7, False), (0.3 if choosing else 0.6, not choosing), (0, 1)):
+        run.top1 = top1
+        check_teacher(run, teacher)
+        said = capsys.readouterr().err
+        assert bool(said) == bool(warns)
+        assert not said or f"of the {where} clips" in said
+    model, field, asked = run.scored[0]
+    assert (model, field) == (teacher, "future")
+    # Evenly spread, 512 at most.
+    assert asked == (pairs[::3] if choosing else run.data.labeled)

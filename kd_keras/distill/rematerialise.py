@@ -25,7 +25,7 @@ def rematerialising_reader(model, feature_layer=None, num_segments=8):
             be a cut, or the model has another one inside.
     """
     cuts = _cuts(model)
-    chosen = set(_spread(cuts, num_segments - 1))
+    chosen = set(_spread(list(cuts), num_segments - 1))
     if feature_layer is not None:
         if feature_layer not in cuts:
             raise ValueError(
@@ -34,7 +34,7 @@ def rematerialising_reader(model, feature_layer=None, num_segments=8):
             )
         chosen.add(feature_layer)
     names = [name for name in cuts if name in chosen]
-    tensors = [model.input, *(model.get_layer(n).output for n in names), model.output]
+    tensors = [model.input, *(cuts[name] for name in names), model.output]
     segments = [
         (name, _Segment(start, end))
         for name, start, end in zip(
@@ -86,7 +86,10 @@ class _Segment:
 
 
 def _cuts(model):
-    """Returns the layers, in order, whose output is all that passes behind them."""
+    """Returns outputs that are all that passes behind them, in order.
+
+    By the name of their layer, or of an operation that is none, such as a reshape.
+    """
     if any(isinstance(layer, keras.Model) for layer in model.layers):
         raise ValueError(
             f"{model.name!r} has another network inside and cannot be cut into parts."
@@ -100,13 +103,13 @@ def _cuts(model):
     for number, operation in enumerate(operations):
         for tensor in keras.tree.flatten(operation.input):
             last_use[id(tensor)] = number
-    cuts, alive = [], {id(model.input)}
+    cuts, alive = {}, {id(model.input)}
     for number, operation in enumerate(operations[:-1]):
         outputs = keras.tree.flatten(operation.output)
         alive |= {id(tensor) for tensor in outputs}
         alive = {tensor for tensor in alive if last_use.get(tensor, -1) > number}
         if len(outputs) == 1 and alive == {id(outputs[0])}:
-            cuts.append(operation.name)
+            cuts[operation.name] = outputs[0]
     return cuts
 
 

@@ -1,0 +1,71 @@
+"""An experiment that trains nothing and remembers what it was told to train."""
+
+import pathlib
+import types
+
+from kd_keras.data.segments import Clip, Pair
+from tests import small_run, tiny_training
+from train import networks
+
+CLASSES = ("cut", "open", "shut")
+
+
+def config(*flags):
+    return tiny_training.config(*small_run.SMALLEST_NETWORK, "--num_frames=9", *flags)
+
+
+def network(*flags):
+    """A student of the smallest kind with its starting weights."""
+    return networks.build_student(config(*flags), len(CLASSES))
+
+
+def pair(number, label):
+    """The `number`th pair of a video."""
+    observed = Clip("a.mp4", number, number + 1)
+    return Pair(observed, Clip("a.mp4", number + 2, number + 3), label)
+
+
+class Experiment:
+    """Stands for `train.experiment.Experiment`.
+
+    Attributes:
+        trained: The arguments of every training, by name.
+        saved: Networks and paths.
+        scored: Networks, fields and pairs; the score is `top1`.
+    """
+
+    def __init__(self, directory, *flags, **data):
+        self.config = config(f"--run_dir={directory}", *flags)
+        self.directory = pathlib.Path(directory)
+        labeled, at_action, unlabeled = (
+            [pair(3 * group + number, label) for number, label in enumerate(labels)]
+            for group, labels in enumerate(((2, 1, 2), (0, 1), (None, None)))
+        )
+        self.data = types.SimpleNamespace(
+            index=types.SimpleNamespace(classes=CLASSES),
+            labeled=labeled,
+            at_action=at_action,
+            unlabeled=unlabeled,
+            for_students=[*labeled, *at_action, *unlabeled],
+            **{"choosing": [], **data},
+        )
+        self.trained, self.saved, self.scored, self.top1 = [], [], [], 0.0
+
+    def batches(self, pairs, start_step, **options):
+        return pairs, start_step, options
+
+    def validation(self, model, field):
+        return "validation", model, field
+
+    def train(self, model, batches_from, steps, learning_rate, **more):
+        known = dict(model=model, batches_from=batches_from, steps=steps)
+        self.trained.append(
+            types.SimpleNamespace(**known, learning_rate=learning_rate, **more)
+        )
+
+    def save(self, model, path):
+        self.saved.append((model, path))
+
+    def score(self, model, field, pairs):
+        self.scored.append((model, field, pairs))
+        return {"top1": self.top1}
