@@ -330,3 +330,14 @@ def test_footage_by_hand(kitchen):
     assert "in 3 gaps between labeled segments (median 4.00 s)" in str(footage)
     alone = describe_footage(kitchen, [], observed_fraction=0.2)
     assert alone.num_disjoint == 0
+
+
+def test_choosing_windows_leaves_the_gaps_of_a_recording_as_they_are():
+    times_s = [*np.arange(50) / 10, *(10 + np.arange(200) / 10)]
+    index = make_index(
+        [Segment("a", 12.0, 14.0, "wash")], {"a": 30.0}, times_s={"a": times_s}
+    )
+    for _ in range(2):
+        pairs = unlabeled_pairs(index, 1.0, 1.0, future_s=1.0, rule="gaps")
+        assert index.blanks_s("a") == ((pytest.approx(5.0), 10.0),)
+    assert not any(5.0 < pair.future.end_s - 1e-6 <= 10.0 for pair in pairs)

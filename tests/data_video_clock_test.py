@@ -48,7 +48,7 @@ def test_a_picture_that_starts_after_the_sound_keeps_its_time(tmp_path, name, st
     info = video_lib.probe(_video(path))
     np.testing.assert_allclose(info.times_s, times_s, atol=0.6e-3)
     assert info.duration_s == pytest.approx(3.52, abs=1e-3)
-    assert info.blanks_s == [(0.0, pytest.approx(1.52, abs=1e-3))]
+    assert info.blanks_s == ((0.0, pytest.approx(1.52, abs=1e-3)),)
     assert info.frame_rate == pytest.approx(25)
     for indices in ([0], [0, 23, 49], [30, 12]):
         assert _numbers(path, indices) == indices
@@ -154,7 +154,7 @@ def test_a_short_break_of_the_camera_stays_a_gap(tmp_path):
     info = video_lib.probe(_video(path))
     expected_s = np.concatenate([np.arange(50), 175 + np.arange(50)]) / 25
     np.testing.assert_allclose(info.times_s, expected_s, atol=1e-3)
-    assert info.blanks_s == [(pytest.approx(2.0), pytest.approx(7.0))]
+    assert info.blanks_s == ((pytest.approx(2.0), pytest.approx(7.0)),)
     assert info.frame_rate == pytest.approx(25) and _numbers(path, [50]) == [0]
 
 
@@ -164,7 +164,7 @@ def test_a_camera_that_stood_still_leaves_a_gap(tmp_path, name):
     path = numbered_video.write_recording(tmp_path / name, times_s, **_FILES[name])
     info = video_lib.probe(_video(path))
     np.testing.assert_allclose(info.times_s, times_s, atol=1e-3)
-    assert info.blanks_s == [(pytest.approx(2.0), pytest.approx(102.0))]
+    assert info.blanks_s == ((pytest.approx(2.0), pytest.approx(102.0)),)
     assert info.frame_rate == pytest.approx(25)
     assert _numbers(path, [49, 50, 99]) == [49, 50, 99]
 

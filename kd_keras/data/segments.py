@@ -87,9 +87,9 @@ class Index:
     )
     dropped: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
-    def blanks_s(self, video: str) -> list[tuple[float, float]]:
+    def blanks_s(self, video: str) -> tuple[tuple[float, float], ...]:
         """`VideoInfo.blanks_s` of a video; none of one that was not opened yet."""
-        return self.infos[video].blanks_s if video in self.infos else []
+        return self.infos[video].blanks_s if video in self.infos else ()
 
     def begins_s(self, video: str) -> float:
         """When the picture of a video begins, as far as is known."""

@@ -237,7 +237,7 @@ def _rooms(index, segments, timing, rule):
 
 def _spaces(index, segments, rule):
     """The intervals of each training video in which a rule lets clips lie."""
-    covered = {name: index.blanks_s(name) for name in _training_videos(index)}
+    covered = {name: [*index.blanks_s(name)] for name in _training_videos(index)}
     if rule != ANYWHERE:
         for segment in segments:
             if segment.label is not None:

@@ -56,7 +56,7 @@ class VideoInfo:
     remarks: tuple[str, ...] = ()
 
     @functools.cached_property
-    def blanks_s(self) -> list[tuple[float, float]]:
+    def blanks_s(self) -> tuple[tuple[float, float], ...]:
         """Intervals that show no picture of their own, ascending.
 
         Those are the time before the first frame, if a frame would fit into it, and
@@ -65,12 +65,12 @@ class VideoInfo:
         spacing_s = median_spacing(self.times_s)
         longest_s = max(LONGEST_STILL_S, LONGEST_STILL_FRAMES * spacing_s)
         gaps = np.flatnonzero(np.diff(self.times_s) > longest_s)
-        blanks = [
+        blanks = tuple(
             (float(self.times_s[i]) + spacing_s, float(self.times_s[i + 1]))
             for i in gaps
-        ]
+        )
         first_s = float(self.times_s[0])
-        return [(0.0, first_s), *blanks] if first_s > spacing_s else blanks
+        return ((0.0, first_s), *blanks) if first_s > spacing_s else blanks
 
     @property
     def frame_rate(self) -> float:
