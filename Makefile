@@ -33,6 +33,7 @@ test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same
 	  tests/train_distribution_test.py
 
 test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles, records
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_recordings --cases=2000
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_tables --cases=1000
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_flagfiles --cases=500
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_records --cases=500

@@ -6,6 +6,7 @@ import av
 import numpy as np
 import pytest
 
+from kd_keras.data import damage
 from kd_keras.data import video as video_lib
 from kd_keras.data.segments import TRAIN, Video
 
@@ -154,3 +155,20 @@ def test_the_damaged_recording_is_refused_up_to_its_next_key_frame():
     assert len(frames) == 148 and max(np.diff(refused_s)) < 0.1
     assert 1.9 < refused_s[0] < 2.1
     assert refused_s[-1] == pytest.approx(min(t for t in keys_s if t > 2) - 0.04)
+
+
+def test_frames_keep_their_packets_beside_other_readers(tmp_path, monkeypatch):
+    named, number_of = [], damage.Decoder._number
+
+    def number(self, frame):
+        named.append(frame.opaque)
+        return number_of(self, frame)
+
+    monkeypatch.setattr(damage.Decoder, "_number", number)
+    video = _video(_write(tmp_path / "a.ts", "libx264"))
+    info = video_lib.probe(video)
+    readers = [video_lib.iterate_frames(video, info) for _ in range(3)]
+    for _ in range(_NUM_FRAMES):
+        for reader in readers:
+            next(reader)
+    assert len(named) >= 3 * _NUM_FRAMES and None not in named

@@ -8,7 +8,7 @@ import pytest
 
 from tests import fuzz_pool, mutations
 
-_FUZZERS = ("fuzz_tables", "fuzz_flagfiles", "fuzz_records")
+_FUZZERS = ("fuzz_recordings", "fuzz_tables", "fuzz_flagfiles", "fuzz_records")
 
 
 @pytest.mark.parametrize("name", _FUZZERS)

@@ -5,6 +5,8 @@ end. A header that names another duration than the frames have, in a file that i
 is a mistake of the program that wrote it.
 """
 
+import re
+
 import av
 
 _SECONDS, _FRACTION = 0.25, 0.02
@@ -35,6 +37,26 @@ def find_cut(path, container, stream, found_s: float) -> str | None:
         f"cut off or damaged: {found_s:.2f} s can be read of the {promised_s:.2f} s "
         "that its header names"
     )
+
+
+def find_impossible_fragment(path) -> str | None:
+    """Returns what is wrong with a fragment of an MP4 that has more frames than bytes.
+
+    A demuxer believes the number, and takes gigabytes and minutes for them.
+    """
+    size, start = path.stat().st_size, 0
+    with path.open("rb") as file:
+        for kind, end in _boxes(path, size):
+            if kind == b"moof":
+                file.seek(start)
+                # The boxes in it are not walked: their sizes may be damaged, too.
+                for frames in _fragment_counts(file.read(end - start)):
+                    if frames > size:
+                        return (
+                            f"damaged: a fragment of {size} bytes has {frames} frames"
+                        )
+            start = end
+    return None
 
 
 def header_remark(container, stream, start_s: float, found_s: float) -> str | None:
@@ -109,6 +131,14 @@ def _boxes(path, size):
                 return
             start += length
             yield kind, start
+
+
+def _fragment_counts(content):
+    """Yields how many frames each run of a fragment says that it has."""
+    for found in re.finditer(b"(.{4})trun", content, re.S):
+        # A size of 1 says that 8 bytes with the size follow.
+        start = found.end() + (12 if found[1] == b"\0\0\0\1" else 4)
+        yield int.from_bytes(content[start : start + 4], "big")
 
 
 def _riff_ends(path, size):

@@ -83,10 +83,13 @@ class Decoder:
 
     def _decode(self, packet):
         if packet.size:
-            packet.opaque = len(self._sent)
+            number = len(self._sent)
+            # PyAV forgets an object when the first packet that has it is gone, and
+            # small numbers are one object to all.
+            packet.opaque = (number,)
             self._note_sent(packet)
             if packet.is_corrupt and self._trusts_packets:
-                self._note_damage(packet.opaque)
+                self._note_damage(number)
         try:
             return packet.decode()
         except av.error.FFmpegError:
@@ -95,7 +98,7 @@ class Decoder:
 
     def _number(self, frame):
         """Of the packet that a frame was decoded from."""
-        return len(self._sent) - 1 if frame.opaque is None else frame.opaque
+        return len(self._sent) - 1 if frame.opaque is None else frame.opaque[0]
 
     def _note_sent(self, packet):
         before, shown = self._sent[-1] if self._sent else _Sent(), _time(packet)

@@ -6,13 +6,10 @@ import typing
 import av
 import numpy as np
 
-from kd_keras.data import clocks, containers, cut_off, upright
+from kd_keras.data import clock_faults, clocks, containers, cut_off, upright
 from kd_keras.data.frame_times import median_spacing
 from kd_keras.data.video_frames import display_matrix
 from kd_keras.data.video_info import BadVideo, VideoInfo
-
-# No camera stands still for longer within one file: the clock is damaged.
-_LONGEST_GAP_S = 24 * 3600.0
 
 
 class _Packet(typing.NamedTuple):
@@ -26,11 +23,12 @@ class _Packet(typing.NamedTuple):
 
 def probe_file(video, path):
     """Reads the packets of a file and decodes its first frame."""
+    _refuse(video, path, cut_off.find_impossible_fragment(path))
     try:
         with containers.opened(path) as container:
             stream = containers.picture_stream(video, container)
             packets, ends_s, jumps_s = _read_packets(container, stream)
-            _check_order(video, path, stream, packets)
+            _refuse(video, path, clock_faults.of_packets(packets, stream.time_base))
             if not packets:
                 raise BadVideo(video.name, f"{path} has no frames")
             remarks = _check_complete(video, path, container, stream, ends_s)
@@ -49,13 +47,13 @@ def probe_file(video, path):
     except av.error.FFmpegError as error:
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
     times_s, stamps, by_position = times
-    _check_gaps(video, path, times_s)
+    _refuse(video, path, clock_faults.of_frames(times_s))
     height, width = frame.height, round(frame.width * (pixel_aspect or 1))
     if not 0 < height * width <= containers.MOST_PIXELS:
         raise BadVideo(video.name, f"{path} has pictures of {width} x {height} pixels")
     if upright.swaps_sides(display_matrix(video, frame)):
         height, width = width, height
-    key_stamps = [p.pts for p in packets if p.is_key and p.pts is not None]
+    key_frames, key_bytes = _keys(packets, stamps)
     return VideoInfo(
         times_s=times_s,
         duration_s=float(times_s[-1]) + spacing_s,
@@ -63,20 +61,16 @@ def probe_file(video, path):
         width=width,
         stamps=stamps,
         by_position=by_position,
-        key_frames=np.flatnonzero(np.isin(stamps, key_stamps)),
+        key_frames=key_frames,
+        key_bytes=key_bytes,
         packet_times=None if by_position or not counts else _packet_times(packets),
         remarks=remarks,
     )
 
 
-def _check_gaps(video, path, times_s):
-    late = np.flatnonzero(np.diff(times_s, prepend=0.0) > _LONGEST_GAP_S)
-    if len(late):
-        raise BadVideo(
-            video.name,
-            f"the clock of {path} jumps to {times_s[late[0]]:.0f} s at frame "
-            f"{late[0]}: over {_LONGEST_GAP_S / 3600:.0f} h without a picture",
-        )
+def _refuse(video, path, fault):
+    if fault is not None:
+        raise BadVideo(video.name, f"{path} is {fault}")
 
 
 def _first_frame(container, stream):
@@ -133,6 +127,14 @@ def _read_packets(container, stream):
     return [p._replace(pts=s, dts=None) for p, s in joined], ends_s, jumps_s
 
 
+def _keys(packets, stamps):
+    """Positions of the key frames, and where in the file their packets are."""
+    places = {p.pts: p.byte for p in packets if p.is_key and p.pts is not None}
+    key_frames = np.flatnonzero(np.isin(stamps, [*places]))
+    key_bytes = [places[int(stamp)] for stamp in stamps[key_frames]]
+    return key_frames, np.array([-1 if b is None else b for b in key_bytes], np.int64)
+
+
 def _packet_times(packets):
     keys = [i for i, p in enumerate(packets) if p.is_key and p.byte is not None]
     return clocks.PacketTimes(
@@ -152,21 +154,6 @@ def _jumps(container, jumps_s):
     )
 
 
-def _check_order(video, path, stream, packets):
-    """Refuses a clock that goes back and that nothing says how to follow."""
-    decoded = np.array([p.dts for p in packets if p.dts is not None], np.int64)
-    steps_s = np.diff(decoded) * float(stream.time_base)
-    backwards = np.flatnonzero(steps_s < -clocks.DISORDER_S)
-    if len(backwards):
-        at_s = float((decoded[backwards[0]] - decoded[0]) * stream.time_base)
-        raise BadVideo(
-            video.name,
-            f"the clock of {path} goes back by {-steps_s[backwards[0]]:.2f} s at "
-            f"{at_s:.2f} s, as if recordings were joined there; cut it there, or write "
-            "it anew with ffmpeg",
-        )
-
-
 def _check_complete(video, path, container, stream, ends_s):
     """Refuses a file that was cut off; returns remarks on one that lies or goes on."""
     if container.format.flags & av.format.Flags.ts_discont.value:
@@ -175,9 +162,7 @@ def _check_complete(video, path, container, stream, ends_s):
     found_s = max(ends_s.values(), default=0.0)
     if container.format.name == "avi":
         found_s = ends_s.get(stream.index, 0.0)
-    reason = cut_off.find_cut(path, container, stream, found_s)
-    if reason is not None:
-        raise BadVideo(video.name, f"{path} is {reason}")
+    _refuse(video, path, cut_off.find_cut(path, container, stream, found_s))
     start_s = max(float(_start_s(container)), 0.0)
     remarks = (
         cut_off.header_remark(container, stream, start_s, found_s),

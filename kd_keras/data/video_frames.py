@@ -76,8 +76,11 @@ def _numbered_frames(video, container, stream, info, start):
     )
     packets = _packets_from(start, container, stream, info)
     if start:
-        packets = _checked_start(video, packets, info.stamps[start])
+        packets = _checked_start(video, packets, info, start)
     for count, (frame, is_whole) in enumerate(decoder.frames(packets)):
+        if start and not count and not frame.key_frame:
+            # The container calls it one, the decoder knows better.
+            raise BadVideo(video.name, f"{video.path} cannot be sought")
         shown = frame if is_whole else None
         if info.by_position:
             yield count, shown
@@ -85,12 +88,20 @@ def _numbered_frames(video, container, stream, info, start):
             yield int(np.searchsorted(info.stamps, frame.pts, "right")) - 1, shown
 
 
-def _checked_start(video, packets, stamp):
-    """The packets, if the first of them is not later than it should be."""
-    for place, packet in enumerate(packets):
-        if not place and (packet.pts is None or packet.pts > stamp):
-            raise BadVideo(video.name, f"{video.path} cannot be sought")
-        yield packet
+def _checked_start(video, packets, info, start):
+    """The packets, if the first is what it was when they were read from the start."""
+    first, stamp = next(packets, None), info.stamps[start]
+    is_late = first is None or first.pts is None or first.pts > stamp
+    if is_late or _is_elsewhere(first, info, stamp):
+        raise BadVideo(video.name, f"{video.path} cannot be sought")
+    yield first
+    yield from packets
+
+
+def _is_elsewhere(packet, info, stamp):
+    """Whether a damaged index led to a packet that has the time of another."""
+    places = info.key_bytes[info.stamps[info.key_frames] == stamp]
+    return packet.pts == stamp and packet.pos is not None and packet.pos not in places
 
 
 def _packets_from(start, container, stream, info):

@@ -39,6 +39,7 @@ class VideoInfo:
             where the container's timestamps cannot be trusted.
         by_position: The latter: frames are counted from the start of the file.
         key_frames: Positions of the frames that decoding can start at.
+        key_bytes: Where in the file their packets are; -1 if nobody knows.
         images: The frames of a folder or a tar.
         packet_times: Of a file whose clock jumps, or that names few times; else None.
         remarks: Sentences about what is unusual in the file, with its seconds.
@@ -51,6 +52,7 @@ class VideoInfo:
     stamps: np.ndarray | None = None
     by_position: bool = False
     key_frames: np.ndarray | None = None
+    key_bytes: np.ndarray | None = None
     images: ImageFiles | None = None
     packet_times: PacketTimes | None = None
     remarks: tuple[str, ...] = ()
