@@ -67,6 +67,8 @@ def test_times_that_nobody_can_follow_are_named():
     assert fault() is None
     # A frame in a minute, as of a building site, with frames that refer to later ones.
     assert fault(*((60_000 * (k + 3), 60_000 * k) for k in range(9))) is None
+    # A camera that was stopped for 90 s.
+    assert fault((40, 0), (90_040, 40), (80, 80), (90_080, 90_000)) is None
     assert "what is decoded at 0.04 s is to be shown +90.00 s" in fault(
         (40, 0), (90_040, 40), (80, 80)
     )

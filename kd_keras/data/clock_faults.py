@@ -28,16 +28,20 @@ def of_packets(packets, base) -> str | None:
             f"{at_s:.2f} s, as if recordings were joined there; cut it there, or write "
             "it anew with ffmpeg"
         )
-    delays_s = [0.0 if p.pts is None else float((p.pts - p.dts) * base) for p in timed]
+    shown_s = [p.dts if p.pts is None else p.pts for p in timed]
+    shown_s = np.array([float(time * base) for time in shown_s])
     spacing_s = float(np.median(steps_s)) if len(steps_s) else 0.0
-    longest_s = max(clocks.LONGEST_LEAP_S, _LONGEST_DELAY_FRAMES * spacing_s)
-    strays = np.flatnonzero(np.abs(delays_s) > longest_s)
-    if len(strays):
-        return (
-            f"damaged: what is decoded at {decoded_s[strays[0]]:.2f} s is to be shown "
-            f"{delays_s[strays[0]]:+.2f} s from then; write it anew with ffmpeg"
-        )
-    return None
+    # Of the packet that is decoded so many later; a stopped camera leaves a gap.
+    later = np.minimum(np.arange(len(timed)) + _LONGEST_DELAY_FRAMES, len(timed) - 1)
+    slack_s = max(clocks.LONGEST_LEAP_S, _LONGEST_DELAY_FRAMES * spacing_s)
+    strays = (shown_s > decoded_s[later] + slack_s) | (shown_s < decoded_s - slack_s)
+    if not strays.any():
+        return None
+    first = strays.argmax()
+    return (
+        f"damaged: what is decoded at {decoded_s[first]:.2f} s is to be shown "
+        f"{shown_s[first] - decoded_s[first]:+.2f} s from then; write it anew"
+    )
 
 
 def of_frames(times_s) -> str | None:
