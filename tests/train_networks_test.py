@@ -156,6 +156,48 @@ def test_everything_up_to_a_layer_stays_as_it_starts():
         networks.check(_config("--backbone=tsn_small", "--freeze_until=x"), 3)
 
 
+def test_a_student_starts_as_its_flag_says():
+    teacher = networks.build_teacher(_config("--seed=3"), 4)
+    for weight in teacher.trainable_variables:
+        weight.assign(weight + 1)
+    starts = {
+        init: networks.start_student(
+            _config("--seed=3", f"--student_init={init}"), teacher
+        )
+        for init in ("teacher", "fresh", "pretrained")
+    }
+    for found, expected in zip(
+        starts["teacher"].get_weights(), teacher.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
+    kernels = {
+        init: student.trainable_weights[0].numpy() for init, student in starts.items()
+    }
+    # The teacher had this start before it learned; `fresh` has another one.
+    np.testing.assert_allclose(kernels["pretrained"] + 1, kernels["teacher"], rtol=1e-5)
+    assert not np.allclose(kernels["fresh"], kernels["pretrained"])
+    assert all(student.trainable_weights for student in starts.values())
+
+
+def test_a_stem_and_its_tail_are_the_whole_network():
+    layer = "MaxPool3d_4a_3x3"
+    config = _config(f"--layer={layer}", "--student_init=fresh", "--dropout=0")
+    whole = networks.start_student(config, networks.build_teacher(config, 4))
+    moved = np.random.default_rng(0)
+    for variable in whole.variables:
+        if variable.name in ("moving_mean", "moving_variance"):
+            variable.assign(moved.uniform(0.5, 1.5, variable.shape))
+    stem, tail = networks.stem(whole, layer), networks.tail(config, whole, layer)
+    assert not stem.trainable_weights and tail.trainable_weights
+    clips = moved.uniform(-1, 1, (2, 9, 16, 16, 3)).astype("float32")
+    np.testing.assert_allclose(tail(stem(clips)), whole(clips), rtol=1e-4, atol=1e-5)
+    frozen = tail.get_layer("Logits").name
+    whole.get_layer(frozen).trainable = False
+    assert not networks.tail(config, whole, layer).get_layer(frozen).trainable
+    with pytest.raises(ValueError, match="Got Logits and i3d"):
+        networks.stem(whole, "Logits")
+
+
 def test_every_network_keeps_faulty_layers_in_float32(monkeypatch, tmp_path, capsys):
     def fault(convolution):
         deep = len(convolution.shape) == 5 and convolution.shape[1] == 2

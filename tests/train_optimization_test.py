@@ -40,8 +40,9 @@ def _network():
     return keras.Sequential(
         [
             keras.Input((3,)),
-            keras.layers.Dense(2, name="stem"),
-            keras.layers.Dense(2, name="Logits"),
+            # A bias of 0 would not show its decay.
+            keras.layers.Dense(2, bias_initializer="ones", name="stem"),
+            keras.layers.Dense(2, bias_initializer="ones", name="Logits"),
         ]
     )
 
@@ -74,6 +75,20 @@ def test_all_but_the_head_has_its_own_rate_and_decay(name):
         decayed = old - rate * decay * old if old.ndim == 2 else old
         # Adam's first step has the size of the rate.
         np.testing.assert_allclose(new, decayed - rate, rtol=1e-4, atol=1e-6)
+
+
+def test_scales_and_offsets_of_batch_norm_do_not_decay():
+    norm = keras.layers.BatchNormalization(beta_initializer="ones")
+    norm.build((None, 3))
+    weights = norm.trainable_variables
+    assert {weight.name for weight in weights} == {"gamma", "beta"}
+    optimizer = optimization.optimizer(
+        tiny_training.config("--optimizer=sgd", "--weight_decay=0.5"), 2, 0.1
+    )
+    optimizer.build(weights)
+    optimizer.apply([keras.ops.zeros(w.shape) for w in weights], weights)
+    for weight in weights:
+        np.testing.assert_array_equal(weight, np.ones(3))
 
 
 def test_the_rate_grows_with_the_batch():
