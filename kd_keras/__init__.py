@@ -6,6 +6,8 @@ it is first used, so that annotations are read without waiting for a backend.
 
 import importlib
 
+from kd_keras import onednn
+
 __version__ = "0.1.0"
 
 # Public names by the module that has them.
@@ -30,6 +32,9 @@ _PUBLIC = {
 }
 _HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
 _MODULES = ("data", "distill", "losses", "metrics", "models", "visualise")
+
+# Before anything here imports TensorFlow.
+onednn.choose()
 
 
 def __getattr__(name: str):

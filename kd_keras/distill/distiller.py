@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kd_keras import onednn
 from kd_keras.distill import gradients
 from kd_keras.distill.fused_batch_norm import training_reader
 from kd_keras.distill.rematerialise import rematerialising_reader
@@ -73,6 +74,8 @@ class Distiller(keras.Model):
         name="distiller",
     ):
         super().__init__(name=name)
+        if not tf.config.list_physical_devices("GPU"):
+            onednn.warn_if_too_late()
         if not callable(feature_weight) and feature_weight < 0:
             raise ValueError(f"feature_weight must be >= 0. Got {feature_weight}.")
         if gives_probabilities(student):
