@@ -19,6 +19,7 @@ from kd_keras.data.clips import num_cores
 
 BENCHMARKS = (
     "training_step",
+    "small_step",
     "feature_loss",
     "teacher_cache",
     "workers",

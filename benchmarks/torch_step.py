@@ -5,12 +5,12 @@ line that it reads is a step, each line that it writes the loss.
 """
 
 import argparse
-import sys
 
 import torch
 from torch import nn
 from torch.nn import functional
 
+from benchmarks import step_process
 from kd_keras.models import i3d
 
 _CLASSES = 21
@@ -171,8 +171,7 @@ def main():
     parser.add_argument("--feature_layer", required=True)
     parser.add_argument("--channels_last", action="store_true")
     steps = _steps(parser.parse_args())
-    for _ in sys.stdin:
-        print(next(steps), flush=True)
+    step_process.serve(lambda: next(steps))
 
 
 if __name__ == "__main__":

@@ -9,16 +9,13 @@ there, in both layouts of memory. All take turns, so that other load hits them a
 
 import contextlib
 import importlib.util
-import os
-import subprocess
-import sys
 
 import keras
 import tensorflow as tf
 from absl import app, flags
 
 import kd_keras
-from benchmarks import turns
+from benchmarks import step_process, turns
 from kd_keras.distill.teacher import FrozenTeacher
 from train.recogniser import Recogniser
 
@@ -28,6 +25,9 @@ _SIZE = flags.DEFINE_integer("image_size", 112, "Side in pixels.", lower_bound=3
 _WIDTH = flags.DEFINE_float("width", 1.0, "Of the networks.", lower_bound=0.01)
 _LAYER = flags.DEFINE_string("feature_layer", "Mixed_5c", "Where L_d compares.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_bound=1)
+_TAKE = flags.DEFINE_string(
+    "take", None, "Take this step for each line of standard input instead."
+)
 
 _CLASSES = 21
 
@@ -35,6 +35,9 @@ _CLASSES = 21
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
+    if _TAKE.value is not None:
+        step_process.serve(_steps()[_TAKE.value])
+        return
     steps = {}
     for policy in ("float32", "mixed_bfloat16"):
         keras.config.set_dtype_policy(policy)
@@ -45,7 +48,8 @@ def main(argv):
         else:
             for layout in ((), ("--channels_last",)):
                 name = " ".join(["PyTorch, targets stored", *layout])
-                steps[name] = stack.enter_context(_torch_step(*layout))
+                step = step_process.torch_step(_size(), *layout)
+                steps[name] = stack.enter_context(step)
         seconds = turns.median_seconds(steps, _REPEATS.value)
     plain = seconds["float32, labels alone"]
     print(
@@ -81,27 +85,10 @@ def _steps():
     }
 
 
-@contextlib.contextmanager
-def _torch_step(*layout):
-    """The step of `torch_step`, taken by a process of its own."""
-    command = [sys.executable, "-m", "benchmarks.torch_step", *layout]
-    for flag in (_BATCH, _FRAMES, _SIZE, _WIDTH, _LAYER):
-        command.append(f"--{flag.name}={flag.value}")
-    process = subprocess.Popen(
-        command,
-        env={**os.environ, "KERAS_BACKEND": "torch"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-
-    def step():
-        print(file=process.stdin, flush=True)
-        return float(process.stdout.readline())
-
-    with process:
-        yield step
-        process.stdin.close()
+def _size():
+    """The flags that say how large a step is."""
+    flags_of_size = (_BATCH, _FRAMES, _SIZE, _WIDTH, _LAYER)
+    return [f"--{flag.name}={flag.value}" for flag in flags_of_size]
 
 
 def _network():

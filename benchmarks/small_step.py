@@ -1,0 +1,92 @@
+"""The small step, at which the demo and first experiments run, by its kernels.
+
+`python -m benchmarks.small_step` prints the median time of a distillation step with
+stored targets, of I3D of width 0.25 with 8 pairs of 12 frames of 48 pixels: as the
+project takes it, with oneDNN left off, as TensorFlow does by itself on processors
+without instructions for neural networks, and in PyTorch where that is installed. Each
+is a process of its own; all take turns. Beside each stands how many times the step's
+arithmetic would take at the rate of a large matrix product.
+"""
+
+import contextlib
+import importlib.util
+import math
+
+import keras
+import tensorflow as tf
+from absl import app, flags
+
+import kd_keras
+from benchmarks import step_process, turns
+
+_REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_bound=1)
+
+_STEP = "distilled, targets stored"
+_SIZE = [
+    "--batch_size=8",
+    "--num_frames=12",
+    "--image_size=48",
+    "--width=0.25",
+    "--feature_layer=Mixed_4f",
+]
+_BATCH, _FRAMES, _SIDE, _WIDTH = 8, 12, 48, 0.25
+_FLAGS = [
+    f"--batch_size={_BATCH}",
+    f"--num_frames={_FRAMES}",
+    f"--image_size={_SIDE}",
+    f"--width={_WIDTH}",
+    "--feature_layer=Mixed_4f",
+]
+
+
+def main(argv):
+    if len(argv) > 1:
+        raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
+    steps = {
+        "kd_keras": step_process.keras_step(_STEP, _FLAGS),
+        "kd_keras, oneDNN left off": step_process.keras_step(
+            _STEP, _FLAGS, TF_ENABLE_ONEDNN_OPTS="0"
+        ),
+    }
+    if importlib.util.find_spec("torch") is None:
+        print("PyTorch is not installed.")
+    else:
+        steps["PyTorch"] = step_process.torch_step(_FLAGS)
+        steps["PyTorch, channels last"] = step_process.torch_step(
+            _FLAGS, "--channels_last"
+        )
+    with contextlib.ExitStack() as stack:
+        ways = {name: stack.enter_context(step) for name, step in steps.items()}
+        ways["its arithmetic alone"] = _product()
+        seconds = turns.median_seconds(ways, _REPEATS.value)
+    arithmetic = seconds["its arithmetic alone"]
+    print(f"{'':40}{'ms':>8}{'of arithmetic':>16}")
+    for name, median in seconds.items():
+        print(f"{name:40}{1e3 * median:8.1f}{median / arithmetic:16.1f}", flush=True)
+
+
+def _product():
+    """A function that takes as many operations as the step, in one matrix product."""
+    side = 2048
+    rows = round(_operations() / (2 * side**2))
+    left, right = tf.random.normal((rows, side)), tf.random.normal((side, side))
+    return lambda: (left @ right).numpy()
+
+
+def _operations():
+    """Additions and multiplications of the convolutions of a step."""
+    network = kd_keras.I3D(
+        num_classes=2, num_frames=_FRAMES, image_size=_SIDE, width=_WIDTH
+    )
+    forward = [
+        2 * math.prod(layer.kernel.shape[:-1]) * math.prod(layer.output.shape[1:])
+        for layer in network.layers
+        if isinstance(layer, keras.layers.Conv3D)
+    ]
+    # Backwards each is as much for its kernel and for its input; the first has no use
+    # for the latter.
+    return _BATCH * (3 * sum(forward) - forward[0])
+
+
+if __name__ == "__main__":
+    app.run(main)
