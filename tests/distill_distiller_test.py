@@ -136,10 +136,10 @@ def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
     batch = _batch(teacher_size=64)
     loss = kd_keras.AttentionalPoolingLoss()
     distiller = _compiled(student, teacher, loss, feature_layer="Mixed_4f")
-    assert distiller.projection.kernel.shape == (104, 208)
-    before = np.array(distiller.projection.kernel)
+    assert distiller.projections[0].kernel.shape == (104, 208)
+    before = np.array(distiller.projections[0].kernel)
     distiller.train_step(batch)
-    assert not np.array_equal(before, distiller.projection.kernel)
+    assert not np.array_equal(before, distiller.projections[0].kernel)
 
 
 def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
@@ -152,9 +152,9 @@ def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
     }
     loss = kd_keras.AttentionalPoolingLoss()
     distiller = _compiled(student, teacher, loss, **layers)
-    assert distiller.projection.kernel.shape == (64, 128)
+    assert distiller.projections[0].kernel.shape == (64, 128)
     found = float(distiller.test_step(batch)["feature_loss"])
-    kernel, bias = (np.asarray(w, "float64") for w in distiller.projection.weights)
+    kernel, bias = (np.asarray(w, "float64") for w in distiller.projections[0].weights)
     maps = _map(student, batch["observed"], "conv5_block1_out") @ kernel + bias
     expected = loss(_map(teacher, batch["future"]).astype("f4"), maps.astype("f4"))
     assert found == pytest.approx(float(expected), rel=1e-4)

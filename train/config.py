@@ -12,7 +12,7 @@ from absl import flags
 
 from export import flagfiles
 from kd_keras.data import given_paths
-from train import data_defaults, flag_fields
+from train import data_defaults, flag_fields, learning_flags
 from train.data_flags import Augmentation, Data
 from train.flag_fields import flag as _flag
 from train.flag_fields import path_flag as _path_flag
@@ -153,7 +153,8 @@ def read(group, values=flags.FLAGS):
         return value
 
     made = group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
-    return data_defaults.complete(made) if group is Data else made
+    complete = {Data: data_defaults.complete, Training: learning_flags.complete}
+    return complete[group](made) if group in complete else made
 
 
 def to_flagfile(config):

@@ -304,6 +304,7 @@ def _write_demo(config, directory):
         directory / "demo",
         num_videos=options.demo_videos,
         labeled_fraction=options.demo_labeled_fraction,
+        seed=options.demo_seed,
     )
 
 

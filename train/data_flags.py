@@ -50,6 +50,9 @@ class Data:
         lower=0.1,
     )
     demo_videos: int = _flag(160, "Generated videos.", lower=3)
+    demo_seed: int = _flag(
+        0, "Seed of the generated videos: another one, other videos.", lower=0
+    )
     demo_labeled_fraction: float = _flag(
         0.2,
         "Fraction of the generated training segments with a label.",
@@ -218,7 +221,7 @@ class Augmentation:
     """Random changes to training clips, and the views that evaluation sees."""
 
     shared_draw: bool = _flag(
-        True,
+        False,
         "Draw crop, flip and colour once per pair; otherwise once per clip.",
     )
     views: int = _flag(

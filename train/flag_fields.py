@@ -16,6 +16,12 @@ def flag(default, text, choices=None, lower=None, upper=None):
     return dataclasses.field(default=default, metadata=metadata)
 
 
+def number_or_flag(word, default, text, lower):
+    """A flag that is a number, or a word in its place."""
+    metadata = {"help": text, "choices": None, "lower": lower, "upper": None}
+    return dataclasses.field(default=default, metadata={**metadata, "word": word})
+
+
 def path_flag(default, text):
     """A flag of a path, or of several: checked when parsed, its `~` expanded."""
     metadata = {"help": text, "choices": None, "lower": None, "upper": None}
@@ -34,6 +40,10 @@ def define(field, values):
     """Defines the flag of a field."""
     name, default, meta = field.name, field.default, field.metadata
     kind, given = _kind(field.type), {"flag_values": values}
+    if "word" in meta:
+        parser = _NumberOrWord(meta["word"], meta["lower"])
+        flags.DEFINE(parser, name, default, meta["help"], **given)
+        return
     bounds = {"lower_bound": meta["lower"], "upper_bound": meta["upper"]}
     if kind is bool:
         flags.DEFINE_bool(name, default, meta["help"], **given)
@@ -83,6 +93,24 @@ def is_path(field):
 def element_type(field):
     """Returns the type of the elements of a field such as `tuple[str, ...]`."""
     return typing.get_args(field.type)[0]
+
+
+class _NumberOrWord(flags.ArgumentParser):
+    """Parses a number of at least `lower`, or the word."""
+
+    def __init__(self, word, lower):
+        self._word, self._lower = word, lower
+        self.syntactic_help = f"a number >= {lower:g}, or {word}"
+
+    def parse(self, argument):
+        if argument == self._word:
+            return argument
+        if not _is_number(argument) or float(argument) < self._lower:
+            raise ValueError(f"it must be {self.syntactic_help}")
+        return float(argument)
+
+    def flag_type(self):
+        return f"number or {self._word}"
 
 
 def _kind(hint):

@@ -3,6 +3,7 @@
 import dataclasses
 
 from train.flag_fields import flag as _flag
+from train.flag_fields import number_or_flag as _number_or_flag
 from train.flag_fields import path_flag as _path_flag
 from train.flag_fields import start_flag as _start_flag
 
@@ -115,23 +116,34 @@ class Distillation:
         "Students keep everything up to this layer as it starts, such as "
         "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
     )
-    feature_layer: str | None = _flag(
-        None,
-        "Layer whose feature maps are compared; by default the last before the head.",
+    feature_layer: tuple[str, ...] = _flag(
+        (),
+        "Layer whose feature maps are compared, or several, of which --feature_weight="
+        "auto follows the last; by default the deepest whose map has at least 27 "
+        "tokens (positions in time and space).",
     )
-    teacher_feature_layer: str | None = _flag(
-        None,
-        "Its name in the teacher; by default the same in the same network, else the "
-        "last before the head.",
+    teacher_feature_layer: tuple[str, ...] = _flag(
+        (),
+        "The same in the teacher; by default the same layers in the same network.",
     )
-    feature_weight: float = _flag(
-        1e-3,
-        "λ of the feature loss; search it on a log scale from 1e-4.",
+    feature_weight: float | str = _number_or_flag(
+        "auto",
+        default="auto",
+        text="λ of the feature loss. auto: it follows the gradients, so that the "
+        "weighted one of the feature loss stays at --feature_gradient_ratio times that "
+        "of labels and pseudo-labels.",
         lower=0.0,
+    )
+    feature_gradient_ratio: float = _flag(
+        0.3,
+        "Ratio of the two gradients, for the compared map, that --feature_weight=auto "
+        "keeps.",
+        lower=1e-6,
     )
     feature_weight_schedule: str = _flag(
         "constant",
-        "How λ goes over the steps: constant, linear_up from 0, cosine_down to 0.",
+        "How λ, or with auto the ratio, goes over the steps: constant, linear_up from "
+        "0, cosine_down to 0.",
         choices=("constant", "linear_up", "cosine_down"),
     )
     direction: str = _flag(
@@ -173,7 +185,9 @@ class Training:
 
     batch_size: int = _flag(16, "Pairs per step.", lower=1)
     teacher_steps: int = _flag(1500, "Steps of the teacher.", lower=1)
-    student_steps: int = _flag(1500, "Steps of each student.", lower=1)
+    student_steps: int | None = _flag(
+        None, "Steps of each student; by default those of the teacher.", lower=1
+    )
     optimizer: str = _flag("adamw", "Optimizer.", choices=("adamw", "sgd"))
     teacher_learning_rate: float = _flag(
         1e-3, "Highest rate of the teacher.", lower=0.0
@@ -257,3 +271,10 @@ class Training:
     profile: int = _flag(
         0, "Steps of each training to profile for TensorBoard.", lower=0
     )
+
+
+def complete(training):
+    """Returns the `Training` with a value for each flag that follows another."""
+    if training.student_steps is not None:
+        return training
+    return dataclasses.replace(training, student_steps=training.teacher_steps)

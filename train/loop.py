@@ -6,7 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kd_keras.data import pipeline
-from train import guards
+from train import climbing, guards
 from train.averages import WeightAverage
 from train.checkpoints import Checkpoints
 from train.distribution import Distribution
@@ -142,6 +142,7 @@ class _Phase:
         # A checkpoint may be older than the last line.
         self._run.forget_after(self.name, int(self._validated.numpy()))
         self._train(start)
+        self._say_if_climbing()
         self._average.apply()
         self._patience.take_best(self._say)
         self._agree()
@@ -254,6 +255,12 @@ class _Phase:
 
     def _split(self, batch):
         return self._distribution.split(batch)
+
+    def _say_if_climbing(self):
+        flag = "--teacher_steps" if self.name == "teacher" else "--student_steps"
+        said = climbing.describe(self.name, self._run.history(self.name), flag)
+        if said is not None:
+            self._say(said)
 
     def _say(self, text):
         if self._distribution.writes:

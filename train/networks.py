@@ -12,6 +12,9 @@ from kd_keras.models import backbones
 from kd_keras.models.i3d import ENDPOINTS
 from train import guards
 
+# What reaches it is stored, unless --layer names another.
+DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"
+
 
 @dataclasses.dataclass(frozen=True)
 class Architecture:
@@ -51,17 +54,17 @@ def check(config, num_classes):
     student = teacher = build_student(config, num_classes)
     if teacher_architecture(config) != student_architecture(config):
         teacher = build_teacher(config, num_classes)
-    layers = [("feature_layer", student, student_feature_layer(config, student))]
+    layers = student_feature_layers(config, student)
+    _check_layers("feature_layer", student, layers)
     if config.run.teacher is None:
         _check_start(config, student, teacher)
-        layer = teacher_feature_layer(config, student, teacher)
-        layers.append(("teacher_feature_layer", teacher, layer))
-    for flag, model, layer in layers:
-        names = [each.name for each in model.layers]
-        if layer not in names:
+        teacher_layers = teacher_feature_layers(config, student, teacher)
+        _check_layers("teacher_feature_layer", teacher, teacher_layers)
+        if len(layers) != len(teacher_layers):
             raise ValueError(
-                f"--{flag}: {model.name} has no layer {layer!r}. Choose one of: "
-                f"{', '.join(names)}."
+                f"--feature_layer names {len(layers)} layers and "
+                f"--teacher_feature_layer {len(teacher_layers)}: each is compared with "
+                "one of the other network."
             )
 
 
@@ -165,25 +168,43 @@ def copy_layers(source, target):
             variable.assign(value)
 
 
-def student_feature_layer(config, student):
-    """Returns the name of the layer whose map is compared, in the student."""
-    layer = config.distillation.feature_layer
-    return backbones.default_feature_layer(student.name) if layer is None else layer
+def student_feature_layers(config, student):
+    """Returns the names of the layers whose maps are compared, in the student.
+
+    If none is named, one behind the layer whose output is stored.
+    """
+    layers = config.distillation.feature_layer
+    if not layers:
+        behind = config.distillation.layer
+        if behind is None and config.data.features is not None:
+            behind = DEFAULT_STORED_LAYER
+        return (backbones.default_feature_layer(student, behind),)
+    return layers
 
 
-def teacher_feature_layer(config, student, teacher):
-    """Returns the name of the layer whose map is compared, in the teacher."""
-    layer = config.distillation.teacher_feature_layer
-    if layer is not None:
-        return layer
+def teacher_feature_layers(config, student, teacher):
+    """Returns the names of the layers whose maps are compared, in the teacher."""
+    layers = config.distillation.teacher_feature_layer
+    if layers:
+        return layers
     if teacher.name == student.name:
-        return student_feature_layer(config, student)
+        return student_feature_layers(config, student)
     if teacher.name not in backbones.BACKBONES:
         raise ValueError(
             f"The teacher is no known network but {teacher.name!r}: name the layer "
             "whose maps are compared by --teacher_feature_layer."
         )
-    return backbones.default_feature_layer(teacher.name)
+    return (backbones.default_feature_layer(teacher),)
+
+
+def _check_layers(flag, model, layers):
+    names = [layer.name for layer in model.layers]
+    for layer in layers:
+        if layer not in names:
+            raise ValueError(
+                f"--{flag}: {model.name} has no layer {layer!r}. Choose one of: "
+                f"{', '.join(names)}."
+            )
 
 
 def _build(config, architecture, num_classes, seed):

@@ -1,5 +1,7 @@
 """Writes stored features: the student's up to a layer, and the teacher's targets."""
 
+import dataclasses
+
 import keras
 import tensorflow as tf
 
@@ -28,6 +30,9 @@ def write(config, preparation, data, remake, files):
     teacher = load_teacher(config, data.index.classes)
     student = networks.start_student(config, teacher)
     layer = stored_features.layer_of(config)
+    config = dataclasses.replace(
+        config, distillation=dataclasses.replace(config.distillation, layer=layer)
+    )
     pairs = data.for_students
     units = feature_records.feature_units(
         pairs, config.augmentation.views, preparation.shard_records
@@ -70,7 +75,7 @@ def _answer(config, student, teacher, layer):
     wanted, options = stored_features.prefixes(config), config.distillation
     with_map = feature_records.FEATURES in wanted
     stem = networks.stem(student, layer)
-    feature_layer = networks.teacher_feature_layer(config, student, teacher)
+    feature_layer = stored_features.compared_layer(config, student, teacher)
     frozen = FrozenTeacher(teacher, feature_layer if with_map else None)
     loss = feature_loss("attention", options)
 

@@ -9,8 +9,6 @@ from kd_keras.distill import distiller
 from train import data as data_lib
 from train import data_set, networks
 
-_DEFAULT_LAYER = "MaxPool3d_4a_3x3"
-
 
 class StoredFeatures:
     """What takes the place of the videos where --features is given.
@@ -82,7 +80,22 @@ class StoredFeatures:
 
 def layer_of(config):
     """Returns the layer whose input to the rest of the student is stored."""
-    return config.distillation.layer or _DEFAULT_LAYER
+    return config.distillation.layer or networks.DEFAULT_STORED_LAYER
+
+
+def compared_layer(config, student, teacher):
+    """Returns the layer of the teacher whose map is stored.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    layers = networks.teacher_feature_layers(config, student, teacher)
+    if len(layers) > 1:
+        raise ValueError(
+            "Stored features hold the map of one layer. Got --feature_layer="
+            f"{','.join(layers)}; name one, or train from clips."
+        )
+    return layers[0]
 
 
 def made_from(config, student, teacher, layer):
@@ -102,9 +115,7 @@ def made_from(config, student, teacher, layer):
         },
         "--dtype_policy": config.run.dtype_policy,
         "--layer": layer,
-        "--teacher_feature_layer": networks.teacher_feature_layer(
-            config, student, teacher
-        ),
+        "--teacher_feature_layer": compared_layer(config, student, teacher),
         "--alpha": config.distillation.alpha,
         "weights of the student up to --layer": checksum(
             networks.stem(student, layer).get_weights()

@@ -6,6 +6,7 @@ import kd_keras
 from kd_keras.data import pipeline
 from kd_keras.distill import Distiller
 from kd_keras.distill.teacher import num_channels
+from kd_keras.models.backbones import tokens_of
 from train import networks
 from train.stored_features import StoredFeatures, checksum
 from train.teacher import train_recogniser
@@ -77,38 +78,50 @@ def feature_loss(method, options):
 
 
 def feature_weight(options, steps):
-    """Returns λ, or the function of the step that --feature_weight_schedule names.
+    """Returns the arguments of `Distiller` that say how λ is found.
 
     Args:
         options: The run's `Distillation`.
-        steps: Length of the training.
+        steps: Length of the training, over which --feature_weight_schedule goes.
     """
+    name = options.feature_weight_schedule
+    if options.feature_weight == "auto":
+        ratio = _scheduled(name, options.feature_gradient_ratio, steps)
+        return {"feature_weight": "auto", "gradient_ratio": ratio}
+    return {"feature_weight": _scheduled(name, options.feature_weight, steps)}
+
+
+def _scheduled(name, value, steps):
     schedules = keras.optimizers.schedules
-    weight = options.feature_weight
-    if options.feature_weight_schedule == "linear_up":
-        return schedules.PolynomialDecay(0.0, steps, end_learning_rate=weight)
-    if options.feature_weight_schedule == "cosine_down":
-        return schedules.CosineDecay(weight, steps)
-    return weight
+    if name == "linear_up":
+        return schedules.PolynomialDecay(0.0, steps, end_learning_rate=value)
+    if name == "cosine_down":
+        return schedules.CosineDecay(value, steps)
+    return value
 
 
 def _distil(experiment, method, student, teacher, stored):
     config, data = experiment.config, experiment.data
     options, training = config.distillation, config.training
     network = student if stored is None else stored.tail
-    teacher_layer = networks.teacher_feature_layer(config, student, teacher)
-    channels = None if stored is None else num_channels(teacher, teacher_layer)
+    layers = networks.student_feature_layers(config, student)
+    teacher_layers = networks.teacher_feature_layers(config, student, teacher)
+    channels = None
+    if stored is not None:
+        channels = [num_channels(teacher, layer) for layer in teacher_layers]
     loss = feature_loss(method, options)
+    if loss is not None and experiment.distribution.writes:
+        _say_layers(method, student, layers)
     distiller = Distiller(
         network,
         teacher if stored is None else None,
         feature_loss=loss,
-        feature_weight=feature_weight(options, training.student_steps),
-        feature_layer=networks.student_feature_layer(config, student),
-        teacher_feature_layer=teacher_layer,
+        feature_layer=layers,
+        teacher_feature_layer=teacher_layers,
         temperature=options.temperature,
         feature_channels=channels,
         rematerialise=training.remat,
+        **feature_weight(options, training.student_steps),
     )
     pairs = data.for_students
     cache = None
@@ -118,7 +131,8 @@ def _distil(experiment, method, student, teacher, stored):
             pairs,
             distiller.teacher,
             loss,
-            (checksum(teacher.get_weights()), teacher_layer, options.alpha),
+            0 if loss is None else len(layers),
+            (checksum(teacher.get_weights()), teacher_layers, options.alpha),
         )
 
     def batches_from(step):
@@ -140,3 +154,14 @@ def _distil(experiment, method, student, teacher, stored):
             student, pipeline.OBSERVED
         ),
     )
+
+
+def _say_layers(method, student, layers):
+    for layer in layers:
+        *positions, channels = student.get_layer(layer).output.shape[1:]
+        print(
+            f"student_{method} compares the maps of {layer}: "
+            f"{' x '.join(map(str, positions))} = {tokens_of(student, layer)} tokens "
+            f"of {channels} channels",
+            flush=True,
+        )

@@ -37,15 +37,16 @@ class TeacherCache:
         pairs: Training pairs.
         frozen: The `FrozenTeacher`.
         loss: The feature loss, or None.
+        num_maps: How many maps of the teacher are compared.
         made_from: Text of all that the targets depend on beside pairs and clips, such
             as the checksum of the teacher's weights.
     Raises:
         ValueError: If each pass shows new views.
     """
 
-    def __init__(self, experiment, pairs, frozen, loss, made_from):
+    def __init__(self, experiment, pairs, frozen, loss, num_maps, made_from):
         self._experiment, self._pairs = experiment, pairs
-        self._frozen, self._loss = frozen, loss
+        self._frozen, self._loss, self._num_maps = frozen, loss, num_maps
         config = experiment.config
         check(config)
         self._views = config.augmentation.views
@@ -88,11 +89,15 @@ class TeacherCache:
             targets = dict(zip(example, arrays, strict=True))
             batch = {k: v for k, v in batch.items() if k != pipeline.FUTURE}
             batch[distiller.TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
-            if _FEATURES in targets:
-                features = targets[_FEATURES]
-                if _READING in targets:
-                    features = features, targets[_READING]
-                batch[distiller.TEACHER_FEATURES] = features
+
+            def of_map(number):
+                features = targets[f"{_FEATURES}{number}"]
+                reading = targets.get(f"{_READING}{number}")
+                return features if reading is None else (features, reading)
+
+            if self._num_maps:
+                maps = tuple(map(of_map, range(self._num_maps)))
+                batch[distiller.TEACHER_FEATURES] = maps if len(maps) > 1 else maps[0]
             return batch
 
         return tf.data.Dataset.zip((batches, first)).map(add_targets).prefetch(2)
@@ -141,10 +146,10 @@ class TeacherCache:
         def answer(clips):
             probabilities, features = self._frozen(clips)
             arrays = {_PROBABILITIES: probabilities}
-            if features is not None:
-                arrays[_FEATURES] = features
+            for number, feature_map in enumerate(features or ()):
+                arrays[f"{_FEATURES}{number}"] = feature_map
                 if hasattr(loss, "teacher_reading"):
-                    arrays[_READING] = loss.teacher_reading(features)
+                    arrays[f"{_READING}{number}"] = loss.teacher_reading(feature_map)
             return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
         return answer
@@ -189,10 +194,10 @@ class TeacherCache:
         if not folder.exists():
             return None
         names = [_PROBABILITIES, _READABLE]
-        if self._loss is not None:
-            names.append(_FEATURES)
-        if hasattr(self._loss, "teacher_reading"):
-            names.append(_READING)
+        for number in range(self._num_maps):
+            names.append(f"{_FEATURES}{number}")
+            if hasattr(self._loss, "teacher_reading"):
+                names.append(f"{_READING}{number}")
         try:
             return {
                 name: kept_arrays.read_array(folder / f"{name}.npy", mmap_mode="r")

@@ -6,8 +6,9 @@ import tensorflow as tf
 from kd_keras import onednn
 from kd_keras.distill import gradients
 from kd_keras.distill.fused_batch_norm import training_reader
+from kd_keras.distill.gradient_ratio import GradientRatioWeight
 from kd_keras.distill.rematerialise import rematerialising_reader
-from kd_keras.distill.teacher import FrozenTeacher, num_channels
+from kd_keras.distill.teacher import FrozenTeacher, layer_names, num_channels
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.answers import gives_probabilities
@@ -16,6 +17,10 @@ from kd_keras.models.answers import gives_probabilities
 OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
 TEACHER_PROBABILITIES = "teacher_probabilities"
 TEACHER_FEATURES = "teacher_features"
+
+
+# Found on training data that was held out (docs of results).
+DEFAULT_GRADIENT_RATIO = 0.3
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")
@@ -33,7 +38,8 @@ class Distiller(keras.Model):
         observed: Clips (batch, time, height, width, channels) in [-1, 1].
         future: The teacher's clips, any size the teacher takes. Or, in its place, what
             the teacher said of them: `teacher_probabilities` (batch, num_classes)
-            and, for a feature loss, `teacher_features` (batch, ..., channels).
+            and, for a feature loss, `teacher_features` (batch, ..., channels), or a
+            tuple of them, one for each feature layer.
         label: Class indices (batch,); any where not labeled.
         labeled: Booleans (batch,).
 
@@ -47,12 +53,16 @@ class Distiller(keras.Model):
         feature_loss: A loss over (teacher's map, student's map) that gives a value
             per example, such as `AttentionalPoolingLoss`; None uses no maps.
         feature_weight: λ, >= 0, of the mean feature loss: a number, or a function of
-            the step such as `keras.optimizers.schedules` has.
-        feature_layer: Name of the layer whose maps are compared.
-        teacher_feature_layer: Its name in the teacher, where it has another.
+            the step such as `keras.optimizers.schedules` has. Or "auto": λ follows the
+            gradients, as `GradientRatioWeight` says.
+        feature_layer: Name of the layer whose maps are compared, or several names,
+            whose losses are added up.
+        teacher_feature_layer: The same in the teacher, if it differs.
         temperature: > 0, softens pseudo-labels and the student's answer to them.
-        feature_channels: Channels of stored teacher maps; only where teacher is None
-            and they differ from the student's.
+        gradient_ratio: > 0, what "auto" holds the weighted gradient of the feature loss
+            at, in times that of the other terms: a number, or a function of the step.
+        feature_channels: Channels of stored teacher maps, for each feature layer;
+            needed only if teacher is None and they differ from the student's.
         rematerialise: Whether the student is trained in less memory, by computing
             most of its maps twice.
     Raises:
@@ -71,13 +81,13 @@ class Distiller(keras.Model):
         feature_channels=None,
         teacher_feature_layer=None,
         rematerialise=False,
+        gradient_ratio=DEFAULT_GRADIENT_RATIO,
         name="distiller",
     ):
         super().__init__(name=name)
         if not tf.config.list_physical_devices("GPU"):
             onednn.warn_if_too_late()
-        if not callable(feature_weight) and feature_weight < 0:
-            raise ValueError(f"feature_weight must be >= 0. Got {feature_weight}.")
+        _check_weight(feature_weight)
         if gives_probabilities(student):
             raise ValueError(
                 f"The student {student.name} ends in a softmax, and its loss is of "
@@ -91,30 +101,42 @@ class Distiller(keras.Model):
             )
         if teacher_feature_layer is None:
             teacher_feature_layer = feature_layer
+        layers, teacher_layers = map(
+            layer_names, (feature_layer, teacher_feature_layer)
+        )
         if feature_loss is None:
-            feature_layer = teacher_feature_layer = None
+            layers = teacher_layers = ()
+        if len(layers) != len(teacher_layers):
+            raise ValueError(
+                "Each feature layer of the student is compared with one of the "
+                f"teacher. Got {', '.join(layers)} and {', '.join(teacher_layers)}."
+            )
         self.student = student
         self.feature_weight = feature_weight
+        self._auto = None
+        if feature_weight == "auto" and feature_loss is not None:
+            self._auto = GradientRatioWeight(gradient_ratio)
         self._label_loss = SoftLabelLoss(temperature=temperature)
         self.teacher = None
         if teacher is not None:
-            self.teacher = FrozenTeacher(teacher, teacher_feature_layer)
-        self.projection = None
+            self.teacher = FrozenTeacher(teacher, teacher_layers or None)
+        self._compared, self.projections = layers, []
         reader = rematerialising_reader if rematerialise else training_reader
-        self._read_student = reader(student, feature_layer)
+        self._read_student = reader(student, layers or None)
         self._feature_loss = None
         if feature_loss is not None:
             # XLA fuses the softmax chains of the loss; convolutions stay outside, as
             # its 3D convolutions are slow on CPUs.
             self._feature_loss = tf.function(feature_loss.call, jit_compile=True)
+            channels = [num_channels(student, layer) for layer in layers]
             if teacher is not None:
-                feature_channels = num_channels(teacher, teacher_feature_layer)
-            channels = num_channels(student, feature_layer)
-            if feature_channels not in (None, channels):
-                self.projection = keras.layers.Dense(
-                    feature_channels, name="projection"
-                )
-                self.projection.build((None, channels))
+                wanted = [num_channels(teacher, layer) for layer in teacher_layers]
+            else:
+                wanted = channels if feature_channels is None else feature_channels
+                wanted = [wanted] if isinstance(wanted, int) else wanted
+            self.projections = [
+                _projection(*numbers) for numbers in zip(channels, wanted, strict=True)
+            ]
         num_classes = student.output.shape[-1]
         self._terms = {
             term: keras.metrics.Mean(name=term)
@@ -126,11 +148,22 @@ class Distiller(keras.Model):
             ClassMeanRecall(num_classes),
         ]
         self._agreement = keras.metrics.Mean(name="agreement")
+        self._weights_seen = []
+        if self._auto is not None:
+            self._weights_seen = [
+                keras.metrics.Mean(name=name)
+                for name in ("feature_weight", "feature_gradient_ratio")
+            ]
         self.built = True
 
     @property
     def metrics(self):
-        return [*self._terms.values(), *self._scores, self._agreement]
+        return [
+            *self._terms.values(),
+            *self._scores,
+            self._agreement,
+            *self._weights_seen,
+        ]
 
     def call(self, clips, training=False):
         return self.student(clips, training=training)
@@ -143,20 +176,36 @@ class Distiller(keras.Model):
         targets = self._teacher_targets(batch)
         outputs = self._student_outputs(batch, training=False)
         losses = self._example_losses(batch, targets, outputs)
-        self._update_metrics(batch, targets, outputs, losses)
+        terms = self._loss_terms(batch, losses, self._weight())
+        self._update_metrics(batch, targets, outputs, losses, terms)
         return self.get_metrics_result()
 
     def learn(self, batch):
         """Takes one step; returns the batch's loss and its terms, by name."""
-        targets = self._teacher_targets(batch)
+        targets, weight, beside = self._teacher_targets(batch), self._weight(), ()
         with tf.GradientTape() as tape:
-            outputs = self._student_outputs(batch, training=True)
+            logits, maps = self._read_student(batch[OBSERVED], training=True)
+            if self._auto is not None:
+                # One tensor for the feature loss, another for the rest of the network:
+                # a single backward pass then tells their gradients apart.
+                *maps, deepest = maps
+                beside = deepest, tf.identity(deepest)
+                maps = *maps, beside[-1]
+            outputs = logits, self._projected(maps)
             losses = self._example_losses(batch, targets, outputs)
-            terms = self._loss_terms(batch, losses)
+            terms = self._loss_terms(batch, losses, weight)
             scaled = gradients.scaled(sum(terms.values()), self.optimizer)
-        gradients.apply(tape, scaled, self.trainable_variables, self.optimizer)
-        self._update_metrics(batch, targets, outputs, losses)
+        known = gradients.apply(
+            tape, scaled, self.trainable_variables, self.optimizer, beside
+        )
+        if self._auto is not None:
+            self._follow(weight, *known)
+        self._update_metrics(batch, targets, outputs, losses, terms)
         return {"loss": sum(terms.values()), **terms}
+
+    def current_feature_weight(self):
+        """Returns λ of the next step."""
+        return self._weight()
 
     def gradient_norms(self, batch):
         """Returns the norm of the gradient of each term of the loss, by name.
@@ -167,13 +216,16 @@ class Distiller(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             outputs = self._student_outputs(batch, training=False)
             losses = self._example_losses(batch, targets, outputs)
-            terms = self._loss_terms(batch, losses)
+            terms = self._loss_terms(batch, losses, self._weight())
         return gradients.norms(tape, terms, self.trainable_variables)
 
     def _teacher_targets(self, batch):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
         if TEACHER_PROBABILITIES in batch:
-            return batch[TEACHER_PROBABILITIES], batch.get(TEACHER_FEATURES)
+            maps = batch.get(TEACHER_FEATURES)
+            if maps is not None and len(self._compared) == 1:
+                maps = (maps,)
+            return batch[TEACHER_PROBABILITIES], maps
         if self.teacher is None:
             raise ValueError(
                 "A distiller without a teacher needs batches with "
@@ -182,27 +234,34 @@ class Distiller(keras.Model):
         return self.teacher(batch[FUTURE])
 
     def _student_outputs(self, batch, training):
-        logits, features = self._read_student(batch[OBSERVED], training=training)
-        if self.projection is not None:
-            features = self.projection(features)
-        return logits, features
+        logits, maps = self._read_student(batch[OBSERVED], training=training)
+        return logits, self._projected(maps)
+
+    def _projected(self, maps):
+        return [
+            feature_map if projection is None else projection(feature_map)
+            for feature_map, projection in zip(
+                maps or (), self.projections, strict=True
+            )
+        ]
 
     def _example_losses(self, batch, targets, outputs):
         """Returns the divergence and the feature loss (or None), by example."""
-        (probabilities, teacher_features), (logits, features) = targets, outputs
+        (probabilities, teacher_maps), (logits, maps) = targets, outputs
         labeled = tf.cast(batch[LABELED], tf.bool)
         label_targets = soft_targets(batch[LABEL], labeled, probabilities)
         divergence = self._label_loss.call((label_targets, labeled), logits)
         if self._feature_loss is None:
             return divergence, None
-        if teacher_features is None:
+        if teacher_maps is None:
             raise ValueError(
                 f"A feature loss needs {TEACHER_FEATURES!r} beside "
                 f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
             )
-        return divergence, self._feature_loss(teacher_features, features)
+        pairs = zip(teacher_maps, maps, strict=True)
+        return divergence, sum(self._feature_loss(*pair) for pair in pairs)
 
-    def _loss_terms(self, batch, losses):
+    def _loss_terms(self, batch, losses, weight):
         """Returns what each kind of target adds to the mean loss, by name."""
         divergence, feature = losses
         labeled = tf.cast(batch[LABELED], tf.float32)
@@ -211,23 +270,34 @@ class Distiller(keras.Model):
             "pseudo_label": tf.reduce_mean((1 - labeled) * divergence),
         }
         if feature is not None:
-            terms["feature"] = self._weight() * tf.reduce_mean(feature)
+            terms["feature"] = weight * tf.reduce_mean(feature)
         return terms
 
     def _weight(self):
-        if not callable(self.feature_weight):
-            return self.feature_weight
+        weight = self.feature_weight if self._auto is None else self._auto.at
+        if not callable(weight):
+            return weight
         optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return self.feature_weight(optimizer.iterations)
+        return weight(optimizer.iterations)
 
-    def _update_metrics(self, batch, targets, outputs, losses):
+    def _follow(self, weight, all_terms, feature_term):
+        """Takes a step's gradients for the map into the averages behind λ."""
+        others_norm, weighted_norm = (
+            gradients.norm_over_replicas(gradient)
+            for gradient in (all_terms - feature_term, feature_term)
+        )
+        self._auto.update(weight, others_norm, weighted_norm)
+        ratio = tf.math.divide_no_nan(weighted_norm, others_norm)
+        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
+            metric.update_state(value)
+
+    def _update_metrics(self, batch, targets, outputs, losses, terms):
         (probabilities, _), (logits, _), (divergence, feature) = (
             targets,
             outputs,
             losses,
         )
         label, labeled = batch[LABEL], tf.cast(batch[LABELED], tf.float32)
-        terms = self._loss_terms(batch, losses)
         self._terms["loss"].update_state(sum(terms.values()))
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
@@ -237,3 +307,22 @@ class Distiller(keras.Model):
             score.update_state(label, logits, labeled)
         same = tf.argmax(logits, -1) == tf.argmax(probabilities, -1)
         self._agreement.update_state(tf.cast(same, tf.float32))
+
+
+def _projection(channels, wanted):
+    """Returns what maps so many channels to as many as wanted; None if they agree."""
+    if channels == wanted:
+        return None
+    projection = keras.layers.Dense(wanted, name="projection")
+    projection.build((None, channels))
+    return projection
+
+
+def _check_weight(weight):
+    if isinstance(weight, str) and weight != "auto":
+        raise ValueError(
+            'feature_weight must be a number >= 0, a function of the step or "auto". '
+            f"Got {weight!r}."
+        )
+    if not callable(weight) and weight != "auto" and weight < 0:
+        raise ValueError(f"feature_weight must be >= 0. Got {weight}.")

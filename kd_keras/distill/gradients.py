@@ -9,13 +9,31 @@ def scaled(loss, optimizer):
     return optimizer.scale_loss(loss / replicas)
 
 
-def apply(tape, loss, weights, optimizer):
-    """Takes a step down the gradient of a `scaled` loss."""
-    found = tape.gradient(loss, weights)
+def apply(tape, loss, weights, optimizer, beside=()):
+    """Takes a step down the gradient of a `scaled` loss.
+
+    Args:
+        tape: Saw the loss.
+        loss: What `scaled` returned.
+        weights: What the step changes.
+        optimizer: Takes the step.
+        beside: Tensors whose gradients the caller wants to know.
+    Returns:
+        The gradients of the mean loss of all replicas for `beside`, in float32.
+    """
+    known, found = tape.gradient(loss, (list(beside), list(weights)))
+    scale = optimizer.scale_loss(tf.constant(1.0))
+    known = [tf.cast(gradient, tf.float32) / scale for gradient in known]
     if _clips(optimizer):
         # Optimizers clip before they sum over replicas: they are to clip the sum.
         found = [None if g is None else _equal_share(g) for g in found]
     optimizer.apply(found, weights)
+    return known
+
+
+def norm_over_replicas(gradient):
+    """Returns the norm of a gradient of which each replica has some rows."""
+    return tf.sqrt(_sum(tf.reduce_sum(gradient**2)))
 
 
 def clip_norm_of_a_replica(clip_norm):

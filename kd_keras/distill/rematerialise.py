@@ -4,7 +4,7 @@ import keras
 import tensorflow as tf
 
 from kd_keras.distill.fused_batch_norm import with_fused_batch_norm
-from kd_keras.distill.teacher import feature_reader
+from kd_keras.distill.teacher import feature_reader, layer_names
 
 
 def rematerialising_reader(model, feature_layer=None, num_segments=8):
@@ -17,22 +17,21 @@ def rematerialising_reader(model, feature_layer=None, num_segments=8):
 
     Args:
         model: A functional Keras model from clips to logits.
-        feature_layer: Name of the layer whose output is the feature map; None reads
-            no map and the function gives (logits, None).
+        feature_layer: As `feature_reader` takes it.
         num_segments: How many parts the network is cut into, where it can be.
     Raises:
         ValueError: If more than the feature map passes its layer, which then cannot
             be a cut, or the model has another one inside.
     """
-    cuts = _cuts(model)
+    cuts, layers = _cuts(model), layer_names(feature_layer)
     chosen = set(_spread(list(cuts), num_segments - 1))
-    if feature_layer is not None:
-        if feature_layer not in cuts:
+    for name in layers:
+        if name not in cuts:
             raise ValueError(
-                f"{model.name!r} cannot be cut at {feature_layer!r}, which is beside "
-                f"other paths. Compare maps at one of: {', '.join(cuts)}."
+                f"{model.name!r} cannot be cut at {name!r}, which is beside other "
+                f"paths. Compare maps at one of: {', '.join(cuts)}."
             )
-        chosen.add(feature_layer)
+        chosen.add(name)
     names = [name for name in cuts if name in chosen]
     tensors = [model.input, *(cuts[name] for name in names), model.output]
     segments = [
@@ -46,12 +45,14 @@ def rematerialising_reader(model, feature_layer=None, num_segments=8):
     def read(clips, training=False):
         if not training:
             return read_whole(clips)
-        features, x = None, clips
+        maps, x = {}, clips
         for name, segment in segments:
             x = segment(x)
-            if feature_layer is not None and name == feature_layer:
-                features = x
-        return x, features
+            if name in layers:
+                maps[name] = x
+        if isinstance(feature_layer, tuple):
+            return x, tuple(maps[name] for name in layers)
+        return x, maps.get(feature_layer)
 
     return read
 

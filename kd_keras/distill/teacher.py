@@ -14,7 +14,8 @@ def feature_reader(model, feature_layer):
     Args:
         model: A functional Keras model from clips to logits.
         feature_layer: Name of the layer whose output is the feature map; None reads
-            no map and the function gives (logits, None).
+            no map and the function gives (logits, None). Several names give a tuple
+            of maps.
     Raises:
         ValueError: If the model has no layer of that name.
     """
@@ -25,9 +26,19 @@ def feature_reader(model, feature_layer):
 
 
 def model_with_features(model, feature_layer):
-    """Returns the model with a second output, the map of a layer."""
-    outputs = [model.output, _layer(model, feature_layer).output]
-    return keras.Model(model.input, outputs)
+    """Returns the model with a second output: the map of a layer, or of several."""
+    if isinstance(feature_layer, str):
+        features = _layer(model, feature_layer).output
+    else:
+        features = tuple(_layer(model, name).output for name in feature_layer)
+    return keras.Model(model.input, (model.output, features))
+
+
+def layer_names(feature_layer):
+    """Returns the names in what `feature_reader` takes, as a tuple."""
+    if feature_layer is None:
+        return ()
+    return (feature_layer,) if isinstance(feature_layer, str) else tuple(feature_layer)
 
 
 def num_channels(model, feature_layer):
@@ -39,8 +50,8 @@ class FrozenTeacher:
     """A recognition network that only answers: never trained, never saved.
 
     Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
-    gives (probabilities (batch, num_classes), feature map or None), whether the model
-    ends in logits or in a softmax.
+    gives (probabilities (batch, num_classes), feature map, a tuple of them or None),
+    whether the model ends in logits or in a softmax.
     """
 
     def __init__(self, model, feature_layer=None):
@@ -50,7 +61,7 @@ class FrozenTeacher:
         logits, features = self._read(clips, training=False)
         probabilities = keras.ops.softmax(keras.ops.cast(logits, "float32"))
         stop = keras.ops.stop_gradient
-        return stop(probabilities), None if features is None else stop(features)
+        return stop(probabilities), keras.tree.map_structure(stop, features)
 
 
 def _layer(model, name):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 
 import keras
@@ -19,33 +20,44 @@ class Backbone:
 
     Attributes:
         build: Its builder.
-        feature_layer: The layer whose map is distilled unless another is named: the
-            last one before the head.
+        feature_layers: The last layer of each size of map, from the first to the one
+            before the head.
         load_weights: (model, source, include_head) sets its weights.
         sees_segments: Whether it looks at some frames of the clip alone.
         has_attributes: Whether it has visual attributes beside it.
     """
 
     build: Callable[..., keras.Model]
-    feature_layer: str
+    feature_layers: tuple[str, ...]
     load_weights: Callable = load_layer_weights
     sees_segments: bool = False
     has_attributes: bool = False
 
 
+_MIXED = ("Mixed_3c", "Mixed_4f", "Mixed_5c")
+_RESNET_50 = tuple(
+    f"conv{stage}_block{blocks}_out"
+    for stage, blocks in ((2, 3), (3, 4), (4, 6), (5, 3))
+)
+_SMALL = tuple(f"conv{stage}_block1_out" for stage in (2, 3, 4, 5))
+_R2PLUS1D = tuple(f"layer{stage}_1" for stage in (1, 2, 3, 4))
+
 BACKBONES = {
-    "i3d": Backbone(I3D, "Mixed_5c", load_i3d_weights),
-    "tsn": Backbone(TSN, "conv5_block3_out", sees_segments=True),
-    "tsm": Backbone(TSM, "conv5_block3_out", sees_segments=True),
+    "i3d": Backbone(I3D, _MIXED, load_i3d_weights),
+    "tsn": Backbone(TSN, _RESNET_50, sees_segments=True),
+    "tsm": Backbone(TSM, _RESNET_50, sees_segments=True),
     "tsn_small": Backbone(
-        functools.partial(TSN, network="small"), "conv5_block1_out", sees_segments=True
+        functools.partial(TSN, network="small"), _SMALL, sees_segments=True
     ),
     "tsm_small": Backbone(
-        functools.partial(TSM, network="small"), "conv5_block1_out", sees_segments=True
+        functools.partial(TSM, network="small"), _SMALL, sees_segments=True
     ),
-    "r2plus1d": Backbone(R2Plus1D, "layer4_1"),
-    "r2plus1d_attributes": Backbone(R2Plus1D, "layer4_1", has_attributes=True),
+    "r2plus1d": Backbone(R2Plus1D, _R2PLUS1D),
+    "r2plus1d_attributes": Backbone(R2Plus1D, _R2PLUS1D, has_attributes=True),
 }
+
+# Fewer leave attention nothing to choose from: three positions along each axis.
+_ENOUGH_TOKENS = 27
 
 
 def build_backbone(
@@ -113,9 +125,33 @@ def load_backbone_weights(
     find(model.name).load_weights(model, source, include_head=include_head)
 
 
-def default_feature_layer(name: str) -> str:
-    """The layer whose map is distilled where no other is named."""
-    return find(name).feature_layer
+def default_feature_layer(model: keras.Model, behind: str | None = None) -> str:
+    """Returns the layer whose map is distilled if no other is named.
+
+    The deepest whose map has at least 27 tokens at the model's own input size, which
+    leaves attention something to choose from; if none has, the one with the most.
+
+    Args:
+        model: What `build_backbone` built.
+        behind: A layer; only those behind it are considered.
+    """
+    names = [layer.name for layer in model.layers]
+    start = -1 if behind is None else names.index(behind)
+    sizes = {
+        name: tokens_of(model, name)
+        for name in find(model.name).feature_layers
+        if names.index(name) > start
+    }
+    enough = [
+        name for name, size in sizes.items() if size is None or size >= _ENOUGH_TOKENS
+    ]
+    return enough[-1] if enough else max(sizes, key=sizes.get)
+
+
+def tokens_of(model: keras.Model, layer: str) -> int | None:
+    """Returns the number of positions of a layer's map; None if it is not fixed."""
+    positions = model.get_layer(layer).output.shape[1:-1]
+    return None if None in positions else math.prod(positions)
 
 
 def find(name: str) -> Backbone:

@@ -1,0 +1,75 @@
+"""The weight λ of a feature loss that needs no search: it follows the gradients."""
+
+import keras
+import tensorflow as tf
+
+# Steps that the averages look back on, roughly.
+_MEMORY = 50
+# Before there is an average: small, so that the first step is not the feature loss's.
+_FIRST = 1e-3
+
+
+class GradientRatioWeight(keras.layers.Layer):
+    """Holds the gradient of the feature loss at a ratio of that of the other terms.
+
+    Both are gradients for the student's compared map, of all clips of a batch
+    together. With the moving averages ‖g_d‖ and ‖g_c‖ of their norms over steps,
+
+        λ = ratio * ‖g_c‖ / ‖g_d‖
+
+    where g_d is the gradient of the mean feature loss, and g_c that of the mean of the
+    other terms. The averages are weights of the layer that nothing trains.
+
+    Args:
+        ratio: > 0, or a function of the step such as `keras.optimizers.schedules` has.
+    Raises:
+        ValueError: If the ratio is not positive.
+    """
+
+    def __init__(self, ratio, name="feature_weight"):
+        super().__init__(name=name, dtype="float32", trainable=False)
+        if not callable(ratio) and not ratio > 0:
+            raise ValueError(f"The gradient ratio must be > 0. Got {ratio}.")
+        self._ratio = ratio
+        self._others, self._feature = (
+            self.add_weight(
+                name=average,
+                shape=(),
+                initializer="zeros",
+                trainable=False,
+                aggregation="mean",
+            )
+            for average in ("others_norm", "feature_norm")
+        )
+        self.built = True
+
+    def at(self, step):
+        """Returns λ at a step."""
+        ratio = self._ratio(step) if callable(self._ratio) else self._ratio
+        others, feature = (
+            tf.convert_to_tensor(average) for average in (self._others, self._feature)
+        )
+        known = tf.math.divide_no_nan(others, feature)
+        return ratio * tf.where(feature > 0, known, _FIRST)
+
+    def update(self, weight, others_norm, weighted_norm):
+        """Takes a step's norms into the averages.
+
+        A step without one of the two, or with one that is not finite, changes nothing.
+
+        Args:
+            weight: λ of the step.
+            others_norm: Norm of the gradient of the other terms.
+            weighted_norm: Norm of the gradient of λ times the feature loss.
+        """
+        feature_norm = tf.math.divide_no_nan(weighted_norm, weight)
+        norms = tf.stack([others_norm, feature_norm])
+        counts = tf.reduce_all(tf.math.is_finite(norms) & (norms > 0))
+        # Both begin at 0 and are too small alike at first: their ratio is right.
+        rate = tf.where(counts, 1 / _MEMORY, 0.0)
+        for average, norm in (
+            (self._others, others_norm),
+            (self._feature, feature_norm),
+        ):
+            norm = tf.where(counts, norm, 0.0)
+            average.assign_add(rate * (norm - average))

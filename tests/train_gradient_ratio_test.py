@@ -1,0 +1,57 @@
+"""--feature_weight=auto across an interruption: bit for bit what it would have been."""
+
+import keras
+import numpy as np
+import pytest
+
+from tests import tiny_distillation, tiny_training
+from train import loop
+from train.run_directory import RunDirectory
+
+
+class _Killed(Exception):
+    pass
+
+
+class _Stream(tiny_training.Stream):
+    def _batches(self, number):
+        for step in range(self._step, self._step + number):
+            self._before(step)
+            yield tiny_distillation.batch(step)
+
+
+def _train(path, before=lambda step: None):
+    """Trains; returns λ, the student's weights and the lines of metrics."""
+    options = tiny_training.config(f"--run_dir={path}")
+    model = tiny_distillation.distiller(
+        keras.optimizers.AdamW(0.01), feature_weight="auto"
+    )
+    loop.train(
+        model,
+        lambda step: _Stream(step, before),
+        12,
+        options=options.training,
+        run=RunDirectory(options),
+        phase="student_attention",
+        validate=dict,
+        pairs=tiny_training.PAIRS,
+    )
+    weight = float(model.current_feature_weight())
+    return weight, model.student.get_weights(), (path / "metrics.jsonl").read_text()
+
+
+def test_it_goes_on_from_a_checkpoint(tmp_path):
+    weight, weights, metrics = _train(tmp_path / "whole")
+
+    def kill(step):
+        if step == 7:
+            raise _Killed
+
+    with pytest.raises(_Killed):
+        _train(tmp_path / "killed", kill)
+    found = _train(tmp_path / "killed")
+    assert found[0] == weight
+    for one, other in zip(found[1], weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert found[2] == metrics
+    assert '"feature_weight"' in metrics and '"feature_gradient_ratio"' in metrics
