@@ -61,7 +61,9 @@ class FrozenTeacher:
         logits, features = self._read(clips, training=False)
         probabilities = keras.ops.softmax(keras.ops.cast(logits, "float32"))
         stop = keras.ops.stop_gradient
-        return stop(probabilities), keras.tree.map_structure(stop, features)
+        if features is not None:
+            features = keras.tree.map_structure(stop, features)
+        return stop(probabilities), features
 
 
 def _layer(model, name):
