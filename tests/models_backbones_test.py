@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from kd_keras.models import build_backbone, default_feature_layer
-from kd_keras.models.backbones import BACKBONES, load_backbone_weights
+from kd_keras.models.backbones import BACKBONES, load_backbone_weights, tokens_of
 from tests.published_i3d import run
 
 FRAMES, SIZE = 9, 32
@@ -58,13 +58,43 @@ def test_takes_clips_and_gives_logits_and_a_map(networks, name):
     assert model.input.shape == (None, FRAMES, SIZE, SIZE, 3)
     assert model.output.shape == (None, 5)
     assert model.input.dtype == model.output.dtype == "float32"
-    layer = model.get_layer(default_feature_layer(name))
+    layer = model.get_layer(default_feature_layer(model))
     assert isinstance(layer, keras.layers.ReLU | keras.layers.Concatenate)
     batch, time, _, _, _ = layer.output.shape
     assert batch is None
     if name.startswith(("tsn", "tsm")):
         assert time == 4
     assert not any(w.trainable for w in model.weights if "attributes/" in w.path)
+
+
+@pytest.mark.parametrize(
+    ("name", "num_frames", "image_size", "expected", "tokens"),
+    [
+        ("i3d", 64, 224, "Mixed_5c", 8 * 7 * 7),
+        ("i3d", 16, 112, "Mixed_5c", 2 * 4 * 4),
+        ("i3d", 12, 48, "Mixed_4f", 3 * 3 * 3),
+        ("i3d", 9, 32, "Mixed_3c", 5 * 4 * 4),
+        ("i3d", None, None, "Mixed_5c", None),
+        ("tsn", 16, 112, "conv5_block3_out", 8 * 4 * 4),
+        ("tsn", 16, 48, "conv5_block3_out", 8 * 2 * 2),
+        ("tsn_small", 16, 16, "conv4_block1_out", 8 * 2 * 2),
+        ("r2plus1d", 16, 112, "layer4_1", 2 * 7 * 7),
+        ("r2plus1d", 8, 64, "layer3_1", 2 * 8 * 8),
+    ],
+)
+def test_the_deepest_map_of_enough_tokens_is_compared(
+    name, num_frames, image_size, expected, tokens
+):
+    model = build_backbone(name, 5, num_frames, image_size, width=0.05)
+    layer = default_feature_layer(model)
+    assert (layer, tokens_of(model, layer)) == (expected, tokens)
+
+
+def test_only_maps_behind_a_layer_are_compared():
+    model = build_backbone("i3d", 5, 9, 32, width=0.05)
+    # 3 x 2 x 2 and 2 x 1 x 1: none has enough.
+    assert default_feature_layer(model, behind="MaxPool3d_4a_3x3") == "Mixed_4f"
+    assert default_feature_layer(model, behind="Mixed_4f") == "Mixed_5c"
 
 
 def test_files_load_where_there_is_keras_alone(networks, tmp_path):

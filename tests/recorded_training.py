@@ -36,6 +36,7 @@ class Experiment:
 
     def __init__(self, directory, *flags, **data):
         self.config = config(f"--run_dir={directory}", *flags)
+        self.distribution = types.SimpleNamespace(writes=True)
         self.directory = pathlib.Path(directory)
         labeled, at_action, unlabeled = (
             [pair(3 * group + number, label) for number, label in enumerate(labels)]

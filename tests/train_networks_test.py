@@ -72,7 +72,7 @@ def test_networks_start_from_the_weights_of_their_flags(tmp_path):
     assert not np.array_equal(kernels[0], kernels[2])
 
 
-def test_each_network_is_compared_at_its_own_last_layer():
+def test_each_network_is_compared_at_its_own_deepest_map_of_enough_tokens():
     config = _config("--backbone=tsm_small", "--teacher_backbone=i3d")
     student, teacher = (
         networks.build_student(config, 3),
@@ -81,17 +81,24 @@ def test_each_network_is_compared_at_its_own_last_layer():
 
     def layers(config, teacher):
         return (
-            networks.student_feature_layer(config, student),
-            networks.teacher_feature_layer(config, student, teacher),
+            networks.student_feature_layers(config, student),
+            networks.teacher_feature_layers(config, student, teacher),
         )
 
-    assert layers(config, teacher) == ("conv5_block1_out", "Mixed_5c")
-    assert layers(config, student) == ("conv5_block1_out", "conv5_block1_out")
-    config = _config("--feature_layer=conv4_block1_out")
-    assert layers(config, teacher) == ("conv4_block1_out", "Mixed_5c")
-    assert layers(config, student) == ("conv4_block1_out", "conv4_block1_out")
+    # 3 segments of 4 x 4, and 5 frames of 2 x 2 where no map of I3D has more.
+    assert layers(config, teacher) == (("conv3_block1_out",), ("Mixed_3c",))
+    assert layers(config, student) == (("conv3_block1_out",),) * 2
+    config = _config("--feature_layer=conv4_block1_out,conv5_block1_out")
+    several = ("conv4_block1_out", "conv5_block1_out")
+    assert layers(config, teacher) == (several, ("Mixed_3c",))
+    assert layers(config, student) == (several, several)
     config = _config("--teacher_feature_layer=Mixed_4f")
-    assert layers(config, teacher) == ("conv5_block1_out", "Mixed_4f")
+    assert layers(config, teacher) == (("conv3_block1_out",), ("Mixed_4f",))
+    # What is stored reaches the layer; the map lies behind it.
+    config = _config("--features=there", "--width=0.1")
+    assert networks.student_feature_layers(config, teacher) == ("Mixed_4f",)
+    config = _config("--layer=Mixed_4f")
+    assert networks.student_feature_layers(config, teacher) == ("Mixed_5c",)
     teacher.name = "somebodys"
     with pytest.raises(ValueError, match="'somebodys': name .*--teacher_feature_layer"):
         layers(_config(), teacher)
@@ -115,6 +122,10 @@ def test_each_network_is_compared_at_its_own_last_layer():
         (
             ["--backbone=tsn_small", "--teacher_feature_layer=conv9"],
             "--teacher_feature_layer: tsn_small has no layer 'conv9'",
+        ),
+        (
+            ["--backbone=tsn_small", "--teacher_feature_layer=conv1_conv,conv1_relu"],
+            "--feature_layer names 1 layers and --teacher_feature_layer 2",
         ),
         (["--backbone=tsn_small", "--segments=10"], "segments must be from 1 to"),
         (["--backbone=tsn_small", "--weights=gone.keras"], "Cannot read 'gone.keras'"),

@@ -126,7 +126,7 @@ def test_the_feature_weight_follows_its_schedule(name, expected):
     options = tiny_training.config(
         "--feature_weight=0.2", f"--feature_weight_schedule={name}"
     ).distillation
-    found = feature_weight(options, steps=10)
+    found = feature_weight(options, steps=10)["feature_weight"]
     for step, value in zip((0, 5, 10), expected, strict=True):
         weight = float(found(step)) if callable(found) else found
         assert weight == pytest.approx(value, abs=1e-7)

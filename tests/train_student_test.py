@@ -67,8 +67,8 @@ def test_distillation_learns_from_every_pair_by_its_flags(
     assert (loss is None) == (method == "pseudo_labels")
     assert call.model.options == {
         "feature_weight": 0.7,
-        "feature_layer": "conv4_block1_out",
-        "teacher_feature_layer": "conv5_block1_out",
+        "feature_layer": ("conv4_block1_out",),
+        "teacher_feature_layer": ("conv5_block1_out",),
         "temperature": 3.0,
         "feature_channels": None,
         "rematerialise": True,
@@ -143,7 +143,7 @@ def test_with_stored_features_the_tail_learns_and_is_joined(
         assert call.validate == ("stored validation", student, "observed")
         assert call.model.teacher is None
         channels = teacher.get_layer("conv5_block1_out").output.shape[-1]
-        assert call.model.options["feature_channels"] == channels
+        assert call.model.options["feature_channels"] == [channels]
     assert run.saved[0][0] is student
 
 
@@ -163,17 +163,18 @@ def test_a_cache_of_the_teacher_gives_the_batches(experiment, teacher, monkeypat
     get_student(run, "direct", teacher)
     (call,) = run.trained
     assert call.batches_from(4) == ("cached", 4)
-    ((owner, pairs, asked, loss, key),) = made
+    ((owner, pairs, asked, loss, num_maps, key),) = made
+    assert num_maps == 1
     assert (owner, pairs, asked) == (run, run.data.for_students, teacher)
     assert loss is call.model.options["feature_loss"]
-    assert key[1:] == ("conv5_block1_out", 2.0)
+    assert key[1:] == (("conv5_block1_out",), 2.0)
     # Of the teacher's weights, all of them.
     changed = keras.models.clone_model(teacher)
     weights = teacher.get_weights()
     weights[-1] = weights[-1] + 1
     changed.set_weights(weights)
     get_student(experiment("--teacher_cache=memory"), "direct", changed)
-    assert made[1][4][0] != key[0]
+    assert made[1][5][0] != key[0]
 
 
 def test_a_student_that_is_there_is_not_trained_again(experiment, teacher):
