@@ -22,6 +22,7 @@ from benchmarks import step_process, turns
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_bound=1)
 
 _STEP = "distilled, targets stored"
+_AUTO_STEP = "the same, λ from the gradients"
 _SIZE = [
     "--batch_size=8",
     "--num_frames=12",
@@ -44,6 +45,7 @@ def main(argv):
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
     steps = {
         "kd_keras": step_process.keras_step(_STEP, _FLAGS),
+        "kd_keras, λ from the gradients": step_process.keras_step(_AUTO_STEP, _FLAGS),
         "kd_keras, oneDNN left off": step_process.keras_step(
             _STEP, _FLAGS, TF_ENABLE_ONEDNN_OPTS="0"
         ),

@@ -2,7 +2,8 @@
 
 `python -m benchmarks.training_step` prints the median time of a step of I3D: from
 labels alone, as anybody would train it; with pseudo-labels and L_d where the teacher's
-targets come with the batch; where the teacher is asked; and each in mixed_bfloat16.
+targets come with the batch; the same with the weight λ that follows the gradients;
+where the teacher is asked; and each in mixed_bfloat16.
 Where PyTorch is installed, the step with stored targets also as one would write it
 there, in both layouts of memory. All take turns, so that other load hits them alike.
 """
@@ -69,18 +70,19 @@ def _steps():
     stored |= {"teacher_probabilities": probabilities, "teacher_features": features}
     loss = kd_keras.AttentionalPoolingLoss(distance="huber")
 
-    def distiller(teacher):
+    def distiller(teacher, feature_weight=1e-3):
         return kd_keras.Distiller(
             _network(),
             teacher,
             feature_loss=loss,
-            feature_weight=1e-3,
+            feature_weight=feature_weight,
             feature_layer=_LAYER.value,
         )
 
     return {
         "labels alone": _step(Recogniser(_network(), "observed"), batch),
         "distilled, targets stored": _step(distiller(None), stored),
+        "the same, λ from the gradients": _step(distiller(None, "auto"), stored),
         "distilled, teacher asked": _step(distiller(teacher), batch),
     }
 
