@@ -110,7 +110,8 @@ pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist 
 
 # JAX compiles every operation of every shape by itself, which takes minutes: half as
 # many where it optimises little.
-BACKEND_TESTS = tests/losses_*_test.py tests/models_*_test.py tests/kd_keras_import_test.py
+BACKEND_TESTS = tests/losses_*_test.py tests/models_*_test.py \
+  tests/kd_keras_import_test.py tests/doctest_test.py
 
 # The environment's Python is the one that the tests find first. The server ends by
 # itself soon after the last command.

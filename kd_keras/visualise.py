@@ -24,6 +24,16 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
         frames_per_clip: Frames of a row, evenly spread over the clip.
     Returns:
         The picture as uint8 (height, width, 3).
+    Examples:
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from kd_keras import visualise
+        >>> clips = np.zeros((2, 9, 32, 32, 3), "uint8")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/clips.png"
+        ...     picture = visualise.contact_sheet(clips, ["open", "cut"], path)
+        >>> picture.dtype.name, picture.shape[-1]
+        ('uint8', 3)
     """
     family = lettering.families(titles)
     figure, rows = plt.subplots(
@@ -51,6 +61,14 @@ def curves(histories, path):
     Args:
         histories: By phase, a list of records {"step": .., value name: ..}.
         path: PNG to write.
+    Examples:
+        >>> import tempfile
+        >>> from kd_keras import visualise
+        >>> records = [{"step": 10, "val_top1": 0.3}, {"step": 20, "val_top1": 0.5}]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     picture = visualise.curves({"teacher": records}, f"{folder}/curves.png")
+        >>> picture.shape[-1]
+        3
     """
     names = sorted(
         {
@@ -91,6 +109,15 @@ def confusion(matrices, classes, path):
         matrices: By title, counts (true class, predicted class).
         classes: Class names.
         path: PNG to write.
+    Examples:
+        >>> import tempfile
+        >>> from kd_keras import visualise
+        >>> matrices = {"teacher": [[8, 2], [0, 5]], "student": [[6, 4], [1, 4]]}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     path = f"{folder}/confusion.png"
+        ...     picture = visualise.confusion(matrices, ["open", "cut"], path)
+        >>> picture.shape[-1]
+        3
     """
     letters = {"fontsize": 6, "family": lettering.families(classes)}
     names = [lettering.readable(name) for name in classes]
@@ -116,7 +143,17 @@ def confusion(matrices, classes, path):
 
 
 def table(rows, path):
-    """Draws (name, accuracy) rows as bars with their numbers."""
+    """Draws (name, accuracy) rows as bars with their numbers.
+
+    Examples:
+        >>> import tempfile
+        >>> from kd_keras import visualise
+        >>> rows = [("teacher", 0.78), ("student", 0.64)]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     picture = visualise.table(rows, f"{folder}/table.png")
+        >>> picture.shape[-1]
+        3
+    """
     names, values = zip(*rows, strict=True)
     figure, axis = plt.subplots(figsize=(7, 0.5 + 0.42 * len(rows)))
     bars = axis.barh(range(len(rows)), values, color="steelblue")

@@ -68,6 +68,38 @@ class Distiller(keras.Model):
     Raises:
         ValueError: For values out of range, layers that do not exist, or a student
             that ends in a softmax or sigmoid.
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> import tensorflow as tf
+        >>> import kd_keras
+        >>> def network():
+        ...     clip = keras.Input((4, 8, 8, 3))
+        ...     x = keras.layers.Conv3D(6, 3, activation="relu", name="map")(clip)
+        ...     x = keras.layers.GlobalAveragePooling3D()(x)
+        ...     return keras.Model(clip, keras.layers.Dense(5)(x))
+        >>> distiller = kd_keras.Distiller(
+        ...     student=network(),
+        ...     teacher=network(),
+        ...     feature_loss=kd_keras.AttentionalPoolingLoss(),
+        ...     feature_weight="auto",
+        ...     feature_layer="map",
+        ... )
+        >>> distiller.compile(optimizer="adam")
+        >>> random = np.random.default_rng(0)
+        >>> clips = random.uniform(-1, 1, (4, 4, 8, 8, 3)).astype("float32")
+        >>> batch = {
+        ...     "observed": clips,
+        ...     "future": clips[::-1],
+        ...     "label": np.array([2, 4, 0, 0]),
+        ...     "labeled": np.array([True, True, False, False]),
+        ... }
+        >>> batches = tf.data.Dataset.from_tensors(batch)
+        >>> history = distiller.fit(batches, epochs=2, verbose=0).history
+        >>> len(history["feature_loss"]), len(history["pseudo_label_loss"])
+        (2, 2)
+        >>> tuple(distiller.student(clips).shape)
+        (4, 5)
     """
 
     def __init__(

@@ -52,6 +52,14 @@ class FrozenTeacher:
     Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
     gives (probabilities (batch, num_classes), feature map, a tuple of them or None),
     whether the model ends in logits or in a softmax.
+    Examples:
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> model = kd_keras.TSN(5, 4, 16, segments=2, network="small", width=0.1)
+        >>> teacher = kd_keras.distill.FrozenTeacher(model, "conv5_block1_out")
+        >>> probabilities, features = teacher(np.zeros((1, 4, 16, 16, 3), "float32"))
+        >>> round(float(sum(probabilities[0])), 3), tuple(features.shape)
+        (1.0, (1, 2, 1, 1, 26))
     """
 
     def __init__(self, model, feature_layer=None):

@@ -27,6 +27,18 @@ def attentional_pooling(queries, values, alpha=None):
         alpha: Sharpness, > 0. None means 1/sqrt(channels).
     Returns:
         (batch, queries, channels), float32.
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> values = np.array([[[1, 0], [0, 1]]], "float32")
+        >>> query = values[:, :1]
+        >>> sharp = kd_keras.attentional_pooling(query, values, alpha=100.0)
+        >>> keras.ops.convert_to_numpy(sharp).round(2).tolist()
+        [[[1.0, 0.0]]]
+        >>> flat = kd_keras.attentional_pooling(query, values, alpha=1e-3)
+        >>> keras.ops.convert_to_numpy(flat).round(2).tolist()
+        [[[0.5, 0.5]]]
     """
     _check_alpha(alpha)
     feature_maps.check_comparable(queries, values, "Queries and values")
@@ -68,6 +80,18 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             of tokens. Unreduced result: (batch,).
     Raises:
         ValueError: If an argument is invalid, or batch or channels differ.
+    Examples:
+        Both maps hold the same eight things, in other places. `DirectLoss` gives 2.0.
+
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> teacher_map = np.eye(8, dtype="float32").reshape(1, 2, 2, 2, 8)
+        >>> student_map = np.roll(teacher_map, 1, axis=1)
+        >>> loss = kd_keras.AttentionalPoolingLoss()
+        >>> round(float(loss(teacher_map, student_map)), 6)
+        0.0
+        >>> float(loss(teacher_map, 0 * student_map)) > 0.1
+        True
     """
 
     def __init__(

@@ -26,6 +26,17 @@ class DirectLoss(keras.losses.Loss):
         y_pred: Student features of the same shape. Unreduced result: (batch,).
     Raises:
         ValueError: If an argument is invalid or the shapes differ.
+    Examples:
+        Every token differs from the token in its place by 1 in two channels.
+
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> teacher_map = np.eye(8, dtype="float32").reshape(1, 2, 2, 2, 8)
+        >>> student_map = np.roll(teacher_map, 1, axis=1)
+        >>> float(kd_keras.DirectLoss()(teacher_map, student_map))
+        2.0
+        >>> float(kd_keras.DirectLoss(tokens="sum")(teacher_map, student_map))
+        16.0
     """
 
     def __init__(

@@ -15,6 +15,14 @@ def soft_targets(label, labeled, teacher_probabilities):
         teacher_probabilities: (batch, classes).
     Returns:
         Target distributions (batch, classes), float32.
+    Examples:
+        >>> import keras
+        >>> import numpy as np
+        >>> from kd_keras.losses import soft_targets
+        >>> predicted = np.array([[0.25, 0.75], [0.25, 0.75]], "float32")
+        >>> targets = soft_targets(np.array([0, 0]), np.array([True, False]), predicted)
+        >>> keras.ops.convert_to_numpy(targets).tolist()
+        [[1.0, 0.0], [0.25, 0.75]]
     """
     teacher_probabilities = ops.cast(teacher_probabilities, "float32")
     one_hot = ops.one_hot(label, teacher_probabilities.shape[-1], dtype="float32")
@@ -36,6 +44,15 @@ def soft_label_divergence(targets, logits, temperature=1.0):
         temperature: T > 0, one number or one per example (batch,).
     Returns:
         (batch,), float32.
+    Examples:
+        A network that does not know pays log 2 for a certain target.
+
+        >>> import numpy as np
+        >>> from kd_keras.losses import soft_label_divergence
+        >>> targets = np.array([[1, 0], [0.5, 0.5]], "float32")
+        >>> divergence = soft_label_divergence(targets, np.zeros((2, 2), "float32"))
+        >>> [round(float(value), 3) for value in divergence]
+        [0.693, 0.0]
     """
     if tuple(targets.shape)[1:] != tuple(logits.shape)[1:] or len(logits.shape) != 2:
         raise ValueError(
@@ -71,6 +88,13 @@ class SoftLabelLoss(keras.losses.Loss):
         y_pred: Student logits (batch, classes). Unreduced result: (batch,).
     Raises:
         ValueError: If `temperature` is not positive or the shapes differ.
+    Examples:
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> targets = np.array([[1, 0], [0.5, 0.5]], "float32")
+        >>> logits = np.zeros((2, 2), "float32")
+        >>> round(float(kd_keras.SoftLabelLoss()(targets, logits)), 4)
+        0.3466
     """
 
     def __init__(

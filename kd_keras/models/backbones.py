@@ -87,6 +87,11 @@ def build_backbone(
         Clips (batch, num_frames, height, width, channels) in [-1, 1] to logits.
     Raises:
         ValueError: If there is no such backbone or an argument is out of range.
+    Examples:
+        >>> import kd_keras
+        >>> model = kd_keras.build_backbone("tsm_small", 5, 8, 32, width=0.1)
+        >>> model.name, model.output.shape
+        ('tsm_small', (None, 5))
     """
     backbone = find(name)
     options = {}
@@ -121,6 +126,23 @@ def load_backbone_weights(
 
     Raises:
         ValueError: If the source is missing or does not fit.
+    Examples:
+        A network for other classes takes all weights except the classifier's.
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> sizes = {"num_frames": 4, "image_size": 16, "width": 0.1, "segments": 2}
+        >>> trained = kd_keras.build_backbone("tsn_small", num_classes=5, **sizes)
+        >>> model = kd_keras.build_backbone("tsn_small", num_classes=3, **sizes)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trained.save(f"{folder}/trained.keras")
+        ...     kd_keras.load_backbone_weights(
+        ...         model, f"{folder}/trained.keras", include_head=False
+        ...     )
+        >>> first, other = (m.get_layer("conv1_conv") for m in (trained, model))
+        >>> np.array_equal(first.get_weights()[0], other.get_weights()[0])
+        True
     """
     find(model.name).load_weights(model, source, include_head=include_head)
 
@@ -134,6 +156,14 @@ def default_feature_layer(model: keras.Model, behind: str | None = None) -> str:
     Args:
         model: What `build_backbone` built.
         behind: A layer; only those behind it are considered.
+    Examples:
+        `Mixed_4f` has 5x2x2 tokens here, which is too few.
+
+        >>> import kd_keras
+        >>> from kd_keras.models import default_feature_layer
+        >>> model = kd_keras.build_backbone("i3d", 5, 17, 32, width=0.05)
+        >>> default_feature_layer(model)
+        'Mixed_3c'
     """
     names = [layer.name for layer in model.layers]
     start = -1 if behind is None else names.index(behind)

@@ -124,6 +124,15 @@ def I3D(
         under mixed precision too.
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
+    Examples:
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> model = kd_keras.I3D(num_classes=5, num_frames=9, image_size=32, width=0.05)
+        >>> clips = np.zeros((2, 9, 32, 32, 3), "float32")
+        >>> tuple(model(clips).shape)
+        (2, 5)
+        >>> tuple(model.get_layer("Mixed_5c").output.shape)
+        (None, 2, 1, 1, 50)
     """
     check_arguments(
         num_classes,

@@ -86,6 +86,14 @@ def R2Plus1D(
         num_classes), float32 under mixed precision too.
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
+    Examples:
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> model = kd_keras.R2Plus1D(5, num_frames=4, image_size=16, width=0.05)
+        >>> tuple(model(np.zeros((2, 4, 16, 16, 3), "float32")).shape)
+        (2, 5)
+        >>> tuple(model.get_layer("layer4_1").output.shape)
+        (None, 1, 1, 1, 26)
     """
     check_arguments(
         num_classes, num_frames, channels, width, dropout, batch_norm_momentum

@@ -14,6 +14,15 @@ def load_student(path: str | os.PathLike) -> keras.Model:
     Raises:
         ValueError: If `path` is not an existing .keras file, or a newer Keras saved it
             than this one can read.
+    Examples:
+        >>> import tempfile
+        >>> import kd_keras
+        >>> network = kd_keras.TSN(5, 4, 16, segments=2, network="small", width=0.1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     network.save(f"{folder}/student.keras")
+        ...     student = kd_keras.load_student(f"{folder}/student.keras")
+        >>> student.input.shape, student.output.shape
+        ((None, 4, 16, 16, 3), (None, 5))
     """
     path = os.fspath(path)
     remote = "://" in path  # Keras opens these through TensorFlow's file systems.

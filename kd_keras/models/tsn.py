@@ -135,6 +135,14 @@ def TSN(
         float32 under mixed precision too.
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
+    Examples:
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> model = kd_keras.TSN(5, 8, 32, segments=4, network="small", width=0.1)
+        >>> tuple(model(np.zeros((2, 8, 32, 32, 3), "float32")).shape)
+        (2, 5)
+        >>> tuple(model.get_layer("conv5_block1_out").output.shape)
+        (None, 4, 2, 2, 26)
     """
     check_arguments(
         num_classes, num_frames, channels, width, dropout, batch_norm_momentum
@@ -182,7 +190,25 @@ def TSM(
     name: str = "tsm",
     **options,
 ) -> keras.Model:
-    """Builds `TSN` with the temporal shift module; the other options are its own."""
+    """Builds `TSN` with the temporal shift module; the other options are its own.
+
+    Examples:
+        Unlike `TSN` it can tell a clip from the same clip backward.
+
+        >>> import keras
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> keras.utils.set_random_seed(0)
+        >>> random = np.random.default_rng(0)
+        >>> clip = random.uniform(-1, 1, (1, 4, 16, 16, 3)).astype("float32")
+        >>> both = np.concatenate([clip, clip[:, ::-1]])
+        >>> for builder in (kd_keras.TSN, kd_keras.TSM):
+        ...     model = builder(5, 4, 16, segments=4, network="small", width=0.1)
+        ...     logits = keras.ops.convert_to_numpy(model(both))
+        ...     print(model.name, np.allclose(logits[0], logits[1], rtol=1e-3))
+        tsn True
+        tsm False
+    """
     return TSN(
         num_classes, num_frames, image_size, temporal_shift=True, name=name, **options
     )

@@ -47,6 +47,23 @@ def load_i3d_weights(
     Raises:
         ValueError: If there is no such source, or it lacks a variable of the model,
             or has another shape for it. The model is then unchanged.
+    Examples:
+        The last stages of the network, which are quick to build, for other classes.
+
+        >>> import tempfile
+        >>> import numpy as np
+        >>> import kd_keras
+        >>> trained = kd_keras.I3D(num_classes=5, width=0.05, start="Mixed_5b")
+        >>> model = kd_keras.I3D(num_classes=3, width=0.05, start="Mixed_5b")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     trained.save_weights(f"{folder}/i3d.weights.h5")
+        ...     kd_keras.load_i3d_weights(
+        ...         model, f"{folder}/i3d.weights.h5", include_head=False
+        ...     )
+        >>> name = "Mixed_5c_Branch_0_Conv3d_0a_1x1_conv_3d"
+        >>> first, other = (m.get_layer(name).get_weights() for m in (trained, model))
+        >>> np.array_equal(first[0], other[0])
+        True
     """
     variables = {
         name: variable
