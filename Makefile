@@ -30,7 +30,7 @@ test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_training --kills=20
 	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m pytest -q \
-	  tests/train_distribution_test.py
+	  tests/train_loop_distribution_test.py
 
 test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles, records
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_recordings --cases=2000

@@ -15,7 +15,7 @@ import sys
 
 from absl import app, flags
 
-from kd_keras.data.clips import num_cores
+from kd_keras.data.parallel import num_cores
 
 BENCHMARKS = (
     "training_step",

@@ -77,7 +77,8 @@ def _measure(way, root):
 
 
 def _with_kd_keras():
-    from kd_keras.data import epic_kitchens, pair_lists, pairs, unlabeled
+    from kd_keras.data import pair_lists, pairs, unlabeled
+    from kd_keras.data.readers import epic_kitchens
 
     timing = {
         "lead_time_s": _LEAD_TIME_S,

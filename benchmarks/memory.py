@@ -21,7 +21,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks import processes
-from kd_keras.data.video import write_video
+from kd_keras.data.video.reading import write_video
 
 _SIZES = flags.DEFINE_list("sizes", ["32", "128", "512"], "Numbers of videos.")
 _STEPS = flags.DEFINE_integer("steps", 10, "Of teacher and student.", lower_bound=1)

@@ -21,11 +21,13 @@ import av
 import cv2
 import numpy as np
 
-from kd_keras.data import clip_records
-from kd_keras.data import video as video_lib
-from kd_keras.data.clips import ClipFormat, num_cores
-from kd_keras.data.segments import TRAIN, Video
-from kd_keras.data.shard_writer import write_shards
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.parallel import num_cores
+from kd_keras.data.records import clips as clip_records
+from kd_keras.data.records.shard_writer import write_shards
+from kd_keras.data.segments import TRAIN
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
 
 _FORMAT = ClipFormat(num_frames=32, image_size=224, fit="stretch")
 _CLIP_S = 2.0
@@ -41,7 +43,7 @@ def measure(video, rounds):
             _generate(video)
         names = [f"video{k}" for k in range(num_cores())]
         videos = {name: Video(name, pathlib.Path(video), TRAIN) for name in names}
-        infos = {name: video_lib.probe(one) for name, one in videos.items()}
+        infos = {name: reading.probe(one) for name, one in videos.items()}
         info = infos[names[0]]
         frames = len(info.times_s) * len(names)
         print(
@@ -104,7 +106,7 @@ def _generate(path):
             left = number * 3
             yield cv2.add(scene[:, left : left + 1920], noise[number % 8])
 
-    video_lib.write_video(path, frames(), 60, key_frame_interval=60)
+    reading.write_video(path, frames(), 60, key_frame_interval=60)
 
 
 def main():

@@ -22,11 +22,17 @@ import cv2
 import numpy as np
 import simplejpeg
 
-from kd_keras.data import augment, clip_records, media_sequence, pipeline
-from kd_keras.data import video as video_lib
-from kd_keras.data.clips import ClipFormat, num_cores
-from kd_keras.data.segments import TRAIN, Clip, Pair, Video
-from kd_keras.data.shard_writer import write_shards
+from kd_keras.data.batches import from_clips
+from kd_keras.data.batches.fields import OBSERVED
+from kd_keras.data.clips import augment
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.parallel import num_cores
+from kd_keras.data.records import clips as clip_records
+from kd_keras.data.records import media_sequence
+from kd_keras.data.records.shard_writer import write_shards
+from kd_keras.data.segments import TRAIN, Clip, Pair
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
 
 _FORMAT = ClipFormat(num_frames=16, image_size=224, fit="stretch")
 # As runs have it by default, and as the flags' help says to try.
@@ -96,7 +102,7 @@ def _prepare(folder, num_clips):
             yield np.clip(picture, 0, 255).astype(np.uint8)
 
     path = folder / "video.mp4"
-    video_lib.write_video(path, frames(), 16)
+    reading.write_video(path, frames(), 16)
     videos = {"video": Video("video", path, TRAIN)}
     pairs = [
         Pair(Clip("video", k / 2, k / 2 + 1), Clip("video", k / 2, k / 2 + 1), 0)
@@ -106,7 +112,7 @@ def _prepare(folder, num_clips):
         folder / "records",
         clip_records.clip_units([pair.observed for pair in pairs]),
         clip_records.ClipRecorder(
-            videos, {"video": video_lib.probe(videos["video"])}, _FORMAT
+            videos, {"video": reading.probe(videos["video"])}, _FORMAT
         ),
         kind=clip_records.KIND,
         made_from=clip_records.format_values(_FORMAT),
@@ -118,21 +124,19 @@ def _prepare(folder, num_clips):
 
 
 def _pipeline(pairs, loader, augmentation, as_bytes=True):
-    batches = pipeline.pair_dataset(
+    batches = from_clips.pair_dataset(
         pairs,
         loader,
         batch_size=_BATCH,
         training=True,
         augmentation=augmentation,
-        fields=(pipeline.OBSERVED,),
+        fields=(OBSERVED,),
         as_bytes=as_bytes,
     ).take(_PASSES * len(pairs) // _BATCH)
 
     def read():
         # A new iterator: another would have read ahead while the others were timed.
-        return sum(batch[pipeline.OBSERVED].shape[0] for batch in batches) * (
-            _FORMAT.num_frames
-        )
+        return sum(batch[OBSERVED].shape[0] for batch in batches) * (_FORMAT.num_frames)
 
     return read
 

@@ -17,10 +17,10 @@ from absl import app, flags
 
 import kd_keras
 from benchmarks import turns
-from kd_keras.data import scenes
-from train import config as config_lib
+from kd_keras.data.scenes.write import write_scenes
 from train import networks
 from train.experiment import Experiment
+from train.flags import config as config_lib
 from train.teacher_cache import TeacherCache
 
 _VIDEOS = flags.DEFINE_integer("videos", 16, "Generated videos.", lower_bound=3)
@@ -70,7 +70,7 @@ class _Counted:
 
 
 def _experiment(folder):
-    annotations = scenes.write_scenes(folder / "scenes", num_videos=_VIDEOS.value)
+    annotations = write_scenes(folder / "scenes", num_videos=_VIDEOS.value)
     values = flags.FlagValues()
     config_lib.define_flags(values)
     values(

@@ -18,7 +18,7 @@ from absl import app, flags
 import kd_keras
 from benchmarks import step_process, turns
 from kd_keras.distill.teacher import FrozenTeacher
-from train.recogniser import Recogniser
+from kd_keras.training.supervised import Recogniser
 
 _BATCH = flags.DEFINE_integer("batch_size", 4, "Pairs per step.", lower_bound=2)
 _FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames per clip.", lower_bound=9)

@@ -94,7 +94,7 @@ def _seconds(core, tf_config, options):
     # TensorFlow counts its cores when it is imported.
     import tensorflow as tf
 
-    from train.distribution import Distribution
+    from train.loop.distribution import Distribution
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import tempfile
 
-from kd_keras.data import remote, tables
+from kd_keras.data import csv_table, remote
 
 _OPTION = "--flagfile="
 # absl looks for similar names by recursion, and fails at long ones.
@@ -33,9 +33,9 @@ def readable(arguments):
 
 def _checked_text(path):
     if remote.is_remote(path):
-        text = tables.decode_text(remote.read_bytes(path), path)
+        text = csv_table.decode_text(remote.read_bytes(path), path)
     else:
-        text = tables.read_text(path, "The flagfile")
+        text = csv_table.read_text(path, "The flagfile")
     for number, line in enumerate(text.split("\n"), start=1):
         name = line.strip().partition("=")[0]
         if name.startswith("-") and len(name) > _LONGEST_NAME:

@@ -13,7 +13,7 @@ from absl import flags
 from export import command, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
-from kd_keras.data.clips import FITS
+from kd_keras.data.clips.format import FITS
 
 if TYPE_CHECKING:
     import keras

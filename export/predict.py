@@ -20,9 +20,10 @@ from absl import flags
 from export import command
 from export.student_file import ExportSpec
 from kd_keras import lettering
-from kd_keras.data import video as video_lib
-from kd_keras.data.clip_frames import read_clip
-from kd_keras.data.segments import TEST, Video
+from kd_keras.data.clips.frames import read_clip
+from kd_keras.data.segments import TEST
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
 
 FLAGS = flags.FLAGS
 
@@ -104,7 +105,7 @@ def run(request: Request, table=sys.stdout) -> None:
 
     _require_output(request)
     video = Video(os.path.basename(request.video), pathlib.Path(request.video), TEST)
-    info = video_lib.probe(video)
+    info = reading.probe(video)
     student = ExportedStudent(request.model)
     spec = _with_times(student.spec, request)
     rows = csv.writer(table, lineterminator="\n")
@@ -117,7 +118,7 @@ def run(request: Request, table=sys.stdout) -> None:
     if request.output is not None:
         rate = info.frame_rate
         frames = _annotated(_frames_at(video, info, rate), found, rate)
-        video_lib.write_video(request.output, frames, rate)
+        reading.write_video(request.output, frames, rate)
         print(f"Wrote {request.output}.", file=sys.stderr)
 
 
@@ -125,7 +126,7 @@ def anticipations(
     student: Callable[[np.ndarray], np.ndarray],
     spec: ExportSpec,
     video: Video,
-    info: video_lib.VideoInfo,
+    info: reading.VideoInfo,
     every_s: float,
 ) -> Iterator[Anticipation]:
     """Slides the observed clip over the video, `every_s` at a time.
@@ -210,7 +211,7 @@ def _clips(spec, video, info, times_s):
             [read_clip(video, info, *i, spec.clip_format) for i in intervals]
         )
     indices = [
-        video_lib.frame_indices(
+        reading.frame_indices(
             info.times_s, info.duration_s, *interval, spec.num_frames, spec.short_clip
         )
         for interval in intervals
@@ -218,7 +219,7 @@ def _clips(spec, video, info, times_s):
     # Clips overlap; every frame is decoded once for all of them.
     needed, places = np.unique(indices, return_inverse=True)
     height, width = spec.clip_format.resized(info.height, info.width)
-    frames = video_lib.read_frames(video, info, needed, (width, height))
+    frames = reading.read_frames(video, info, needed, (width, height))
     return frames[places.reshape(len(intervals), spec.num_frames)]
 
 
@@ -232,7 +233,7 @@ def _frames_at(video, info, rate):
     """Full-size frames at a constant rate, one at a time."""
     times_s = np.arange(round(info.duration_s * rate)) / rate
     shown = np.searchsorted(info.times_s, times_s + _TIME_ERROR_S, "right") - 1
-    return video_lib.iterate_frames(video, info, np.maximum(shown, 0))
+    return reading.iterate_frames(video, info, np.maximum(shown, 0))
 
 
 def _annotated(frames, found, rate):

@@ -16,7 +16,7 @@ released images as they are. They mean in the graph what they meant in training.
 
 import tensorflow as tf
 
-from kd_keras.data.clips import ClipFormat
+from kd_keras.data.clips.format import ClipFormat
 
 
 def prepare_frames(

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kd_keras.data.class_names import class_name
-from kd_keras.data.clip_format import ClipFormat
-from kd_keras.data.flow import I3D_FLOW, FlowEncoding
-from kd_keras.data.tables import read_text
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.csv_table import read_text
+from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 
 if TYPE_CHECKING:
     import keras

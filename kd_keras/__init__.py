@@ -31,7 +31,15 @@ _PUBLIC = {
     ),
 }
 _HOMES = {name: home for home, names in _PUBLIC.items() for name in names}
-_MODULES = ("data", "distill", "losses", "metrics", "models", "visualise")
+_MODULES = (
+    "data",
+    "distill",
+    "losses",
+    "metrics",
+    "models",
+    "training",
+    "visualise",
+)
 
 # Before anything here imports TensorFlow.
 onednn.choose()

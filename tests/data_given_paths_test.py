@@ -7,7 +7,7 @@ from absl import flags
 
 from kd_keras.data import given_paths
 from tests import tiny_training
-from train import config as config_lib
+from train.flags import config as config_lib
 
 _ANY_CHARACTERS = "lr[1e-3] *?{}%#'$~ ü,\"\\日本"
 

@@ -16,9 +16,10 @@ from kd_keras.data.pair_lists import (
     read_unlabeled,
 )
 from kd_keras.data.pairs import labeled_pairs
-from kd_keras.data.segments import Index, Segment, Video
+from kd_keras.data.segments import Index, Segment
 from kd_keras.data.unlabeled import unlabeled_pairs
-from kd_keras.data.video import frame_indices
+from kd_keras.data.video.frame_times import frame_indices
+from kd_keras.data.video.info import Video
 from tests import indexes
 
 

@@ -7,8 +7,8 @@ import statistics
 import numpy as np
 import pytest
 
-from kd_keras.data import stored_index
 from kd_keras.data.pairs import labeled_pairs, withhold_labels
+from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.segments import Segment
 from kd_keras.data.unlabeled import RULES, describe_footage, unlabeled_pairs
 from tests import indexes
@@ -98,7 +98,7 @@ def test_what_shows_no_picture_is_no_footage(rule, count):
         assert 126.0 in starts_s and 122.0 in starts_s and 121.0 not in starts_s
         first_s = {"gaps": 7.0, "anywhere": 7.0, "future_in_gap": 7.0}[rule]
         assert min(starts_s) == first_s
-    again = stored_index.from_json(stored_index.to_json(index))
+    again = stored_data_set.from_json(stored_data_set.to_json(index))
     assert unlabeled_pairs(again, **arguments, count=count) == pairs
     footage = describe_footage(index, pairs, **arguments)
     assert footage.gap_hours * 3600 == pytest.approx(33)

@@ -8,9 +8,9 @@ import types
 import numpy as np
 import pytest
 
-from kd_keras.data import clock_faults
-from kd_keras.data import video as video_lib
-from kd_keras.data.segments import TRAIN, Video
+from kd_keras.data.segments import TRAIN
+from kd_keras.data.video import clock_faults, reading
+from kd_keras.data.video.info import Video
 from tests import numbered_video
 
 
@@ -20,16 +20,16 @@ def _video(path):
 
 def _numbers_by_seeking(path):
     video = _video(path)
-    info = video_lib.probe(video)
+    info = reading.probe(video)
     return [
-        numbered_video.numbers(video_lib.read_frames(video, info, np.array([k])))[0]
+        numbered_video.numbers(reading.read_frames(video, info, np.array([k])))[0]
         for k in range(len(info.times_s))
     ]
 
 
 def _numbers_in_order(path):
     video = _video(path)
-    frames = video_lib.iterate_frames(video, video_lib.probe(video))
+    frames = reading.iterate_frames(video, reading.probe(video))
     return numbered_video.numbers([frame.copy() for frame in frames])
 
 
@@ -52,7 +52,7 @@ def test_frames_that_only_the_container_calls_key_frames_start_nothing(tmp_path)
     # Without the list of key frames every frame is one.
     assert content.count(b"stss") == 1
     path.write_bytes(content.replace(b"stss", b"free"))
-    assert len(video_lib.probe(_video(path)).key_frames) == 24
+    assert len(reading.probe(_video(path)).key_frames) == 24
     assert _numbers_by_seeking(path) == [*range(24)]
 
 
@@ -96,5 +96,5 @@ def test_a_fragment_of_millions_of_frames_is_refused_at_once(tmp_path, is_long_f
     changed[start + number + 4 - 4 : start + number + 4] = struct.pack(">I", 2**25)
     path.write_bytes(changed)
     reason = r"clip 1: .*a\.mp4 is damaged: a fragment of \d+ bytes has 33554432 frames"
-    with pytest.raises(video_lib.BadVideo, match=reason):
-        video_lib.probe(_video(path))
+    with pytest.raises(reading.BadVideo, match=reason):
+        reading.probe(_video(path))

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 
-from train import config, data_flags
+from train.flags import config
+from train.flags import data as data_flags
 
 
 def _call(module, *arguments):

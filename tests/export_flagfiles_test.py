@@ -3,7 +3,7 @@
 import pytest
 
 from export import command_line
-from train import config as config_lib
+from train.flags import config as config_lib
 
 
 def _write(tmp_path, content):

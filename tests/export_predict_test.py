@@ -14,10 +14,12 @@ import pytest
 
 from export import predict, saved_model
 from export.student_file import ExportSpec
-from kd_keras.data import video as video_lib
-from kd_keras.data.clips import ClipFormat, ClipLoader
-from kd_keras.data.pipeline import pair_dataset
-from kd_keras.data.segments import TEST, Clip, Pair, Video
+from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.segments import TEST, Clip, Pair
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
 from tests import numbered_video
 
 CLASSES = ("cut", "öffnen", 'say "hi", wave')
@@ -61,7 +63,7 @@ def video(tmp_path_factory):
     for i, frame in enumerate(frames):
         frame[:] = (3 * i, 200 - 3 * i, 60)
         cv2.rectangle(frame, (i, 10), (i + 12, 30), (250, 250, 20), cv2.FILLED)
-    video_lib.write_video(file, frames, FRAME_RATE, key_frame_interval=25)
+    reading.write_video(file, frames, FRAME_RATE, key_frame_interval=25)
     return str(file)
 
 
@@ -147,8 +149,8 @@ def test_the_annotated_video_shows_the_ranking(model, video, tmp_path):
 
 def read_all(file):
     video = Video("video", pathlib.Path(file), TEST)
-    info = video_lib.probe(video)
-    return video_lib.read_frames(video, info, np.arange(len(info.times_s)))
+    info = reading.probe(video)
+    return reading.read_frames(video, info, np.arange(len(info.times_s)))
 
 
 def test_times_are_drawn_from_the_moment_they_are_known():
@@ -185,7 +187,7 @@ def test_frames_of_a_varying_rate_keep_their_time(monkeypatch):
     info = types.SimpleNamespace(
         times_s=np.array([0.0, 0.1, 0.5, 0.6]), duration_s=0.8, height=4, width=4
     )
-    monkeypatch.setattr(video_lib, "iterate_frames", lambda video, info, shown: shown)
+    monkeypatch.setattr(reading, "iterate_frames", lambda video, info, shown: shown)
     assert predict._frames_at(None, info, 10.0).tolist() == [0, 1, 1, 1, 1, 2, 3, 3]
 
 

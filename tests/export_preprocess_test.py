@@ -4,11 +4,13 @@ import pytest
 import tensorflow as tf
 
 from export import preprocess
-from kd_keras.data import video as video_lib
-from kd_keras.data.clips import ClipFormat, ClipLoader
-from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
-from kd_keras.data.pipeline import pair_dataset
-from kd_keras.data.segments import TEST, Clip, Pair, Video
+from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.segments import TEST, Clip, Pair
+from kd_keras.data.video import reading
+from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
+from kd_keras.data.video.info import Video
 
 
 def smooth_frames(batch, time, height, width, channels=3, seed=0):
@@ -79,7 +81,7 @@ def test_equals_the_rule_written_with_opencv(fit, time, height, width, channels)
 @pytest.mark.parametrize("side", [28, 45])
 def test_frames_as_evaluation_decodes_them_give_its_clips(tmp_path, fit, side):
     file = tmp_path / "video.mp4"
-    video_lib.write_video(file, smooth_frames(1, 20, 60, 79)[0], 10.0)
+    reading.write_video(file, smooth_frames(1, 20, 60, 79)[0], 10.0)
     clip = Clip("video", 0.0, 1.5)
     loader = ClipLoader(
         {"video": Video("video", file, TEST)}, ClipFormat(9, side, fit), cache="off"

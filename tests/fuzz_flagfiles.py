@@ -8,7 +8,7 @@ import pathlib
 from absl import flags
 
 from tests import fuzz_pool, mutations
-from train import config as config_lib
+from train.flags import config as config_lib
 
 _NAME = "run.flags"
 _CONFIGS = pathlib.Path(__file__).resolve().parents[1] / "configs"

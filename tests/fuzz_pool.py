@@ -26,7 +26,7 @@ import time
 import traceback
 from multiprocessing import connection
 
-from kd_keras.data.progress_bar import progress_bar
+from kd_keras.data.parallel import progress_bar
 
 LIMIT_S = 10.0
 LIMIT_BYTES = 2**30

@@ -9,8 +9,9 @@ import shutil
 import av
 import numpy as np
 
-from kd_keras.data import video as video_lib
-from kd_keras.data.segments import TRAIN, Video
+from kd_keras.data.segments import TRAIN
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
 from tests import fuzz_pool, mutated_containers, mutations, numbered_video, tars
 
 _FRAMES, _RATE = 24, 12
@@ -68,7 +69,7 @@ def run_case(draws, originals, work):
     is_folder = path.is_dir() or path.suffix == ".tar"
     video = Video("the clip", pathlib.Path(path), TRAIN, _RATE if is_folder else None)
     kind = "folder" if path.is_dir() else path.suffix
-    info, error = fuzz_pool.refusal(lambda: video_lib.probe(video), "the clip")
+    info, error = fuzz_pool.refusal(lambda: reading.probe(video), "the clip")
     if error is not None:
         return f"{kind} refused"
     _check_info(info)
@@ -136,7 +137,7 @@ def _read(video, info, draws):
     size, whole = (64, 48), {}
 
     def read_on():
-        for index, frame in enumerate(video_lib.iterate_frames(video, info, size=size)):
+        for index, frame in enumerate(reading.iterate_frames(video, info, size=size)):
             whole[index] = frame.copy()
 
     _, error = fuzz_pool.refusal(read_on, "the clip")
@@ -147,7 +148,7 @@ def _read(video, info, draws):
         start = draws.randrange(len(info.times_s))
         indices = np.arange(start, min(start + 5, len(info.times_s)))
         frames, error = fuzz_pool.refusal(
-            lambda indices=indices: video_lib.read_frames(video, info, indices, size),
+            lambda indices=indices: reading.read_frames(video, info, indices, size),
             "the clip",
         )
         if error is not None:

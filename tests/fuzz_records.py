@@ -8,11 +8,21 @@ import shutil
 
 import numpy as np
 
-from kd_keras.data import clip_records, media_sequence, shards, stored_index
-from kd_keras.data.clip_format import ClipFormat
-from kd_keras.data.probing import probe_videos
-from kd_keras.data.segments import TRAIN, Clip, Index, Segment, Video
-from kd_keras.data.shard_writer import Made, write_shards
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.readers.probing import probe_videos
+from kd_keras.data.records import (
+    clips as clip_records,
+)
+from kd_keras.data.records import (
+    data_set as stored_data_set,
+)
+from kd_keras.data.records import (
+    media_sequence,
+    shards,
+)
+from kd_keras.data.records.shard_writer import Made, write_shards
+from kd_keras.data.segments import TRAIN, Clip, Index, Segment
+from kd_keras.data.video.info import Video
 from tests import fuzz_pool, mutations, numbered_video
 
 _CLIPS, _FEATURES = "clips", "features"
@@ -39,7 +49,7 @@ def write_originals(folder):
         made_from=clip_records.format_values(_FORMAT),
         **_options(_CLIPS),
         files={
-            stored_index.FILE: stored_index.to_json(
+            stored_data_set.FILE: stored_data_set.to_json(
                 Index(
                     classes=("open",),
                     videos=videos,
@@ -87,8 +97,8 @@ def run_case(draws, originals, work):
         path.write_bytes(mutations.encode_text(text, draws))
     else:
         path.write_bytes(mutations.change_bytes(path.read_bytes(), draws))
-    if path.name == stored_index.FILE:
-        _, error = fuzz_pool.refusal(lambda: stored_index.read(folder), path, folder)
+    if path.name == stored_data_set.FILE:
+        _, error = fuzz_pool.refusal(lambda: stored_data_set.read(folder), path, folder)
         return "data set refused" if error else "data set read"
     records, error = fuzz_pool.refusal(lambda: shards.Shards(folder), folder)
     if error is not None:

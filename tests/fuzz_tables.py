@@ -10,7 +10,7 @@ import unicodedata
 
 import numpy as np
 
-from kd_keras.data.csv_videos import read_csv
+from kd_keras.data.readers.csv_videos import read_csv
 from kd_keras.data.segments import PARTS
 from tests import fuzz_pool, mutations, numbered_video
 

@@ -6,8 +6,8 @@ import pathlib
 import numpy as np
 import pytest
 
-from kd_keras.data.segments import Index, Segment, Video
-from kd_keras.data.video import VideoInfo
+from kd_keras.data.segments import Index, Segment
+from kd_keras.data.video.info import Video, VideoInfo
 
 CEILING = (
     pathlib.Path(__file__).parents[2] / "shared/data/videos/ceiling_actions"

@@ -91,8 +91,11 @@ def test_annotations_are_read_without_a_backend():
     code = """
 import sys
 import kd_keras
-from kd_keras.data import check, csv_videos, epic_kitchens, flow_folders, jhmdb
-from kd_keras.data import pair_lists, pairs, stored_index, thumos14, unlabeled
+from kd_keras.data import pair_lists, pairs, unlabeled
+from kd_keras.data.checks import flow, labels, lead_time, videos
+from kd_keras.data.readers import csv_videos, epic_kitchens, flow_folders, jhmdb
+from kd_keras.data.readers import thumos14
+from kd_keras.data.records import data_set
 print(*{"keras", "tensorflow", "jax", "torch"} & {*sys.modules})
 """
     root = pathlib.Path(__file__).resolve().parents[1]

@@ -1,5 +1,6 @@
 """The files around the code agree with it: BUILD, requirements, flagfiles, README."""
 
+import ast
 import importlib.util
 import re
 import tomllib
@@ -10,7 +11,7 @@ import pytest
 from absl import flags
 
 from benchmarks import __main__ as benchmarks
-from train import config as config_lib
+from train.flags import config as config_lib
 
 # Not resolved: under Bazel the files stand as links beside this one.
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,30 @@ MODULES = sorted(
 FLAGFILES = sorted(
     path.relative_to(ROOT).as_posix() for path in ROOT.glob("configs/*.flags")
 )
+
+# The rooms that each room imports from, bottom first. A room is the modules of one
+# folder; `kd_keras` stands for its leaves: metrics, console and so on.
+ARROWS = {
+    "kd_keras": set(),
+    "kd_keras.losses": set(),
+    "kd_keras.models": {"kd_keras"},
+    "kd_keras.data.video": set(),
+    "kd_keras.data": {"video"},
+    "kd_keras.data.scenes": {"data", "video"},
+    "kd_keras.data.clips": {"data", "video"},
+    "kd_keras.data.records": {"clips", "data", "video"},
+    "kd_keras.data.checks": {"clips", "data", "video"},
+    "kd_keras.data.readers": {"checks", "data", "video"},
+    "kd_keras.data.batches": {"records", "clips", "data", "video"},
+    "kd_keras.training": {"batches"},
+    "kd_keras.distill": {"training", "losses", "models", "kd_keras"},
+}
+# What the rooms of the command lines must leave alone.
+CLOSED = {
+    "export": ("train",),
+    "train.flags": ("train", "train.loop"),
+    "train.loop": ("train", "train.flags"),
+}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +91,31 @@ def test_library_parts_depend_on_nothing_of_ours(build):
             )
             others = [m for m in imports if not m.startswith(f"kd_keras.{name}")]
             assert others == [], source
+
+
+def test_every_room_of_the_library_has_its_arrows():
+    folders = {module.rpartition("/")[0].replace("/", ".") for module in MODULES}
+    assert {folder for folder in folders if folder.startswith("kd_keras")} == {*ARROWS}
+
+
+def test_no_arrow_leads_back_up():
+    below = set()
+    for room, others in ARROWS.items():
+        assert others <= below, room
+        below.add(room.rpartition(".")[2])
+
+
+@pytest.mark.parametrize("room", ARROWS)
+def test_rooms_import_along_their_arrows(room):
+    imported = {name.rpartition(".")[2] for name in _imported_rooms(room)}
+    assert imported - {room.rpartition(".")[2]} == ARROWS[room]
+
+
+@pytest.mark.parametrize("room", CLOSED)
+def test_command_lines_leave_the_rooms_above_them_alone(room):
+    imported = _imported_rooms(room)
+    assert imported
+    assert not imported & {*CLOSED[room]}
 
 
 def test_requirements_are_pinned_and_have_a_reason():
@@ -126,6 +176,28 @@ def test_the_least_keras_is_the_one_that_the_tests_run_on():
     ]
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert f"keras=={least}" in pins
+
+
+def _imported_rooms(room):
+    """The folders of the project that the modules of a room import from."""
+    found = set()
+    for path in (ROOT / room.replace(".", "/")).glob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = []
+            if isinstance(node, ast.ImportFrom):
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            ours = [name for name in names if name.split(".")[0] in PACKAGES]
+            found.update(map(_room, ours))
+    return found
+
+
+def _room(name):
+    """The folder of what a dotted name stands for."""
+    while not (ROOT / name.replace(".", "/")).is_dir():
+        name = name.rpartition(".")[0]
+    return name
 
 
 def _read_build(path):

@@ -13,7 +13,7 @@ from kd_keras.data import remote
 from tests import small_run
 from train import experiment as experiment_lib
 from train import remote_run
-from train.interruption import Interrupted
+from train.loop.interruption import Interrupted
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,

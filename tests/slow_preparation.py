@@ -9,7 +9,7 @@ from train import prepare
 
 
 def _slow_down(pause_s):
-    from kd_keras.data import media_sequence
+    from kd_keras.data.records import media_sequence
 
     for name in ("encode_clip", "encode_features"):
         encode = getattr(media_sequence, name)

@@ -5,8 +5,8 @@ import csv
 from absl import flags
 
 from tests import numbered_video
-from train import config as config_lib
-from train import data_flags
+from train.flags import config as config_lib
+from train.flags import data as data_flags
 
 # Quicker to trace than I3D, which `arguments` asks for.
 SMALLEST_NETWORK = (

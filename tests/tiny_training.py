@@ -6,9 +6,9 @@ import tensorflow as tf
 from absl import flags
 
 from kd_keras.data.segments import Clip, Pair
-from train import config as config_lib
-from train import loop, optimization
-from train.recogniser import Recogniser
+from kd_keras.training.supervised import Recogniser
+from train.flags import config as config_lib
+from train.loop import loop, optimization
 
 PAIRS = [
     Pair(Clip(f"v{n}", n, n + 1), Clip(f"v{n}", n, n + 2), n % 2) for n in range(9)

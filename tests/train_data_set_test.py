@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from kd_keras.data import shards
+from kd_keras.data.records import shards
 from tests import numbered_video, small_run
 from train import data as data_lib
 from train import data_set

@@ -8,9 +8,9 @@ import pytest
 from absl import flags
 
 from kd_keras.data import pair_lists
-from train import config as config_lib
 from train import data as data_lib
 from train.evaluate import bigram_top1
+from train.flags import config as config_lib
 from train.run_directory import RunDirectory
 
 LABELS = (

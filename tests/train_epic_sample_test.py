@@ -9,9 +9,9 @@ import pytest
 from absl import flags
 
 from tests import small_run
-from train import config as config_lib
 from train import experiment
 from train import prepare as prepare_lib
+from train.flags import config as config_lib
 
 _RELEASE = pathlib.Path(__file__).parents[2] / "shared/data/epic_kitchens_55"
 _TAR = "train/P01/P01_01.tar"

@@ -6,13 +6,13 @@ import keras
 import numpy as np
 import pytest
 
-from kd_keras.data import pipeline
-from kd_keras.data.clip_format import ClipFormat
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.segments import VAL, Clip, Pair
-from kd_keras.data.video import BadVideo
-from train import config as config_lib
-from train.distribution import Distribution
+from kd_keras.data.video.info import BadVideo
 from train.evaluate import Evaluator, evaluate, majority
+from train.flags import config as config_lib
+from train.loop.distribution import Distribution
 
 _SIDE, _RESIZED, _CLASSES = 4, 6, ("cut", "open", "shut")
 _FORMAT = ClipFormat(num_frames=2, image_size=_SIDE, margin=_RESIZED / _SIDE)
@@ -223,9 +223,9 @@ def test_scores_are_of_the_mean_over_views_and_of_the_central_view_beside():
     given = _Given(
         [0, 0],
         {
-            ("teacher", pipeline.FUTURE): sure,
-            ("teacher", pipeline.OBSERVED): sure,
-            ("student", pipeline.OBSERVED): by_view,
+            ("teacher", FUTURE): sure,
+            ("teacher", OBSERVED): sure,
+            ("student", OBSERVED): by_view,
         },
     )
     pairs = [_pair("c", 2, 0), _pair("d", 2, 0)]
@@ -242,7 +242,7 @@ def test_students_are_chosen_by_the_mean_over_views_of_the_pairs_that_choose():
     right, wrong = [[[2, 0, 0]] * 2], [[[0, 2, 0]] * 2]
     # Its central view alone is wrong.
     right_on_average = [[[0, 1, 0], [5, 0, 0]]]
-    fields = pipeline.OBSERVED, pipeline.FUTURE
+    fields = OBSERVED, FUTURE
     known = {("teacher", field): right for field in fields}
     known |= {("one", fields[0]): right, ("other", fields[0]): wrong}
     known["others"] = {
@@ -286,23 +286,23 @@ class _Worker(Distribution):
 
 def test_two_workers_give_the_answers_of_one_in_order():
     model, _ = _network(2)
-    expected = _evaluator().logits(_evaluator().answer(model), pipeline.OBSERVED)
+    expected = _evaluator().logits(_evaluator().answer(model), OBSERVED)
     assert list(expected[0]) == [_EVALUATED[index].label for index in _READABLE]
     workers = [_Worker(0), _Worker(1)]
     for worker in workers:
         evaluator = _evaluator(distribution=worker)
-        evaluator.indexed_logits(evaluator.answer(model), pipeline.OBSERVED)
+        evaluator.indexed_logits(evaluator.answer(model), OBSERVED)
     rows = [worker.given for worker in workers]
     assert [given[0].shape for given in rows] == [(4,), (4,)]
     for worker in workers:
         worker.given, worker.all = [], rows
         evaluator = _evaluator(distribution=worker)
         answer = evaluator.answer(model)
-        indices, _ = evaluator.indexed_logits(answer, pipeline.OBSERVED)
+        indices, _ = evaluator.indexed_logits(answer, OBSERVED)
         assert list(indices) == _READABLE
         worker.given = []
         for found, value in zip(
-            evaluator.logits(answer, pipeline.OBSERVED), expected, strict=True
+            evaluator.logits(answer, OBSERVED), expected, strict=True
         ):
             np.testing.assert_allclose(found, value, rtol=1e-5)
 
@@ -315,7 +315,7 @@ def test_a_worker_without_a_pair_has_empty_rows():
         [np.array([-1]), np.zeros((1, 1, 3))],
     ]
     indices, logits = evaluator.indexed_logits(
-        evaluator.answer(_network(1)[0]), pipeline.OBSERVED
+        evaluator.answer(_network(1)[0]), OBSERVED
     )
     assert list(worker.given[0]) == [-1] and not worker.given[1].any()
     assert list(indices) == [0] and logits.tolist() == [[[1, 1, 1]]]
@@ -340,7 +340,7 @@ def test_as_many_crops_are_asked_at_once_as_clips_in_training():
 def test_none_that_can_be_read_is_an_error():
     evaluator = _evaluator(_EVALUATED[3:5])
     with pytest.raises(ValueError, match="None of the evaluated clips can be read"):
-        evaluator.logits(evaluator.answer(_network(1)[0]), pipeline.FUTURE)
+        evaluator.logits(evaluator.answer(_network(1)[0]), FUTURE)
 
 
 def test_validation_sees_the_central_view_and_has_the_loss():
@@ -348,7 +348,7 @@ def test_validation_sees_the_central_view_and_has_the_loss():
     model, answer = _network(4)
     # So sure that exponentials of its logits overflow in float32.
     model.layers[-1].set_weights([200 * w for w in model.layers[-1].get_weights()])
-    found = evaluator.validation(model, pipeline.FUTURE)()
+    found = evaluator.validation(model, FUTURE)()
     labels = np.array([_EVALUATED[index].label for index in _READABLE])
     logits = np.stack(
         [
@@ -374,7 +374,7 @@ def test_answers_are_traced_once_for_each_network_and_views():
     answer = evaluator.answer(model)
     assert evaluator.over(_EVALUATED[:1]).answer(model) is answer
     assert evaluator.answer(_network(1)[0]) is not answer
-    assert evaluator.over(_EVALUATED[:1]).logits(answer, pipeline.FUTURE)[0] == [2]
+    assert evaluator.over(_EVALUATED[:1]).logits(answer, FUTURE)[0] == [2]
 
 
 def test_the_majority_is_that_of_training():

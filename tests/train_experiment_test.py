@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from train import config as config_lib
 from train import experiment as experiment_lib
+from train.flags import config as config_lib
 from train.run_directory import RunDirectory
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent

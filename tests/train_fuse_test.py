@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from tests import small_run
-from train import config as config_lib
 from train import data as data_lib
 from train import fuse, networks, remote_run
+from train.flags import config as config_lib
 from train.run_directory import RunDirectory
 
 _METHODS = ("labels", "attention")

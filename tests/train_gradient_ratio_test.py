@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_distillation, tiny_training
-from train import loop
+from train.loop import loop
 from train.run_directory import RunDirectory
 
 

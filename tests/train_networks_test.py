@@ -5,10 +5,11 @@ import numpy as np
 import pytest
 from absl import flags
 
-from kd_keras.distill import half_precision
 from kd_keras.models import backbones
-from train import config as config_lib
-from train import learning_flags, networks, teacher
+from kd_keras.training import half_precision
+from train import networks, teacher
+from train.flags import config as config_lib
+from train.flags import learning as learning_flags
 
 TINY = (
     "--run_dir=unused",

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kd_keras.data import pipeline, shards
+from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.records import shards
 from tests import small_run
 from train import experiment as experiment_lib
 from train import networks
@@ -144,9 +145,9 @@ def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_
         assert len(experiment.data.evaluated) == 2
         batches[name] = list(experiment.batches(pairs, 2).take(3).as_numpy_iterator())
     for one, other in zip(batches["videos"], batches["records"], strict=True):
-        for field in (pipeline.INDEX, pipeline.LABEL, pipeline.LABELED):
+        for field in (INDEX, LABEL, LABELED):
             np.testing.assert_array_equal(one[field], other[field])
-        for field in (pipeline.OBSERVED, pipeline.FUTURE):
+        for field in (OBSERVED, FUTURE):
             np.testing.assert_allclose(
                 one[field].astype(int), other[field].astype(int), rtol=0, atol=6
             )
@@ -173,7 +174,7 @@ def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
             network = networks.build_teacher(experiment.config, num_classes=2)
             experiment.save(network, teacher)
         batch = next(iter(experiment.batches(experiment.data.for_students)))
-        batches[name] = batch[pipeline.OBSERVED].numpy()
+        batches[name] = batch[OBSERVED].numpy()
         student = get_student(experiment, "attention", get_teacher(experiment))
         networks_[name] = student.get_weights()
     assert batches["videos"].shape[-1] == 2 and batches["videos"].std() > 0.05

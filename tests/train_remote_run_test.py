@@ -10,8 +10,8 @@ import pytest
 
 from kd_keras.data import remote
 from tests import tiny_training
-from train import config as config_lib
 from train import remote_run
+from train.flags import config as config_lib
 from train.remote_run import RemoteRun
 from train.run_directory import RunDirectory
 

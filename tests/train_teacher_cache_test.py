@@ -7,7 +7,8 @@ import pytest
 
 from tests import small_run
 from train import experiment as experiment_lib
-from train import guards, teacher_cache
+from train import teacher_cache
+from train.loop import guards
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,

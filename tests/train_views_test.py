@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from train import config as config_lib
+from train.flags import config as config_lib
 from train.views import Answer, Views, views_of
 
 

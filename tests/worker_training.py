@@ -10,10 +10,10 @@ import sys
 import keras
 import tensorflow as tf
 
+from kd_keras.training.supervised import Recogniser
 from tests import tiny_training
-from train import optimization
-from train.distribution import Distribution, WorkerLostError
-from train.recogniser import Recogniser
+from train.loop import optimization
+from train.loop.distribution import Distribution, WorkerLostError
 from train.run_directory import RunDirectory
 
 _FLAGS = (

@@ -4,9 +4,11 @@ import dataclasses
 import pathlib
 
 from kd_keras import visualise
-from kd_keras.data import check, check_flow, jhmdb
+from kd_keras.data.checks import flow as check_flow
+from kd_keras.data.checks import videos as check_videos
+from kd_keras.data.readers import jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
-from kd_keras.data.video import BadVideo
+from kd_keras.data.video.info import BadVideo
 from train import data_problems
 from train.pictures import picture
 from train.run_directory import write_json
@@ -27,7 +29,7 @@ def report(config, data, output):
     Raises:
         ValueError: If there are problems, with their number; all are printed.
     """
-    found = check.check(data.whole_index)
+    found = check_videos.check(data.whole_index)
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
     pairs = {TRAIN: data.labeled, **data.scored}

@@ -5,27 +5,26 @@ import os
 
 from absl import logging
 
-from kd_keras.data import (
+from kd_keras.data import csv_table, pair_lists, pairs, unlabeled
+from kd_keras.data.batches.order import Sampling
+from kd_keras.data.clips.augment import Augmentation
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.loader import ClipLoader, TooManyBadVideos
+from kd_keras.data.readers import (
     csv_videos,
     epic_kitchens,
     flow_folders,
     jhmdb,
-    pair_lists,
-    pairs,
-    scenes,
-    shards,
-    stored_index,
-    tables,
     thumos14,
-    unlabeled,
 )
-from kd_keras.data.clip_records import RecordLoader
-from kd_keras.data.clips import ClipFormat, ClipLoader, TooManyBadVideos
-from kd_keras.data.flow import EPIC_FLOW, I3D_FLOW
-from kd_keras.data.order import Sampling
-from kd_keras.data.pipeline import Augmentation
+from kd_keras.data.records import data_set as stored_data_set
+from kd_keras.data.records import shards
+from kd_keras.data.records.clips import RecordLoader
+from kd_keras.data.scenes.write import write_scenes
 from kd_keras.data.segments import TRAIN, Index, Pair
-from train import data_defaults, data_parts, data_problems, data_set
+from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
+from train import data_parts, data_problems, data_set
+from train.flags import defaults as flag_defaults
 from train.run_directory import write_text
 
 
@@ -85,12 +84,12 @@ def load(config, directory, refuse_problems=True):
     """
     options = config.data
     records = None
-    data_defaults.check_data_service(config)
+    flag_defaults.check_data_service(config)
     if options.records is None:
         index = _with_flow(options, _read_index(config, directory, refuse_problems))
     else:
         records = shards.Shards(options.records)
-        index = stored_index.read(options.records)
+        index = stored_data_set.read(options.records)
         data_set.refuse_other_annotations(options, index)
     whole_index = index
     eval_part = data_parts.evaluated(options, index)
@@ -171,7 +170,7 @@ def write_lists(options, data, directory):
         write_text(directory / f"pairs_{name}.csv", text)
     if options.unlabeled_list is not None:
         # With the rule and the seed that made it.
-        text = tables.read_text(options.unlabeled_list)
+        text = csv_table.read_text(options.unlabeled_list)
     else:
         text = pair_lists.format_unlabeled(
             data.unlabeled, _rule(options), options.label_seed
@@ -300,7 +299,7 @@ def _flow_encoding(options):
 def _write_demo(config, directory):
     options = config.data
     print(f"Writing {options.demo_videos} videos to {directory / 'demo'}", flush=True)
-    return scenes.write_scenes(
+    return write_scenes(
         directory / "demo",
         num_videos=options.demo_videos,
         labeled_fraction=options.demo_labeled_fraction,

@@ -1,8 +1,9 @@
 """What is said of a data set before training: at the start of a run, and by --check."""
 
-from kd_keras.data import check_labels, check_lead_time
-from kd_keras.data.tables import stop_at
-from train import guards
+from kd_keras.data.checks import labels as check_labels
+from kd_keras.data.checks import lead_time as check_lead_time
+from kd_keras.data.csv_table import stop_at
+from train.loop import guards
 
 # Their annotations are the user's to mend. Releases are taken as they are: published
 # counts include the one action of THUMOS14 that has two labels.

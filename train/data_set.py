@@ -10,10 +10,13 @@ import hashlib
 import json
 import os
 
-from kd_keras.data import csv_videos, remote, shards, stored_index
-from kd_keras.data.index_changes import changes
+from kd_keras.data import remote
+from kd_keras.data.readers import csv_videos
+from kd_keras.data.records import data_set as stored_data_set
+from kd_keras.data.records import shards
+from kd_keras.data.records.changes import changes
 
-FILE = stored_index.FILE
+FILE = stored_data_set.FILE
 
 # So many bytes at the start, in the middle and at the end of a file.
 _SAMPLE_BYTES = 65_536
@@ -29,9 +32,9 @@ def describe(options, index, with_times=False):
     Args:
         options: The run's `Data`.
         index: Its `Index` with every label.
-        with_times: As in `stored_index.values`.
+        with_times: As in `data_set.values`.
     """
-    values = stored_index.values(index, with_times)
+    values = stored_data_set.values(index, with_times)
     # Generated videos are made again on each machine.
     if options.dataset != "demo":
         values["files"] = {
@@ -80,7 +83,7 @@ def refuse_other_annotations(options, index):
     if options.dataset != "csv" or path is None or not os.path.isfile(path):
         return
     now = csv_videos.read_again(path, options.video_root or ".", index)
-    found = changes(stored_index.values(index), stored_index.values(now))
+    found = changes(stored_data_set.values(index), stored_data_set.values(now))
     _stop_at(found, f"{options.records} holds clips of other annotations than {path}")
 
 

@@ -5,7 +5,8 @@ import dataclasses
 
 import numpy as np
 
-from kd_keras.data import pipeline
+from kd_keras.data.batches import from_clips
+from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.pairs import previous_labels
 from kd_keras.metrics import bigram, confusion_matrix, summarise
 from train import choice
@@ -60,9 +61,9 @@ class Evaluator:
         logits = np.zeros((rows, len(answer.views), self._num_classes), np.float32)
         done = 0
         for batch in self._batches(self._pairs[worker::count], field, answer):
-            number = len(batch[pipeline.INDEX])
+            number = len(batch[INDEX])
             answered = slice(done, done + number)
-            indices[answered] = batch[pipeline.INDEX].numpy() * count + worker
+            indices[answered] = batch[INDEX].numpy() * count + worker
             logits[answered] = self._distribution.answer(
                 answer.function, batch[field]
             ).numpy()
@@ -88,7 +89,7 @@ class Evaluator:
     def _batches(self, pairs, field, answer):
         if not pairs:
             return ()
-        return pipeline.pair_dataset(
+        return from_clips.pair_dataset(
             pairs,
             self._loader,
             # As much memory as in training.
@@ -120,8 +121,8 @@ def evaluate(experiment, teacher, students):
         return labels, logits, scores
 
     answer = evaluator.answer(teacher, views)
-    labels, future, future_scores = ask(answer, pipeline.FUTURE)
-    _, _, observed_scores = ask(answer, pipeline.OBSERVED)
+    labels, future, future_scores = ask(answer, FUTURE)
+    _, _, observed_scores = ask(answer, OBSERVED)
     results = {
         "majority": {"top1": majority([p.label for p in data.labeled], labels)},
         "teacher": {"future": future_scores, "observed": observed_scores},
@@ -133,7 +134,7 @@ def evaluate(experiment, teacher, students):
     scores = {}
     for method, student in students.items():
         answer = evaluator.answer(student, views)
-        _, logits, scores[method] = ask(answer, pipeline.OBSERVED)
+        _, logits, scores[method] = ask(answer, OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()
@@ -168,7 +169,7 @@ def _choose(data, evaluator, students, scores, num_evaluated, ask, views):
     others, by_others = evaluator.over(data.choosing), {}
     for method, student in students.items():
         answer = evaluator.answer(student, views)
-        labels, _, by_others[method] = ask(answer, pipeline.OBSERVED, others)
+        labels, _, by_others[method] = ask(answer, OBSERVED, others)
     return choice.choose(data.choosing_part, by_others, len(labels))
 
 

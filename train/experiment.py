@@ -10,28 +10,23 @@ import tensorflow as tf
 from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras import console
-from kd_keras.data import pipeline, record_pipeline
-from kd_keras.distill import half_precision
+from kd_keras.data.batches import from_clips, from_records
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.clips.views import bytes_to_input
+from kd_keras.training import half_precision
 from train import data as data_lib
-from train import (
-    data_set,
-    guards,
-    loop,
-    networks,
-    optimization,
-    report,
-    teacher_cache,
-)
-from train import distribution as distribution_lib
-from train.distribution import Distribution
+from train import data_set, networks, report, teacher_cache
 from train.evaluate import Evaluator, evaluate
-from train.interruption import Interruption
+from train.loop import distribution as distribution_lib
+from train.loop import guards, loop, optimization
+from train.loop.distribution import Distribution
+from train.loop.interruption import Interruption
 from train.run_directory import RunDirectory, alone, write_json, written_aside
 from train.student import get_student
 from train.teacher import check_teacher, get_teacher
 
 # Both clips of a pair.
-CLIPS = (pipeline.OBSERVED, pipeline.FUTURE)
+CLIPS = (OBSERVED, FUTURE)
 
 
 class ExportFailedError(RuntimeError):
@@ -181,7 +176,7 @@ class Experiment:
         }
         address = self.config.data.data_service
         if address is None:
-            return pipeline.pair_dataset(
+            return from_clips.pair_dataset(
                 pairs,
                 self.data.loader,
                 training=True,
@@ -190,14 +185,14 @@ class Experiment:
                 **options,
             )
         return self.own_rows(
-            record_pipeline.record_dataset(
+            from_records.record_dataset(
                 pairs, self.data.loader, data_service=address, **options
             )
         )
 
     def to_input(self, batch):
         """Returns the batch with its clips as the networks see them."""
-        return pipeline.bytes_to_input(batch, self.data.loader.clip_format.gain)
+        return bytes_to_input(batch, self.data.loader.clip_format.gain)
 
     def own_rows(self, batches):
         """Returns this worker's part of global batches."""

@@ -5,13 +5,13 @@ import pathlib
 import keras
 import numpy as np
 
-from kd_keras.data import pipeline
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.metrics import confusion_matrix, summarise
-from train import config as config_lib
 from train import data as data_lib
 from train import data_set, remote_run, report
-from train.distribution import Distribution
 from train.evaluate import Evaluator, bad_videos, majority
+from train.flags import config as config_lib
+from train.loop.distribution import Distribution
 from train.run_directory import RunDirectory, alone, write_json
 from train.teacher import load_teacher
 from train.views import views_of
@@ -101,12 +101,12 @@ class Stream:
             seen.append(indices)
 
         answer = self._evaluator.answer(teacher, views)
-        ask("teacher.future", answer, pipeline.FUTURE)
-        ask("teacher.observed", answer, pipeline.OBSERVED)
+        ask("teacher.future", answer, FUTURE)
+        ask("teacher.observed", answer, OBSERVED)
         for method in methods:
             student = keras.saving.load_model(self._student(method), compile=False)
             answer = self._evaluator.answer(student, views)
-            ask(f"students.{method}", answer, pipeline.OBSERVED)
+            ask(f"students.{method}", answer, OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))
         for name, own in zip(logits, seen, strict=True):

@@ -14,7 +14,7 @@ from absl import app, logging
 
 from export import command_line
 from kd_keras import console
-from train import config as config_lib
+from train.flags import config as config_lib
 
 config_lib.define_flags()
 
@@ -26,13 +26,14 @@ def main(_):
     tf = console.import_tensorflow()
     # It counts the tracing of one function for several networks as a mistake.
     tf.get_logger().setLevel("ERROR")
-    from kd_keras.data import remote, shards
+    from kd_keras.data import remote
+    from kd_keras.data.records import shards
     from train import remote_run
-    from train.distribution import WorkerLostError
     from train.experiment import ExportFailedError, run_experiment
     from train.fuse import run_fusion
-    from train.guards import DivergedError
-    from train.interruption import Interrupted
+    from train.loop.distribution import WorkerLostError
+    from train.loop.guards import DivergedError
+    from train.loop.interruption import Interrupted
 
     # What was imported stays; looking it over again and again takes seconds.
     gc.freeze()

@@ -6,11 +6,11 @@ import functools
 import keras
 
 from kd_keras import I3D
-from kd_keras.data.clip_format import MODALITIES
-from kd_keras.distill import half_precision
+from kd_keras.data.clips.format import MODALITIES
 from kd_keras.models import backbones
 from kd_keras.models.i3d import ENDPOINTS
-from train import guards
+from kd_keras.training import half_precision
+from train.loop import guards
 
 # What reaches it is stored, unless --layer names another.
 DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"

@@ -14,8 +14,8 @@ from absl import app, logging
 
 from export import command_line
 from kd_keras import console
-from train import config as config_lib
-from train import data_flags
+from train.flags import config as config_lib
+from train.flags import data as data_flags
 
 _FLAGFILE = "prepare.flags"
 # Continues and mends a folder.

@@ -2,8 +2,10 @@
 
 import numpy as np
 
-from kd_keras.data import clip_records, shards, stored_index
-from kd_keras.data.shard_writer import write_shards
+from kd_keras.data.records import clips as clip_records
+from kd_keras.data.records import data_set as stored_data_set
+from kd_keras.data.records import shards
+from kd_keras.data.records.shard_writer import write_shards
 from train import data as data_lib
 from train import data_set
 
@@ -48,7 +50,7 @@ def write(config, preparation, data, remake, files):
             **clip_records.format_values(clip_format),
             "--jpeg_quality": preparation.jpeg_quality,
             "--shard_records": preparation.shard_records,
-            "data_set": shards.digest(stored_index.values(data.whole_index)),
+            "data_set": shards.digest(stored_data_set.values(data.whole_index)),
             "stored flow": shards.digest(_stored_flow(data.whole_index)),
         },
         remake=remake,

@@ -5,10 +5,10 @@ import dataclasses
 import keras
 import tensorflow as tf
 
-from kd_keras.data import feature_records
-from kd_keras.data.shard_writer import write_shards
-from kd_keras.distill import half_precision
+from kd_keras.data.records import features as feature_records
+from kd_keras.data.records.shard_writer import write_shards
 from kd_keras.distill.teacher import FrozenTeacher
+from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, stored_features
 from train.student import feature_loss

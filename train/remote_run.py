@@ -14,8 +14,8 @@ import tempfile
 import tensorflow as tf
 
 from kd_keras.data import exclusive, remote
-from train import config as config_lib
-from train.guards import warn
+from train.flags import config as config_lib
+from train.loop.guards import warn
 from train.run_directory import write_json
 
 # Made again where they are missing: generated videos, decoded clips, answers.

@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from kd_keras import visualise
-from kd_keras.data import pipeline
+from kd_keras.data.batches.fields import FUTURE, LABEL, LABELED, OBSERVED
 from train.pictures import picture
 from train.run_directory import write_json
 
@@ -26,9 +26,9 @@ def show_inputs(experiment):
     batches = batches.unbatch().take(len(pairs))
     clips, titles = [], []
     for example in batches.as_numpy_iterator():
-        labeled = example[pipeline.LABELED]
-        name = classes[example[pipeline.LABEL]] if labeled else "unlabeled"
-        for field in (pipeline.OBSERVED, pipeline.FUTURE):
+        labeled = example[LABELED]
+        name = classes[example[LABEL]] if labeled else "unlabeled"
+        for field in (OBSERVED, FUTURE):
             clips.append(example[field])
             titles.append(f"{field}: {name}")
     with picture(experiment.directory / "inputs.png") as aside:

@@ -8,7 +8,7 @@ import pathlib
 import tensorflow as tf
 
 from kd_keras.data import exclusive, given_paths, remote
-from train import config as config_lib
+from train.flags import config as config_lib
 
 # Flags that may differ when a run goes on: what is asked of it, not what it is.
 _FREE_FLAGS = (

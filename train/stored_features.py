@@ -4,7 +4,10 @@ import hashlib
 
 import numpy as np
 
-from kd_keras.data import clip_records, feature_records, shards
+from kd_keras.data.batches.from_features import feature_dataset
+from kd_keras.data.records import clips as clip_records
+from kd_keras.data.records import features as feature_records
+from kd_keras.data.records import shards
 from kd_keras.distill import distiller
 from train import data as data_lib
 from train import data_set, networks
@@ -47,7 +50,7 @@ class StoredFeatures:
             features.append(feature_records.FEATURES)
         if method == "attention":
             features.append(feature_records.READING)
-        batches = feature_records.feature_dataset(
+        batches = feature_dataset(
             pairs,
             self._records,
             batch_size=self._config.training.batch_size,

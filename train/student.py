@@ -3,10 +3,10 @@
 import keras
 
 import kd_keras
-from kd_keras.data import pipeline
+from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.distill import Distiller
-from kd_keras.distill.teacher import num_channels
 from kd_keras.models.backbones import tokens_of
+from kd_keras.training.feature_reader import num_channels
 from train import networks
 from train.stored_features import StoredFeatures, checksum
 from train.teacher import train_recogniser
@@ -39,7 +39,7 @@ def get_student(experiment, method, teacher):
             experiment,
             student if stored is None else stored.tail,
             [*experiment.data.labeled, *experiment.data.at_action],
-            pipeline.OBSERVED,
+            OBSERVED,
             f"student_{method}",
             training.student_steps,
             training.student_learning_rate,
@@ -151,7 +151,7 @@ def _distil(experiment, method, student, teacher, stored):
         phase=f"student_{method}",
         pairs=pairs,
         validate=(experiment if stored is None else stored).validation(
-            student, pipeline.OBSERVED
+            student, OBSERVED
         ),
     )
 

@@ -6,10 +6,11 @@ import keras
 import numpy as np
 
 from export.student_file import clip_shape, load_spec
-from kd_keras.data import pipeline
+from kd_keras.data.batches.fields import FUTURE
 from kd_keras.models.answers import as_logits
-from train import guards, networks
-from train.recogniser import Recogniser
+from kd_keras.training.supervised import Recogniser
+from train import networks
+from train.loop import guards
 
 # Clips on which a teacher is compared with the most frequent class.
 _MAX_CHECKED = 512
@@ -38,7 +39,7 @@ def check_teacher(experiment, teacher):
     if data.choosing:
         pairs, where = data.choosing, "validation clips"
     pairs = pairs[:: -(-len(pairs) // _MAX_CHECKED)]
-    top1 = experiment.score(teacher, pipeline.FUTURE, pairs)["top1"]
+    top1 = experiment.score(teacher, FUTURE, pairs)["top1"]
     labels = np.array([pair.label for pair in pairs])
     counts = np.bincount([pair.label for pair in data.labeled])
     guards.warn_of_teacher(top1, float(np.mean(labels == counts.argmax())), where)
@@ -115,7 +116,7 @@ def _train(experiment, path):
         experiment,
         model,
         experiment.data.labeled,
-        pipeline.FUTURE,
+        FUTURE,
         "teacher",
         config.training.teacher_steps,
         config.training.teacher_learning_rate,

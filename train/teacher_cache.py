@@ -13,14 +13,16 @@ import shutil
 import numpy as np
 import tensorflow as tf
 
-from kd_keras.data import augment, kept_arrays, pipeline
-from kd_keras.data.clips import num_cores
-from kd_keras.data.order import Order
-from kd_keras.data.progress_bar import progress_bar
-from kd_keras.data.video import BadVideo
+from kd_keras.data import kept_arrays
+from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
+from kd_keras.data.batches.order import Order
+from kd_keras.data.clips import augment
+from kd_keras.data.clips.views import read_view, to_input
+from kd_keras.data.parallel import num_cores, progress_bar
+from kd_keras.data.video.info import BadVideo
 from kd_keras.distill import distiller
 from train import data as data_lib
-from train import guards
+from train.loop import guards
 
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
@@ -64,10 +66,10 @@ class TeacherCache:
 
     def batches(self, start_step):
         """Returns the stream of training batches with targets for future clips."""
-        fields = (pipeline.OBSERVED,)
+        fields = (OBSERVED,)
         if not self._readable.all():
             # The training skips these pairs, as it would with clips of both.
-            fields = (pipeline.OBSERVED, pipeline.FUTURE)
+            fields = (OBSERVED, FUTURE)
         batches = self._experiment.batches(self._pairs, start_step, fields)
         size = self._experiment.config.training.batch_size
         distribution = self._experiment.distribution
@@ -80,14 +82,14 @@ class TeacherCache:
 
         def add_targets(batch, start):
             arrays = tf.numpy_function(
-                self._read, [batch[pipeline.INDEX], start + rows], types, stateful=False
+                self._read, [batch[INDEX], start + rows], types, stateful=False
             )
             arrays = [
                 tf.ensure_shape(array, shape)
                 for array, shape in zip(arrays, shapes, strict=True)
             ]
             targets = dict(zip(example, arrays, strict=True))
-            batch = {k: v for k, v in batch.items() if k != pipeline.FUTURE}
+            batch = {k: v for k, v in batch.items() if k != FUTURE}
             batch[distiller.TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
 
             def of_map(number):
@@ -164,7 +166,7 @@ class TeacherCache:
         )
         step = self._experiment.config.training.batch_size
         parts = [
-            answer(pipeline.to_input(clips[start : start + step], clip_format.gain))
+            answer(to_input(clips[start : start + step], clip_format.gain))
             for start in range(0, len(clips), step)
         ]
         arrays = {
@@ -179,7 +181,7 @@ class TeacherCache:
         options = self._experiment.config.augmentation
         try:
             if self._views:
-                _, clip = pipeline.read_view(
+                _, clip = read_view(
                     pair, view, data.loader, data.augmentation, options.shared_draw
                 )
                 return clip

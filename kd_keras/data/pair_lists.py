@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from kd_keras.data.csv_table import read_table
 from kd_keras.data.pairs import SAME_S
 from kd_keras.data.segments import TRAIN, Clip, Index, Pair
-from kd_keras.data.tables import read_table
-from kd_keras.data.video import frame_indices
+from kd_keras.data.video.frame_times import frame_indices
 
 _CLIPS = ("observed_start", "observed_end", "future_start", "future_end")
 UNLABELED_COLUMNS = ("video", *_CLIPS, "rule", "seed")
@@ -51,7 +51,7 @@ def format_labeled(
     Args:
         index: Of the data set.
         num_frames: Of the observed clip.
-        short_clip: As in `video.frame_indices`.
+        short_clip: As in `frame_indices`.
     """
 
     @functools.cache

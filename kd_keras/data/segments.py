@@ -1,13 +1,12 @@
-"""The vocabulary of the data: videos, labeled segments, clips and pairs."""
+"""The vocabulary of the data: labeled segments, clips, pairs, and what holds them."""
 
 import dataclasses
-import pathlib
 import typing
 
-from kd_keras.data.video_info import VideoInfo
+from kd_keras.data.video.info import Video, VideoInfo
 
 if typing.TYPE_CHECKING:
-    from kd_keras.data.flow import FlowEncoding
+    pass
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)
@@ -15,32 +14,6 @@ PARTS = (TRAIN, VAL, TEST)
 HELD_OUT = "held_out"
 # Why rows are in `Index.dropped` that say the same as another.
 REPEATED_ROWS = "repeated rows"
-
-
-@dataclasses.dataclass(frozen=True)
-class Video:
-    """One video: a file that PyAV reads, or a folder or `.tar` of numbered frames.
-
-    Attributes:
-        name: As the annotations spell it; messages and results use it.
-        path: The file, the folder or the tar.
-        part: `train`, `val` or `test`. A video belongs to one part only.
-        frame_rate: Frames per second of a folder or tar of frames; None for a file,
-            which knows the time of each of its frames.
-        flow_path: Folder or `.tar` with the numbered images of its optical flow in
-            `u` and `v`; None where there is none.
-        flow_encoding: What those images hold; None is what I3D's weights expect.
-        flow_frame_rate: Flow images per second; None is frame_rate divided by the
-            encoding's stride.
-    """
-
-    name: str
-    path: pathlib.Path
-    part: str
-    frame_rate: float | None = None
-    flow_path: pathlib.Path | None = None
-    flow_encoding: "FlowEncoding | None" = None
-    flow_frame_rate: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +43,7 @@ class Index:
         durations_s: Seconds, by video name.
         segments: In the order of the annotations; none of an unreadable video.
         bad_videos: Reason by name of each video that was skipped.
-        infos: What `video.probe` found out, by video name: the times of the frames, in
+        infos: What `probe` found out, by video name: the times of the frames, in
             which an observed fraction is counted, and what reading them needs. A
             data set whose annotations give the durations leaves it empty: the videos
             are then probed when they are first read.

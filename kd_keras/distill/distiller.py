@@ -4,14 +4,15 @@ import keras
 import tensorflow as tf
 
 from kd_keras import onednn
-from kd_keras.distill import gradients
-from kd_keras.distill.fused_batch_norm import training_reader
 from kd_keras.distill.gradient_ratio import GradientRatioWeight
-from kd_keras.distill.rematerialise import rematerialising_reader
-from kd_keras.distill.teacher import FrozenTeacher, layer_names, num_channels
+from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.answers import gives_probabilities
+from kd_keras.training import gradients
+from kd_keras.training.feature_reader import layer_names, num_channels
+from kd_keras.training.fused_batch_norm import training_reader
+from kd_keras.training.rematerialize import rematerialising_reader
 
 # The fields of a batch.
 OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"

@@ -15,7 +15,7 @@ _HOMES = {
     "build_backbone": "backbones",
     "default_feature_layer": "backbones",
     "load_backbone_weights": "backbones",
-    "load_i3d_weights": "weights",
+    "load_i3d_weights": "i3d_weights",
     "load_student": "student",
 }
 

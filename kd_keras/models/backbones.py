@@ -8,10 +8,10 @@ from collections.abc import Callable
 import keras
 
 from kd_keras.models.i3d import I3D
+from kd_keras.models.i3d_weights import load_i3d_weights
 from kd_keras.models.layer_weights import load_layer_weights
 from kd_keras.models.r2plus1d import R2Plus1D, visual_attributes
 from kd_keras.models.tsn import TSM, TSN
-from kd_keras.models.weights import load_i3d_weights
 
 
 @dataclasses.dataclass(frozen=True)

@@ -26,18 +26,18 @@ def convert(
         ValueError: If `output` exists or has another ending, or `source` does not fit.
     """
     # A backend takes seconds to import, so flags are read first.
-    from kd_keras.models import I3D, weights
+    from kd_keras.models import I3D, i3d_weights
 
     output = pathlib.Path(output)
     if not output.name.endswith(".weights.h5"):
         raise ValueError(f"--output must end in .weights.h5. Got {output}.")
     if output.exists() and not overwrite:
         raise ValueError(f"{output} exists. Pass --overwrite to replace it.")
-    shapes = weights.stored_shapes(source)
+    shapes = i3d_weights.stored_shapes(source)
     if channels is None:
         channels = _size(shapes, "Conv3d_1a_7x7/conv_3d/w", -2, "channels")
     if num_classes is None:
-        num_classes = _size(shapes, f"{weights.HEAD}/b", -1, "num_classes")
+        num_classes = _size(shapes, f"{i3d_weights.HEAD}/b", -1, "num_classes")
     model = I3D(num_classes, channels=channels, weights=source)
     output.parent.mkdir(parents=True, exist_ok=True)
     partial = output.with_name(f".partial-{output.name}")

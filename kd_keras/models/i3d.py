@@ -17,7 +17,7 @@ from kd_keras.models.arguments import (
     height_and_width,
     scaled,
 )
-from kd_keras.models.weights import load_i3d_weights
+from kd_keras.models.i3d_weights import load_i3d_weights
 
 # Shortest clip of which two time steps reach the head, which averages pairs of them.
 MIN_FRAMES = 9

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import keras
 import numpy as np
 
-from kd_keras.models.weights import layer_groups
+from kd_keras.models.layer_groups import layer_groups
 
 IMAGENET = "imagenet"
 

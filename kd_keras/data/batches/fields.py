@@ -1,0 +1,7 @@
+"""The names of the fields of a batch."""
+
+OBSERVED = "observed"
+FUTURE = "future"
+LABEL = "label"
+LABELED = "labeled"
+INDEX = "index"

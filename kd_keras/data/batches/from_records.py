@@ -1,0 +1,209 @@
+"""Records -> batches as one TensorFlow graph, which tf.data service can run elsewhere.
+
+On one machine `pair_dataset` over a `RecordLoader` does the same with OpenCV,
+which decodes faster; Python cannot travel to the workers of a service.
+"""
+
+import tensorflow as tf
+
+from kd_keras.data import remote
+from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.clips import augment
+from kd_keras.data.clips.views import bytes_to_input
+from kd_keras.data.records import media_sequence
+from kd_keras.data.records.clips import RecordLoader, clip_key
+
+# The draws of a clip, in the order of `augment.Draw`.
+_TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(6)
+
+
+def record_dataset(
+    pairs,
+    loader: RecordLoader,
+    *,
+    batch_size: int,
+    seed: int = 0,
+    start_step: int = 0,
+    views: int = 0,
+    augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008 - frozen
+    shared_draw: bool = True,
+    fields=(OBSERVED, FUTURE),
+    as_bytes: bool = False,
+    data_service: str | None = None,
+    num_parallel: int | None = None,
+) -> tf.data.Dataset:
+    """The endless training stream of `pair_dataset`, with draws of its own.
+
+    Everything depends on the seed and the position alone, but orders and draws are not
+    those of `pair_dataset`, whose generators TensorFlow lacks. Pairs that could not be
+    read are left out. Several workers share the positions and deliver what is ready
+    first; one worker keeps the order.
+
+    Args:
+        data_service: Address of a dispatcher, such as "grpc://host:5000". Its workers
+            must see the records under the same path. None runs the graph here.
+    """
+    pairs = [
+        (number, pair)
+        for number, pair in enumerate(pairs)
+        if all(clip_key(getattr(pair, field)) in loader.records for field in fields)
+    ]
+    if not pairs:
+        raise ValueError(f"{loader.records.folder} holds none of the pairs.")
+    places = {
+        field: _places(loader.records, [getattr(pair, field) for _, pair in pairs])
+        for field in fields
+    }
+    numbers = tf.constant([number for number, _ in pairs], tf.int64)
+    labels = [0 if pair.label is None else pair.label for _, pair in pairs]
+    labels = tf.constant(labels, tf.int32)
+    labeled = tf.constant([pair.label is not None for _, pair in pairs])
+    clip_format = loader.clip_format
+
+    def at(position):
+        """One pair, as a data set of one element, so that reading runs ahead."""
+        epoch, place = position // len(pairs), position % len(pairs)
+        order_seed = tf.stack([tf.constant(seed, tf.int64), epoch])
+        index = tf.random.experimental.index_shuffle(
+            place, tf.cast(order_seed, tf.int32), len(pairs) - 1
+        )
+        key = [seed, position]
+        if views:
+            # Unlike any position's.
+            key = [-1, index * views + epoch % views]
+        draws = tf.random.stateless_uniform([2, 6], tf.cast(tf.stack(key), tf.int64))
+        one = {
+            INDEX: tf.data.Dataset.from_tensors(numbers[index]),
+            LABEL: tf.data.Dataset.from_tensors(labels[index]),
+            LABELED: tf.data.Dataset.from_tensors(labeled[index]),
+        }
+        for number, field in enumerate(fields):
+            draw = draws[0 if shared_draw else number]
+            path, start = (column[index] for column in places[field])
+            one[field] = _record_at(path, start).map(
+                lambda record, draw=draw: _clip(record, draw, augmentation, clip_format)
+            )
+        return tf.data.Dataset.zip(one)
+
+    dataset = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
+    dataset = dataset.interleave(
+        at,
+        cycle_length=num_parallel or 16,
+        num_parallel_calls=num_parallel or tf.data.AUTOTUNE,
+        deterministic=True,
+    )
+    dataset = dataset.batch(batch_size, drop_remainder=True)
+    if data_service is not None:
+        # Bytes travel; floats would be four times as many.
+        dataset = dataset.apply(
+            tf.data.experimental.service.distribute(
+                tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service
+            )
+        )
+    if not as_bytes:
+        gain = clip_format.gain
+        dataset = dataset.map(lambda batch: bytes_to_input(batch, gain))
+    return dataset.prefetch(2)
+
+
+def _places(records, clips):
+    """Paths and starts of the records of clips, as constants."""
+    remote.require_file_system(records.folder)
+    found = [records.place(clip_key(clip)) for clip in clips]
+    return tf.constant([path for path, _ in found]), tf.constant(
+        [start for _, start in found], tf.int64
+    )
+
+
+def _record_at(path, start):
+    """A data set of the record that starts at this byte; its checksum is checked."""
+    variant = tf.raw_ops.TFRecordDatasetV2(
+        filenames=[path], compression_type="", buffer_size=2**18, byte_offsets=[start]
+    )
+    spec = tf.TensorSpec([], tf.string)
+    return tf.data.experimental.from_variant(variant, spec).take(1)
+
+
+def _clip(record, draw, augmentation, clip_format):
+    """uint8 (num_frames, size, size, channels): cut out when decoded, and changed."""
+    is_flow, size = clip_format.modality == "flow", clip_format.image_size
+    prefix = f"{media_sequence.FORWARD_FLOW}/" if is_flow else ""
+    height, width, index, encoded = _stream(record, prefix)
+    room = tf.cast(tf.stack([height, width]), tf.int32) - size
+    corner = room // 2
+    if augmentation.crop:
+        place = draw[_TOP : _LEFT + 1] * tf.cast(room + 1, tf.float32)
+        corner = tf.minimum(tf.cast(place, tf.int32), room)
+    decode = _cut_flow if is_flow else _cut_frame
+    frames = tf.map_fn(
+        lambda image: decode(image, tf.concat([corner, [size, size]], 0)),
+        encoded,
+        fn_output_signature=tf.TensorSpec([None, None, None], tf.uint8),
+    )
+    frames = tf.gather(frames, index)
+    channels = clip_format.channels
+    frames = tf.ensure_shape(frames, [clip_format.num_frames, size, size, channels])
+    if augmentation.flip:
+        is_flipped = draw[_FLIP] < augmentation.flip
+        mirrored = tf.reverse(frames, [2])
+        if is_flow:
+            levels = tf.constant(clip_format.flow_encoding.mirrored())
+            u, v = tf.unstack(mirrored, axis=-1)
+            mirrored = tf.stack([tf.gather(levels, tf.cast(u, tf.int32)), v], -1)
+        frames = tf.where(is_flipped, mirrored, frames)
+    if is_flow:
+        return frames
+    if augmentation.brightness or augmentation.contrast or augmentation.saturation:
+        frames = _coloured(frames, draw, augmentation)
+    return frames
+
+
+def _stream(record, prefix):
+    """Height, width, image of each frame, and images of a stream of a record."""
+    context, lists = tf.io.parse_single_sequence_example(
+        record,
+        {
+            prefix + media_sequence.IMAGE_HEIGHT: tf.io.FixedLenFeature([], tf.int64),
+            prefix + media_sequence.IMAGE_WIDTH: tf.io.FixedLenFeature([], tf.int64),
+            prefix + media_sequence.FRAME_INDEX: tf.io.VarLenFeature(tf.int64),
+        },
+        {
+            prefix + media_sequence.IMAGE_ENCODED: tf.io.FixedLenSequenceFeature(
+                [], tf.string
+            )
+        },
+    )
+    return (
+        context[prefix + media_sequence.IMAGE_HEIGHT],
+        context[prefix + media_sequence.IMAGE_WIDTH],
+        context[prefix + media_sequence.FRAME_INDEX].values,
+        lists[prefix + media_sequence.IMAGE_ENCODED],
+    )
+
+
+def _cut_frame(image, window):
+    return tf.image.decode_and_crop_jpeg(image, window, channels=3)
+
+
+def _cut_flow(image, window):
+    top, left, height, width = tf.unstack(window)
+    levels = tf.io.decode_png(image, channels=3)[..., :2]
+    return levels[top : top + height, left : left + width]
+
+
+def _coloured(frames, draw, augmentation):
+    """Saturation, then contrast, then brightness, as in `augment.augment`."""
+
+    def factor(number, strength):
+        return 1 + strength * (2 * draw[number] - 1)
+
+    saturation = factor(_SATURATION, augmentation.saturation)
+    contrast = factor(_CONTRAST, augmentation.contrast)
+    added = 255 * (factor(_BRIGHTNESS, augmentation.brightness) - 1)
+    grey = tf.constant(augment.GREY, tf.float32)
+    colours = tf.cast(frames, tf.float32)
+    mean_grey = tf.tensordot(tf.reduce_mean(colours, [0, 1, 2]), grey, 1)
+    mixed = saturation * tf.eye(3) + (1 - saturation) * tf.tile(grey[None], [3, 1])
+    colours = tf.tensordot(colours, contrast * mixed, [[3], [1]])
+    colours += (1 - contrast) * mean_grey + added
+    return tf.cast(tf.clip_by_value(tf.round(colours), 0, 255), tf.uint8)

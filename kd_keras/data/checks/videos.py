@@ -1,0 +1,259 @@
+"""Checks a data set before training: videos, labels, leaks between its parts."""
+
+import collections
+import concurrent.futures
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+
+import cv2
+import numpy as np
+
+from kd_keras.data.parallel import num_cores
+from kd_keras.data.segments import PARTS, Index
+from kd_keras.data.video import reading
+
+# A video is looked at where these fractions of it have passed.
+_LOOKS = (0.1, 0.3, 0.5, 0.7, 0.9)
+_THUMBNAIL_PX = 32
+# Grey levels of 255 that compression changes a thumbnail by, at most.
+_COMPRESSION = 3.0
+# Two recordings of one scene differ by what moves in them; copies by much less.
+_PART_OF_MOTION = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class VideoReport:
+    """What one video holds.
+
+    Attributes:
+        frame_rate: Median, in frames per second.
+        annotated_s: End of the last segment.
+        problem: What is wrong with it; None where nothing is.
+        remarks: What is unusual in it and may be meant.
+    """
+
+    name: str
+    part: str
+    num_frames: int
+    frame_rate: float
+    duration_s: float
+    num_segments: int
+    annotated_s: float
+    problem: str | None
+    remarks: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Leak:
+    """Two videos of different parts that show the same."""
+
+    first: str
+    second: str
+    parts: tuple[str, str]
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What was found out about a data set.
+
+    Attributes:
+        videos: Of the readable ones.
+        bad_videos: Reason by name of the others.
+        labels: By part, the number of segments of each class and of none ("").
+        leaks: Between parts.
+        counts: By part, the numbers of videos and of labeled segments.
+    """
+
+    videos: list[VideoReport]
+    bad_videos: dict[str, str]
+    labels: dict[str, dict[str, int]]
+    leaks: list[Leak]
+    counts: dict[str, dict[str, int]]
+
+    def problems(self) -> list[str]:
+        """A sentence for everything that is wrong."""
+        return [
+            *(f"{name} cannot be read: {why}" for name, why in self.bad_videos.items()),
+            *(f"{v.name}: {v.problem}" for v in self.videos if v.problem),
+            *(
+                f"{leak.first} ({leak.parts[0]}) and {leak.second} ({leak.parts[1]}): "
+                f"{leak.reason}"
+                for leak in self.leaks
+            ),
+        ]
+
+    def remarks(self) -> list[str]:
+        """A sentence for what may be meant: odd files, classes without examples."""
+        missing = {
+            part: [name for name, count in labels.items() if name and not count]
+            for part, labels in self.labels.items()
+        }
+        odd = [f"{v.name}: {remark}" for v in self.videos for remark in v.remarks]
+        return odd + [
+            f"{part} has no example of {len(names)} of {len(self.labels[part]) - 1} "
+            f"classes: {', '.join(names)}"
+            for part, names in missing.items()
+            if names
+        ]
+
+
+def check(index: Index, num_threads: int | None = None) -> Report:
+    """Opens every video at five places and compares it with its annotations.
+
+    Two videos of different parts leak when their files are equal, or when what they
+    show at the five places differs by less than compression and far less than what
+    moves in them: a copy in another format or size.
+    """
+    with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
+        looks = list(pool.map(lambda video: _look(video, index), index.videos.values()))
+    reports = [report for report, _ in looks]
+    thumbnails = {
+        report.name: thumbnail for report, thumbnail in looks if thumbnail is not None
+    }
+    same_file = list(_equal_files(index))
+    known = {(leak.first, leak.second) for leak in same_file}
+    alike = [
+        leak
+        for leak in _equal_contents(index, thumbnails)
+        if (leak.first, leak.second) not in known
+    ]
+    return Report(
+        videos=reports,
+        bad_videos=dict(index.bad_videos),
+        labels=_label_histogram(index),
+        leaks=[*same_file, *alike],
+        counts=_counts(index),
+    )
+
+
+def _look(video, index):
+    """The report of a video and its thumbnails, or None where it cannot be decoded."""
+    info = index.infos.get(video.name) or reading.probe(video)
+    segments = [s for s in index.segments if s.video == video.name]
+    annotated_s = max((s.end_s for s in segments), default=0.0)
+    rate = info.frame_rate
+    problem, thumbnails = None, None
+    places = np.unique([int(look * len(info.times_s)) for look in _LOOKS])
+    try:
+        frames = reading.read_frames(
+            video, info, places, (_THUMBNAIL_PX, _THUMBNAIL_PX)
+        )
+        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        # A video of a few frames gives fewer places.
+        thumbnails = np.resize(np.stack(grey), (len(_LOOKS), *grey[0].shape))
+    except reading.BadVideo as error:
+        problem = f"cannot be decoded ({error.reason})"
+    if annotated_s > info.duration_s + 1 / rate:
+        problem = (
+            f"its last segment ends at {annotated_s:.2f} s, the video at "
+            f"{info.duration_s:.2f} s"
+        )
+    report = VideoReport(
+        name=video.name,
+        part=video.part,
+        num_frames=len(info.times_s),
+        frame_rate=round(rate, 3),
+        duration_s=float(info.duration_s),
+        num_segments=len(segments),
+        annotated_s=annotated_s,
+        problem=problem,
+        remarks=(*info.remarks, *_remarks_on_blanks(info, segments)),
+    )
+    return report, thumbnails
+
+
+def _remarks_on_blanks(info, segments):
+    """Names the intervals without a picture, and the segments in them."""
+    for start_s, end_s in info.blanks_s:
+        yield (
+            f"the picture starts at {end_s:.2f} s of the file, nothing is seen before"
+            if start_s == 0
+            else f"no picture comes between {start_s:.2f} s and {end_s:.2f} s"
+        )
+        for segment in segments:
+            if segment.start_s < end_s and segment.end_s > start_s:
+                yield (
+                    f"the segment {segment.label or '(none)'} of "
+                    f"{segment.start_s:.2f} s to {segment.end_s:.2f} s reaches into "
+                    f"{start_s:.2f} s to {end_s:.2f} s, which shows no picture"
+                )
+
+
+def _label_histogram(index):
+    histogram = {}
+    for part in _parts(index):
+        counted = collections.Counter(
+            segment.label or ""
+            for segment in index.segments
+            if index.videos[segment.video].part == part
+        )
+        histogram[part] = {label: counted[label] for label in (*index.classes, "")}
+    return histogram
+
+
+def _counts(index):
+    videos = collections.Counter(video.part for video in index.videos.values())
+    labeled = collections.Counter(
+        index.videos[segment.video].part
+        for segment in index.segments
+        if segment.label is not None
+    )
+    return {
+        part: {"videos": videos[part], "labeled segments": labeled[part]}
+        for part in _parts(index)
+    }
+
+
+def _parts(index):
+    found = {video.part for video in index.videos.values()}
+    return [part for part in PARTS if part in found]
+
+
+def _equal_files(index):
+    """Leaks of equal bytes; only files of equal size are read."""
+    by_size = collections.defaultdict(list)
+    for video in index.videos.values():
+        path = pathlib.Path(video.path)
+        if path.is_file():
+            by_size[path.stat().st_size].append(video)
+    for videos in by_size.values():
+        if len({video.part for video in videos}) < 2:
+            continue
+        by_content = collections.defaultdict(list)
+        for video in videos:
+            with open(video.path, "rb") as file:
+                key = hashlib.file_digest(file, "sha256").digest()
+            by_content[key].append(video)
+        for equal in by_content.values():
+            for one, other in itertools.combinations(equal, 2):
+                if one.part != other.part:
+                    yield _leak(one, other, "the same file under two names")
+
+
+def _equal_contents(index, thumbnails):
+    videos = [video for video in index.videos.values() if video.name in thumbnails]
+    if not videos:
+        return
+    shown = np.stack([thumbnails[video.name] for video in videos]).astype(np.float32)
+    motion = np.abs(shown - shown.mean(axis=1, keepdims=True)).mean(axis=(1, 2, 3))
+    flat = shown.reshape(len(shown), -1)
+    parts = np.array([video.part for video in videos])
+    for number, video in enumerate(videos[:-1]):
+        later = slice(number + 1, None)
+        gaps = np.abs(flat[later] - flat[number]).mean(axis=1)
+        moves = np.minimum(motion[later], motion[number])
+        alike = (gaps < _COMPRESSION) & (gaps < _PART_OF_MOTION * moves)
+        for offset in np.flatnonzero(alike & (parts[later] != video.part)):
+            other = videos[number + 1 + offset]
+            reason = (
+                f"the same content, {gaps[offset]:.1f} of 255 grey levels apart where "
+                f"{moves[offset]:.1f} move"
+            )
+            yield _leak(video, other, reason)
+
+
+def _leak(one, other, reason):
+    return Leak(one.name, other.name, (one.part, other.part), reason)

@@ -1,0 +1,1 @@
+"""Clips: their shape, their frames, how they are augmented, and a loader of them."""

@@ -1,0 +1,104 @@
+"""The shape of a clip, and what its 8-bit levels mean."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from kd_keras.data.video.flow import BOUND_PX, FLOW_METHODS, I3D_FLOW, FlowEncoding
+from kd_keras.data.video.frame_times import SHORT_CLIPS
+
+FITS = ("crop", "stretch")
+# Channels of each.
+MODALITIES = {"rgb": 3, "flow": 2}
+
+
+@dataclasses.dataclass(frozen=True)
+class ClipFormat:
+    """The shape of a clip, and how a video is brought into it.
+
+    Frames are first resized with the whole picture kept, by averaging areas: "crop"
+    makes the shorter side `resized_side` pixels and keeps the aspect ratio (the longer
+    side is rounded to the nearest pixel, halves up), "stretch" makes both sides that
+    long. A square of `image_size` is then cut out: a random one in training, the
+    central one (offset (side - image_size) // 2) in evaluation and in serving.
+
+    Attributes:
+        num_frames: Of every clip, whatever its duration.
+        image_size: Height and width in pixels of what a network sees.
+        fit: "crop" or "stretch".
+        short_clip: What a clip with fewer frames than `num_frames` gives; see
+            `frame_indices`.
+        margin: `resized_side` / `image_size`, at least 1; 1 cuts nothing off.
+        modality: "rgb", or "flow": optical flow, u and v.
+        flow_method: What computes the flow where a video brings none; see
+            `flow.compute_flow`.
+        flow_encoding: What the 8-bit levels of a flow clip mean.
+    """
+
+    num_frames: int = 16
+    image_size: int = 112
+    fit: str = "crop"
+    short_clip: str = "resample"
+    margin: float = 8 / 7
+    modality: str = "rgb"
+    flow_method: str = "tvl1"
+    flow_encoding: FlowEncoding = I3D_FLOW
+
+    def __post_init__(self):
+        if self.num_frames < 1 or self.image_size < 1:
+            raise ValueError(
+                "num_frames and image_size must be at least 1. Got "
+                f"{self.num_frames} and {self.image_size}."
+            )
+        if self.fit not in FITS:
+            raise ValueError(f"fit must be one of {FITS}. Got {self.fit!r}.")
+        if self.short_clip not in SHORT_CLIPS:
+            raise ValueError(
+                f"short_clip must be one of {SHORT_CLIPS}. Got {self.short_clip!r}."
+            )
+        if not 1 <= self.margin < math.inf:
+            raise ValueError(f"margin must be at least 1. Got {self.margin}.")
+        if self.modality not in MODALITIES:
+            raise ValueError(
+                f"modality must be one of {tuple(MODALITIES)}. Got {self.modality!r}."
+            )
+        if self.flow_method not in FLOW_METHODS:
+            raise ValueError(
+                f"flow_method must be one of {FLOW_METHODS}. Got {self.flow_method!r}."
+            )
+
+    @property
+    def channels(self) -> int:
+        """3 of RGB, 2 of flow."""
+        return MODALITIES[self.modality]
+
+    @property
+    def gain(self) -> float:
+        """What levels spread over [-1, 1] are multiplied with, and cut to [-1, 1].
+
+        1 but for flow that is kept up to another bound than the 20 pixels that a
+        network sees as 1.
+        """
+        return self.flow_encoding.bound_px / BOUND_PX if self.modality == "flow" else 1
+
+    @property
+    def black(self) -> np.ndarray:
+        """A clip of zeros, which stands for one that cannot be read."""
+        size = self.image_size
+        return np.zeros((self.num_frames, size, size, self.channels), np.uint8)
+
+    @property
+    def resized_side(self) -> int:
+        """Pixels of the shorter side before the square is cut out."""
+        return math.floor(self.image_size * self.margin + 0.5)
+
+    def resized(self, height: int, width: int) -> tuple[int, int]:
+        """Height and width that a frame of this height and width is resized to."""
+        side, short = self.resized_side, min(height, width)
+        if self.fit == "stretch":
+            return side, side
+        return (
+            (2 * height * side + short) // (2 * short),
+            (2 * width * side + short) // (2 * short),
+        )

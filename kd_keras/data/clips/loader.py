@@ -1,0 +1,256 @@
+"""Clips as arrays: one shape for all, decoded once, bad videos set aside."""
+
+import concurrent.futures
+import dataclasses
+import hashlib
+import json
+import logging
+import math
+import os
+import pathlib
+import threading
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+
+from kd_keras.data import kept_arrays
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.frames import clip_size, read_clip
+from kd_keras.data.parallel import num_cores, progress_bar
+from kd_keras.data.segments import Clip
+from kd_keras.data.video import reading
+from kd_keras.data.video.flow import I3D_FLOW
+from kd_keras.data.video.info import Video
+from kd_keras.data.video.stored_flow import FlowInfo, probe_flow
+
+CACHES = ("memory", "disk", "off")
+
+# Part of every key of the disk cache: raise it when the same clip reads differently.
+_CACHE_VERSION = 3
+
+_log = logging.getLogger(__name__)
+
+
+class TooManyBadVideos(ValueError):
+    """So many videos cannot be read that something else must be wrong."""
+
+
+class ClipLoader:
+    """Reads clips in one format, from several threads at a time.
+
+    A video that cannot be decoded is noted in `bad_videos` and logged once; its clips
+    raise `BadVideo` from then on.
+
+    Args:
+        videos: By the name that clips call them.
+        clip_format: The shape to read into.
+        cache: "memory" keeps every clip that was read, as uint8 (`estimate_bytes`
+            says how much that is); "disk" keeps them under `cache_dir` for the next run
+            too, as .npy files with a checksum; "off" decodes every time.
+        cache_dir: Folder of the disk cache. Many formats and data sets may share it.
+        max_bad_fraction: Share of the videos that may turn out bad, in [0, 1]. One
+            always may, unless it is 0. Beyond that `load` raises `TooManyBadVideos`.
+        infos: `VideoInfo` by name, of videos that were probed before.
+
+    Attributes:
+        bad_videos: Reason by name.
+    """
+
+    def __init__(
+        self,
+        videos: Mapping[str, Video],
+        clip_format: ClipFormat,
+        cache: str = "memory",
+        cache_dir: str | os.PathLike | None = None,
+        max_bad_fraction: float = 0.01,
+        infos: Mapping[str, reading.VideoInfo] | None = None,
+    ):
+        if cache not in CACHES:
+            raise ValueError(f"cache must be one of {CACHES}. Got {cache!r}.")
+        if cache == "disk" and cache_dir is None:
+            raise ValueError("cache='disk' needs a cache_dir to keep the clips in.")
+        if not 0 <= max_bad_fraction <= 1:
+            raise ValueError(
+                f"max_bad_fraction must lie in [0, 1]. Got {max_bad_fraction}."
+            )
+        self.videos = dict(videos)
+        self.clip_format = clip_format
+        self.cache = cache
+        self.cache_dir = None if cache_dir is None else pathlib.Path(cache_dir)
+        # The addend undoes float error: 0.29 * 100 is 28.999999999999996.
+        allowed = math.floor(max_bad_fraction * len(self.videos) + 1e-9)
+        self.max_bad_videos = max(1, allowed) if max_bad_fraction else 0
+        self.bad_videos: dict[str, str] = {}
+        self._infos = dict(infos) if infos is not None else {}
+        self._flow_infos: dict[str, FlowInfo] = {}
+        self._clips: dict[Clip, np.ndarray] = {}
+        self._lock = threading.Lock()
+
+    def load(self, clip: Clip) -> np.ndarray:
+        """A clip as `read_clip` gives it: uint8 (num_frames, height, width, channels).
+
+        It is kept, and read-only.
+
+        Raises:
+            BadVideo: The video cannot be decoded.
+            TooManyBadVideos: Neither can too many others.
+            ValueError: The clip is too short and `short_clip` is "error".
+        """
+        frames = self._clips.get(clip)
+        if frames is None:
+            try:
+                frames = self._from_disk(clip) if self.cache == "disk" else None
+                if frames is None:
+                    frames = self._decode(clip)
+                    if self.cache == "disk":
+                        kept_arrays.write_array(self._cache_path(clip), frames)
+            except reading.BadVideo as error:
+                self._note_bad_video(clip.video, error.reason)
+                raise
+            frames.setflags(write=False)
+            if self.cache == "memory":
+                self._clips[clip] = frames
+        return frames
+
+    def warm_up(
+        self,
+        clips: Iterable[Clip],
+        num_threads: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Reads clips into the cache, several at a time, with a progress bar."""
+        clips = list(dict.fromkeys(clips))
+        if not clips or self.cache == "off":
+            return
+        bar = progress_bar(len(clips), "clip", progress)
+        with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
+            reads = [pool.submit(self._try_load, clip) for clip in clips]
+            try:
+                for read in concurrent.futures.as_completed(reads):
+                    read.result()
+                    bar.add(1)
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def estimate_bytes(self, clips: Iterable[Clip]) -> int:
+        """Bytes that the cache takes for these clips; bad videos count as 0."""
+        total = 0
+        for clip in set(clips):
+            try:
+                info, flow_info = self.info(clip.video), self.flow_info(clip.video)
+            except reading.BadVideo as error:
+                self._note_bad_video(clip.video, error.reason)
+                continue
+            height, width = clip_size(info, self.clip_format, flow_info)
+            pixels = self.clip_format.num_frames * height * width
+            total += pixels * self.clip_format.channels
+        return total
+
+    def info(self, name: str) -> reading.VideoInfo:
+        """Times and size of a video, probed once."""
+        if name in self.bad_videos:
+            raise reading.BadVideo(name, self.bad_videos[name])
+        if name not in self._infos:
+            self._infos[name] = reading.probe(self._video(name))
+        return self._infos[name]
+
+    def flow_info(self, name: str) -> FlowInfo | None:
+        """The stored flow of a video, probed once; None where none is to be read."""
+        video = self._video(name)
+        if self.clip_format.modality != "flow" or video.flow_path is None:
+            return None
+        if name not in self._flow_infos:
+            self._flow_infos[name] = probe_flow(video, self.info(name))
+        return self._flow_infos[name]
+
+    def _decode(self, clip):
+        video, info = self._video(clip.video), self.info(clip.video)
+        if clip.start_s >= info.duration_s:
+            raise reading.BadVideo(
+                clip.video,
+                f"it lasts {info.duration_s:.3f} s, and the annotations ask for a clip "
+                f"at {clip.start_s:.3f} s",
+            )
+        return read_clip(
+            video,
+            info,
+            clip.start_s,
+            clip.end_s,
+            self.clip_format,
+            self.flow_info(clip.video),
+        )
+
+    def _video(self, name):
+        if name not in self.videos:
+            raise ValueError(
+                f"This loader has no video {name!r} among its {len(self.videos)}."
+            )
+        return self.videos[name]
+
+    def _note_bad_video(self, name, reason):
+        with self._lock:
+            if name not in self.bad_videos:
+                self.bad_videos[name] = reason
+                _log.warning(
+                    "Left out a video that cannot be read: %s: %s", name, reason
+                )
+            if len(self.bad_videos) > self.max_bad_videos:
+                listed = "\n  ".join(f"{n}: {r}" for n, r in self.bad_videos.items())
+                raise TooManyBadVideos(
+                    f"{len(self.bad_videos)} of {len(self.videos)} videos cannot be "
+                    f"read; at most {self.max_bad_videos} may be left out. Mend or "
+                    f"remove them, or raise max_bad_fraction:\n  {listed}"
+                )
+
+    def _try_load(self, clip):
+        try:
+            # The memory cache keeps it; on disk nothing stays in memory.
+            self.load(clip)
+        except TooManyBadVideos:
+            raise
+        except reading.BadVideo:
+            pass
+
+    def _from_disk(self, clip):
+        """The stored clip; None when there is none that is whole."""
+        path = self._cache_path(clip)
+        try:
+            frames = kept_arrays.read_array(path)
+        except FileNotFoundError:
+            return None
+        except (ValueError, OSError, EOFError) as error:
+            _log.warning("Making the damaged %s again (%s)", path, error)
+            return None
+        wanted = self.clip_format.num_frames, self.clip_format.channels
+        usable = frames.dtype == np.uint8 and frames.ndim == 4
+        return frames if usable and (len(frames), frames.shape[-1]) == wanted else None
+
+    def _cache_path(self, clip):
+        """Named after all that the frames depend on, so nothing old is ever read."""
+        video = self._video(clip.video)
+        made_from = {
+            "version": _CACHE_VERSION,
+            "video": clip.video,
+            "source": _state_of(clip.video, video.path),
+            "frame_rate": video.frame_rate,
+            "interval_s": (float(clip.start_s), float(clip.end_s)),
+            "format": dataclasses.asdict(self.clip_format),
+        }
+        if self.clip_format.modality == "flow" and video.flow_path is not None:
+            made_from |= {
+                "flow": _state_of(clip.video, video.flow_path),
+                "flow_encoding": dataclasses.asdict(video.flow_encoding or I3D_FLOW),
+                "flow_frame_rate": video.flow_frame_rate,
+            }
+        key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        return self.cache_dir / key[:2] / f"{key[2:40]}.npy"
+
+
+def _state_of(name, path):
+    """What tells a file or folder from what it was before."""
+    try:
+        status = os.stat(path)
+    except OSError as error:
+        raise reading.BadVideo(name, f"{error}") from error
+    return os.path.abspath(path), status.st_size, status.st_mtime_ns

@@ -1,0 +1,1 @@
+"""Prepared data: clips and features as TFRecords, and the data set beside them."""

@@ -1,0 +1,117 @@
+"""What has changed between two readings of a data set, in words."""
+
+import collections
+from collections.abc import Iterable, Mapping
+
+_NUM_SHOWN = 5
+# Decoders differ in the last digits of an end that is cut to its video's.
+_DECIMALS = 6
+
+
+def changes(before: Mapping, now: Mapping) -> list[str]:
+    """Says how two data sets differ; nothing if they do not.
+
+    The order of rows and what says where the videos lie do not count.
+
+    Args:
+        before, now: `data_set.values` of each, perhaps with `files`, which names
+            the content of videos.
+    """
+    return [
+        *_of_classes(before["classes"], now["classes"]),
+        *_of_videos(before, now),
+        *_of_files(before.get("files", {}), now.get("files", {})),
+        *_of_rows(before, now),
+    ]
+
+
+def _of_classes(before, now):
+    for verb, names in (
+        ("added", [name for name in now if name not in before]),
+        ("removed", [name for name in before if name not in now]),
+    ):
+        if names:
+            yield f"{_count(len(names), 'class', 'classes')} {verb} ({_first(names)})"
+    if before != now and sorted(before) == sorted(now):
+        yield f"the classes have another order ({_first(now)})"
+
+
+def _of_videos(before, now):
+    parts, others = before["parts"], now["parts"]
+    added = [name for name in others if name not in parts]
+    removed = [
+        f"{name}: {now['bad_videos'][name]}" if name in now["bad_videos"] else name
+        for name in parts
+        if name not in others
+    ]
+    moved = [
+        f"{name} from {part} to {others[name]}"
+        for name, part in parts.items()
+        if others.get(name, part) != part
+    ]
+    for text, names in (
+        ("added", added),
+        ("removed or unreadable", removed),
+        ("moved to another part", moved),
+    ):
+        if names:
+            yield f"{_count(len(names), 'video')} {text} ({_first(names)})"
+
+
+def _of_files(before, now):
+    names = [
+        name
+        for name, known in before.items()
+        if any(
+            None not in values and values[0] != values[1]
+            for values in zip(known, now.get(name, ()), strict=False)
+        )
+    ]
+    if names:
+        yield f"{_count(len(names), 'video')} of another content ({_first(names)})"
+
+
+def _of_rows(before, now):
+    rows, others = _rows_by_video(before), _rows_by_video(now)
+    texts = []
+    for name in before["parts"]:
+        if name not in now["parts"] or rows[name] == others[name]:
+            continue
+        gone, new = rows[name] - others[name], others[name] - rows[name]
+        relabeled = _times(gone) & _times(new)
+        counts = {
+            "with another label": relabeled.total(),
+            "with other times": min(gone.total(), new.total()) - relabeled.total(),
+            "added": max(new.total() - gone.total(), 0),
+            "removed": max(gone.total() - new.total(), 0),
+        }
+        said = [f"{number} {text}" for text, number in counts.items() if number]
+        texts.append(f"{name}: {', '.join(said)}")
+    if texts:
+        yield f"rows of {_count(len(texts), 'video')} ({_first(texts, '; ')})"
+
+
+def _rows_by_video(values):
+    found = collections.defaultdict(collections.Counter)
+    for video, start_s, end_s, label, *_ in values["segments"]:
+        row = round(start_s, _DECIMALS), round(end_s, _DECIMALS), label
+        found[video][row] += 1
+    return found
+
+
+def _times(rows):
+    counted = collections.Counter()
+    for (start_s, end_s, _), number in rows.items():
+        counted[start_s, end_s] += number
+    return counted
+
+
+def _count(number, one, many=None):
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+def _first(texts: Iterable[str], separator=", "):
+    texts = list(texts)
+    more = len(texts) - _NUM_SHOWN
+    shown = separator.join(texts[:_NUM_SHOWN])
+    return f"{shown} and {more} more" if more > 0 else shown

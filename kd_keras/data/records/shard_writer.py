@@ -1,0 +1,248 @@
+"""Writes prepared data, shard by shard: each whole or not there, none made twice.
+
+A shard is written aside and renamed, then described in a small file of its own; at the
+end the index takes in all descriptions. So a kill at any moment costs the shards that
+were being written and no more, and the folder ends with the bytes that an uninterrupted
+run gives.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import errno
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+import tempfile
+import threading
+import zlib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from kd_keras.data import exclusive, remote
+from kd_keras.data.parallel import num_cores, progress_bar
+from kd_keras.data.records import shards
+
+
+@dataclasses.dataclass
+class Made:
+    """The records of one shard as they are made.
+
+    Attributes:
+        records: Yields (key, bytes), in an order that the unit alone decides.
+        left_out: Reason by name of what could not be read, complete at the end.
+    """
+
+    records: Iterable[tuple[list, bytes]]
+    left_out: dict = dataclasses.field(default_factory=dict)
+
+
+def write_shards(
+    folder: str | os.PathLike,
+    units: Sequence[Sequence],
+    make: Callable[[Sequence], Made],
+    *,
+    kind: str,
+    made_from: Mapping,
+    remake: str,
+    expected_bytes: int,
+    files: Mapping[str, bytes] = {},
+    verify: bool = False,
+    num_threads: int | None = None,
+    progress: bool = True,
+) -> shards.Shards:
+    """Writes what is missing of a folder of shards and returns its reader.
+
+    Args:
+        folder: Local or remote; made where it is missing.
+        units: The keys of the records of each shard, in order; tuples of strings and
+            numbers.
+        make: Makes the records of a unit; called from `num_threads` threads.
+        kind: What the records are; begins the names of the shards.
+        made_from: Values by name that decide what is written; a folder that was made
+            from other values is refused.
+        remake: The command that continues and mends the folder, with `{folder}` where
+            its path goes.
+        expected_bytes: Size of all shards, for the message and the check of the disk.
+        files: Contents of other files of the folder, by name.
+        verify: Compare the finished shards with their checksums, and make those that
+            differ again.
+        num_threads: None is one per core.
+        progress: Show how far it is.
+    Raises:
+        StaleRecords: The folder holds other data.
+        OSError: The disk has less room than is needed, or another process writes here.
+    """
+    names = [_shard_name(kind, k, len(units)) for k in range(len(units))]
+    with exclusive.alone(folder), _workplace(folder) as workplace:
+        made_from = {"kind": kind, **made_from, "records": shards.digest(units)}
+        index = _begin(folder, made_from, remake)
+        finished = _finished(folder, index, names, verify)
+        missing = [k for k, name in enumerate(names) if name not in finished]
+        total = sum(map(len, units))
+        left = sum(len(units[k]) for k in missing)
+        _require_room(folder, expected_bytes, left / max(1, total))
+        for name, content in files.items():
+            remote.write_bytes(remote.join(folder, name), content)
+        _write_json(remote.join(folder, shards.INDEX), index)
+        lock, bar = threading.Lock(), progress_bar(left, "record", progress)
+
+        def work(number):
+            name = names[number]
+            shard = _write_shard(folder, name, make(units[number]), workplace)
+            _write_json(_description(folder, name), dataclasses.asdict(shard))
+            with lock:
+                finished[name] = shard
+                bar.add(len(units[number]))
+
+        with _room_explained(folder, expected_bytes):
+            _in_parallel(work, missing, num_threads or num_cores())
+        index["complete"] = True
+        index["shards"] = [dataclasses.asdict(finished[name]) for name in names]
+        _write_json(remote.join(folder, shards.INDEX), index)
+        for name in names:
+            remote.remove(_description(folder, name))
+    return shards.Shards(folder)
+
+
+def _begin(folder, made_from, remake):
+    """The index that the folder has, or a new one."""
+    index = shards.read_index(folder)
+    if index is not None:
+        shards.check_made_from(folder, index, made_from)
+        return index
+    return {
+        "format_version": shards.FORMAT_VERSION,
+        "complete": False,
+        "remake": remake,
+        "made_from": json.loads(json.dumps(made_from)),
+        "shards": [],
+    }
+
+
+def _finished(folder, index, names, verify):
+    """The shards that need no work, by name."""
+    found = {shard["name"]: shards.Shard(**shard) for shard in index["shards"]}
+    for name in names:
+        path = _description(folder, name)
+        if not remote.exists(path):
+            continue
+        try:
+            found[name] = shards.checked_shard(json.loads(remote.read_bytes(path)))
+        except (ValueError, TypeError) as error:
+            print(f"{path} is damaged ({error!r}); its shard is made again.")
+            found.pop(name, None)
+    kept = {}
+    for name, shard in found.items():
+        if verify:
+            problem = shards.difference(folder, shard)
+        elif remote.size(remote.join(folder, name)) == shard.size:
+            problem = None
+        else:
+            problem = "is not what was written"
+        if problem is None:
+            kept[name] = shard
+        else:
+            print(f"{remote.join(folder, name)} {problem}; it is made again.")
+    return kept
+
+
+def _description(folder, name):
+    return remote.join(folder, f".{name}.json")
+
+
+def _shard_name(kind, number, total):
+    return f"{kind}-{number:05d}-of-{total:05d}.tfrecord"
+
+
+def _write_shard(folder, name, made, workplace):
+    """Writes one shard aside and gives it its name."""
+    import tensorflow as tf
+
+    aside = os.path.join(workplace, f".{name}.{os.getpid()}.partial")
+    keys, lengths, checksums = [], [], []
+    try:
+        with tf.io.TFRecordWriter(aside) as writer:
+            for key, record in made.records:
+                writer.write(record)
+                keys.append(list(key))
+                lengths.append(len(record))
+                checksums.append(zlib.crc32(record))
+        with open(aside, "rb") as file:
+            os.fsync(file.fileno())
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = os.path.getsize(aside)
+        remote.publish(aside, remote.join(folder, name))
+    finally:
+        pathlib.Path(aside).unlink(missing_ok=True)
+    return shards.Shard(
+        name, sha256, size, keys, lengths, checksums, dict(made.left_out)
+    )
+
+
+def _write_json(path, value):
+    content = json.dumps(value, separators=(",", ":"), sort_keys=True)
+    remote.write_bytes(path, content.encode())
+
+
+def _in_parallel(work, numbers, num_threads):
+    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+        futures = [pool.submit(work, number) for number in numbers]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
+
+
+def _require_room(folder, expected_bytes, fraction_left):
+    """Says the size, and stops where the disk has less room."""
+    needed = int(expected_bytes * fraction_left)
+    text = f"{folder}: about {expected_bytes / 1e9:.3f} GB"
+    if fraction_left < 1:
+        text += f", {needed / 1e9:.3f} GB of it still to be written"
+    if remote.is_remote(folder):
+        print(text, flush=True)
+        return
+    free = shutil.disk_usage(folder).free
+    print(f"{text}; {free / 1e9:.3f} GB are free.", flush=True)
+    if free < needed:
+        raise OSError(
+            errno.ENOSPC,
+            f"{folder}: {needed / 1e9:.3f} GB are needed, {free / 1e9:.3f} GB are "
+            "free. Free some room or prepare another folder",
+        )
+
+
+@contextlib.contextmanager
+def _room_explained(folder, expected_bytes):
+    """Says how much is needed and free where the disk fills up during the work."""
+    import tensorflow as tf
+
+    try:
+        yield
+    except (OSError, tf.errors.ResourceExhaustedError) as error:
+        is_full = getattr(error, "errno", None) == errno.ENOSPC
+        if not (is_full or isinstance(error, tf.errors.ResourceExhaustedError)):
+            raise
+        free = shutil.disk_usage(folder).free
+        raise OSError(
+            errno.ENOSPC,
+            f"The disk of {folder} is full: about {expected_bytes / 1e9:.3f} GB are "
+            f"needed in all, {free / 1e9:.3f} GB are free. What is finished is kept; "
+            "the same command continues",
+        ) from error
+
+
+@contextlib.contextmanager
+def _workplace(folder):
+    """The folder for half-written shards: the same disk, or a temporary one."""
+    if remote.is_remote(folder):
+        with tempfile.TemporaryDirectory(prefix="kd_keras-") as workplace:
+            yield workplace
+        return
+    for left in pathlib.Path(folder).glob(".*.partial"):
+        left.unlink()
+    yield os.fspath(folder)

@@ -1,0 +1,1 @@
+"""Generated recordings to try the whole product on."""

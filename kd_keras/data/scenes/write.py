@@ -1,0 +1,184 @@
+"""Generated recordings to try the whole product on: hands that reach for objects.
+
+A camera pans along a bench. At every stop a hand comes in, forms its grip while it
+heads for one of the objects, then acts on it. What is done to what is the class; only
+the approach can be seen in the observed clip. A few segments of the training part are
+labeled, most are not.
+"""
+
+import collections
+import concurrent.futures
+import csv
+import itertools
+import json
+import os
+import pathlib
+import random
+import shutil
+from collections.abc import Callable
+
+from kd_keras.data.scenes.drawing import draw_recording
+from kd_keras.data.scenes.plan import plan_recordings
+from kd_keras.data.segments import TRAIN, VAL
+from kd_keras.data.video.reading import write_video
+
+_ANNOTATIONS = "annotations.csv"
+_ARGUMENTS = "scenes.json"
+_VERSION = 1  # Of what is drawn: folders of another version are written again.
+
+
+def write_scenes(
+    folder: str | os.PathLike,
+    num_videos: int = 160,
+    segments_per_video: int = 5,
+    labeled_fraction: float = 0.15,
+    val_fraction: float = 0.25,
+    image_size: tuple[int, int] = (96, 96),
+    frame_rate: float = 12.0,
+    seed: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> pathlib.Path:
+    """Writes MP4 files and their annotations, `video,start,end,label,split`.
+
+    The result depends on the arguments alone. A folder that holds the scenes of the
+    same arguments is used as it is. Files are written aside and renamed at the end, so
+    the folder is there completely or not at all.
+
+    Args:
+        folder: Where `annotations.csv` and `videos/` are to be.
+        num_videos: Recordings in both parts.
+        segments_per_video: Actions in a recording, about 4 s each.
+        labeled_fraction: Part of the training segments that carry a label, evenly over
+            the classes and at least one of each; the others have an empty one. All of
+            `val` is labeled.
+        val_fraction: Part of the videos that are `val`.
+        image_size: Width and height, even numbers of pixels.
+        frame_rate: Frames per second.
+        seed: Another seed, other recordings.
+        progress: Called with the number of videos written and of all.
+    Returns:
+        The path of `annotations.csv`.
+    Raises:
+        ValueError: If an argument is out of range, or `folder` holds anything but the
+            scenes of these arguments.
+    """
+    width, height = image_size
+    if num_videos < 2 or segments_per_video < 1:
+        raise ValueError(
+            "Scenes need at least 2 videos, one for each part, of at least 1 segment. "
+            f"Got num_videos={num_videos}, segments_per_video={segments_per_video}."
+        )
+    if not 0 < labeled_fraction <= 1 or not 0 < val_fraction < 1:
+        raise ValueError(
+            "`labeled_fraction` must be in (0, 1] and `val_fraction` in (0, 1). Got "
+            f"{labeled_fraction} and {val_fraction}."
+        )
+    if min(width, height) < 32 or width % 2 or height % 2:
+        raise ValueError(
+            "`image_size` must be an even width and height of at least 32 pixels. Got "
+            f"{image_size}."
+        )
+    if not frame_rate >= 1:
+        raise ValueError(f"`frame_rate` must be at least 1. Got {frame_rate}.")
+    arguments = {
+        "version": _VERSION,
+        "num_videos": num_videos,
+        "segments_per_video": segments_per_video,
+        "labeled_fraction": labeled_fraction,
+        "val_fraction": val_fraction,
+        "image_size": [width, height],
+        "frame_rate": frame_rate,
+        "seed": seed,
+    }
+    folder = pathlib.Path(folder)
+    if folder.exists() and any(folder.iterdir()):
+        _check_same_scenes(folder, arguments)
+        return folder / _ANNOTATIONS
+
+    recordings = plan_recordings(num_videos, segments_per_video, width / height, seed)
+    # Whole videos belong to a part: a stop's neighbours share its bench and its light.
+    num_val = min(max(1, round(num_videos * val_fraction)), num_videos - 1)
+    parts = [TRAIN] * (num_videos - num_val) + [VAL] * num_val
+
+    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(aside, ignore_errors=True)
+    (aside / "videos").mkdir(parents=True)
+    try:
+        _write_videos(aside, recordings, image_size, frame_rate, progress)
+        _write_annotations(aside, recordings, parts, labeled_fraction, seed)
+        (aside / _ARGUMENTS).write_text(json.dumps(arguments, indent=1) + "\n")
+        aside.rename(folder)  # Replaces an empty folder.
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder / _ANNOTATIONS
+
+
+def _write_videos(folder, recordings, image_size, frame_rate, progress):
+    def write(recording):
+        frames = draw_recording(recording, image_size, frame_rate)
+        write_video(folder / _video_name(recording), frames, frame_rate)
+
+    # OpenCV and the encoder release the interpreter's lock.
+    workers = os.cpu_count() or 1
+    with concurrent.futures.ThreadPoolExecutor(workers) as executor:
+        written = [executor.submit(write, recording) for recording in recordings]
+        try:
+            for done, video in enumerate(concurrent.futures.as_completed(written), 1):
+                video.result()
+                if progress is not None:
+                    progress(done, len(recordings))
+        except BaseException:
+            executor.shutdown(cancel_futures=True)
+            raise
+
+
+def _write_annotations(folder, recordings, parts, labeled_fraction, seed):
+    rows = [
+        {
+            "video": _video_name(recording),
+            "start": f"{stop.start_s:.3f}",
+            "end": f"{stop.end_s:.3f}",
+            "label": stop.label,
+            "split": part,
+        }
+        for recording, part in zip(recordings, parts, strict=True)
+        for stop in recording.stops
+    ]
+    training = [row for row in rows if row["split"] == TRAIN]
+    for row in _beyond_budget(training, labeled_fraction, seed):
+        row["label"] = ""
+    with open(folder / _ANNOTATIONS, "w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+
+
+def _beyond_budget(rows, labeled_fraction, seed):
+    """The rows to leave without a label: drawn at random, the same of every class."""
+    shuffled = list(rows)
+    random.Random(seed).shuffle(shuffled)
+    by_class = collections.defaultdict(list)
+    for row in shuffled:
+        by_class[row["label"]].append(row)
+    turns = itertools.zip_longest(*(by_class[label] for label in sorted(by_class)))
+    in_turn = [row for turn in turns for row in turn if row is not None]
+    return in_turn[max(len(by_class), round(labeled_fraction * len(rows))) :]
+
+
+def _video_name(recording):
+    return f"videos/{recording.name}.mp4"
+
+
+def _check_same_scenes(folder, arguments):
+    try:
+        found = json.loads((folder / _ARGUMENTS).read_text())
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} exists and holds no generated scenes; name another folder."
+        ) from None
+    if found != arguments:
+        raise ValueError(
+            f"{folder} holds scenes of other arguments, {found}. Got {arguments}; "
+            "remove it or name another folder."
+        )

@@ -1,0 +1,1 @@
+"""Video files, numbered images and optical flow: their times, and their frames."""

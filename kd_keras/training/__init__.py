@@ -1,0 +1,1 @@
+"""Training of any network: gradients, memory, precision, and training from labels."""

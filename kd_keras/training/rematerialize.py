@@ -1,0 +1,121 @@
+"""Training a network in less memory: most of its maps are computed a second time."""
+
+import keras
+import tensorflow as tf
+
+from kd_keras.training.feature_reader import feature_reader, layer_names
+from kd_keras.training.fused_batch_norm import with_fused_batch_norm
+
+
+def rematerialising_reader(model, feature_layer=None, num_segments=8):
+    """Returns a function clips -> (logits, feature map), as `feature_reader` does.
+
+    In training it keeps what passes from one segment of the network to the next; the
+    backward pass computes what is inside of a segment again, with the same dropout,
+    and BatchNorm learns from the first time alone. The values and gradients are those
+    of the whole network.
+
+    Args:
+        model: A functional Keras model from clips to logits.
+        feature_layer: As `feature_reader` takes it.
+        num_segments: How many parts the network is cut into, where it can be.
+    Raises:
+        ValueError: If more than the feature map passes its layer, which then cannot
+            be a cut, or the model has another one inside.
+    """
+    cuts, layers = _cuts(model), layer_names(feature_layer)
+    chosen = set(_spread(list(cuts), num_segments - 1))
+    for name in layers:
+        if name not in cuts:
+            raise ValueError(
+                f"{model.name!r} cannot be cut at {name!r}, which is beside other "
+                f"paths. Compare maps at one of: {', '.join(cuts)}."
+            )
+        chosen.add(name)
+    names = [name for name in cuts if name in chosen]
+    tensors = [model.input, *(cuts[name] for name in names), model.output]
+    segments = [
+        (name, _Segment(start, end))
+        for name, start, end in zip(
+            [*names, None], tensors[:-1], tensors[1:], strict=True
+        )
+    ]
+    read_whole = feature_reader(model, feature_layer)
+
+    def read(clips, training=False):
+        if not training:
+            return read_whole(clips)
+        maps, x = {}, clips
+        for name, segment in segments:
+            x = segment(x)
+            if name in layers:
+                maps[name] = x
+        if isinstance(feature_layer, tuple):
+            return x, tuple(maps[name] for name in layers)
+        return x, maps.get(feature_layer)
+
+    return read
+
+
+class _Segment:
+    """A part of a network that forgets what it computed."""
+
+    def __init__(self, start, end):
+        part = with_fused_batch_norm(keras.Model(start, end))
+        self._trained = part.trainable_variables
+        # Moving statistics and the state of random numbers.
+        self._state = part.non_trainable_variables
+        number = len(self._trained)
+
+        def call(x, *values):
+            y, state = part.stateless_call(
+                list(values[:number]), list(values[number:]), x, training=True
+            )
+            return (y, *state)
+
+        self._call = tf.recompute_grad(call)
+
+    def __call__(self, x):
+        values = [
+            tf.convert_to_tensor(variable.value)
+            for variable in (*self._trained, *self._state)
+        ]
+        y, *state = self._call(x, *values)
+        for variable, value in zip(self._state, state, strict=True):
+            variable.assign(value)
+        return y
+
+
+def _cuts(model):
+    """Returns outputs that are all that passes behind them, in order.
+
+    By the name of their layer, or of an operation that is none, such as a reshape.
+    """
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ValueError(
+            f"{model.name!r} has another network inside and cannot be cut into parts."
+        )
+    operations = [
+        operation
+        for operation in model.operations
+        if not isinstance(operation, keras.layers.InputLayer)
+    ]
+    last_use = {}
+    for number, operation in enumerate(operations):
+        for tensor in keras.tree.flatten(operation.input):
+            last_use[id(tensor)] = number
+    cuts, alive = {}, {id(model.input)}
+    for number, operation in enumerate(operations[:-1]):
+        outputs = keras.tree.flatten(operation.output)
+        alive |= {id(tensor) for tensor in outputs}
+        alive = {tensor for tensor in alive if last_use.get(tensor, -1) > number}
+        if len(outputs) == 1 and alive == {id(outputs[0])}:
+            cuts[operation.name] = outputs[0]
+    return cuts
+
+
+def _spread(names, number):
+    """Returns so many of the names, evenly spread."""
+    if len(names) <= number:
+        return names
+    return [names[(k + 1) * len(names) // (number + 1)] for k in range(number)]

@@ -1,0 +1,71 @@
+"""Trains a network from labels alone, on one of the two clips of each pair."""
+
+import keras
+import tensorflow as tf
+
+from kd_keras.data.batches.fields import LABEL
+from kd_keras.training import gradients
+from kd_keras.training.fused_batch_norm import training_reader
+from kd_keras.training.rematerialize import rematerialising_reader
+
+
+class Recogniser(keras.Model):
+    """Minimises the cross-entropy of a network's answers; steps as `Distiller` does.
+
+    Args:
+        network: A Keras model from clips to logits.
+        field: The field of a batch that the network sees.
+        label_smoothing: Share of the target that all classes have in equal parts.
+        rematerialise: Whether it is trained in less memory, by computing most of its
+            maps twice.
+    """
+
+    def __init__(
+        self,
+        network,
+        field,
+        label_smoothing=0.0,
+        rematerialise=False,
+        name="recogniser",
+    ):
+        super().__init__(name=name)
+        self.network, self._field = network, field
+        reader = rematerialising_reader if rematerialise else training_reader
+        self._read = reader(network)
+        self._cross_entropy = keras.losses.CategoricalCrossentropy(
+            from_logits=True, label_smoothing=label_smoothing, reduction=None
+        )
+        self._num_classes = network.outputs[0].shape[-1]
+        self._loss = keras.metrics.Mean(name="loss")
+        self._top1 = keras.metrics.SparseCategoricalAccuracy(name="top1")
+        self.built = True
+
+    @property
+    def metrics(self):
+        return [self._loss, self._top1]
+
+    def call(self, clips, training=False):
+        return self.network(clips, training=training)
+
+    def train_step(self, batch):
+        self.learn(batch)
+        return self.get_metrics_result()
+
+    def learn(self, batch):
+        """Takes one step; returns the terms of the batch's loss, by name."""
+        label = batch[LABEL]
+        targets = tf.one_hot(label, self._num_classes)
+        with tf.GradientTape() as tape:
+            logits, _ = self._read(batch[self._field], training=True)
+            losses = self._cross_entropy(targets, tf.cast(logits, tf.float32))
+            loss = tf.reduce_mean(losses)
+            scaled = gradients.scaled(loss, self.optimizer)
+        gradients.apply(tape, scaled, self.trainable_variables, self.optimizer)
+        self._loss.update_state(losses)
+        self._top1.update_state(label, logits)
+        return {"loss": loss}
+
+    def gradient_norms(self, batch):
+        """Returns nothing: there is one term."""
+        del batch
+        return {}

@@ -1,0 +1,182 @@
+"""The graph that a tf.data service runs: order, crops, colours, and the service."""
+
+import dataclasses
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from kd_keras.data.batches import from_records
+from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.batches.from_records import record_dataset
+from kd_keras.data.clips import augment
+from kd_keras.data.clips.augment import Augmentation
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.records import clips as clip_records
+from kd_keras.data.records import shard_writer
+from kd_keras.data.records.shards import Shards
+from kd_keras.data.segments import TRAIN, Clip, Pair
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video
+from tests import numbered_video
+
+_FORMAT = ClipFormat(num_frames=4, image_size=28)
+_PAIRS = [
+    Pair(
+        Clip("ab"[k % 2], k / 20, (k + 4) / 20),
+        Clip("ab"[k % 2], (k + 20) / 20, (k + 24) / 20),
+        None if k % 3 == 0 else k,
+    )
+    for k in range(7)
+]
+_SERVER = """
+import tensorflow as tf
+service = tf.data.experimental.service
+dispatcher = service.DispatchServer()
+address = dispatcher.target.split("://")[1]
+worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
+print(dispatcher.target, flush=True)
+input()
+"""
+
+
+@pytest.fixture(scope="module")
+def loader(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("records")
+    videos = {}
+    for name, size in (("a", (48, 64)), ("b", (64, 48))):
+        path = numbered_video.write(
+            folder / f"{name}.mp4", 60, frame_rate=20, size=size
+        )
+        videos[name] = Video(name, path, TRAIN)
+    infos = {name: reading.probe(one) for name, one in videos.items()}
+    clips = [clip for pair in _PAIRS for clip in (pair.observed, pair.future)]
+    records = shard_writer.write_shards(
+        folder / "records",
+        clip_records.clip_units(clips, 5),
+        clip_records.ClipRecorder(videos, infos, _FORMAT, 100),
+        kind="clips",
+        made_from=clip_records.format_values(_FORMAT),
+        remake="",
+        expected_bytes=1,
+        progress=False,
+    )
+    return clip_records.RecordLoader(records, _FORMAT)
+
+
+def _batches(loader, num, **options):
+    options = {"batch_size": 3, "seed": 5} | options
+    dataset = from_records.record_dataset(_PAIRS, loader, **options)
+    return list(dataset.take(num).as_numpy_iterator())
+
+
+def test_each_pass_visits_each_pair_once_in_another_order(loader):
+    batches = _batches(loader, 14)
+    order = np.concatenate([batch[INDEX] for batch in batches]).reshape(-1, 7)
+    for visited in order:
+        assert sorted(visited) == [*range(7)]
+    assert len({tuple(visited) for visited in order}) > 1
+    for batch in batches:
+        assert batch[LABELED].tolist() == [k % 3 != 0 for k in batch[INDEX]]
+        expected = [k if k % 3 else 0 for k in batch[INDEX]]
+        assert batch[LABEL].tolist() == expected
+
+
+def test_a_later_start_continues_the_stream(loader):
+    coloured = Augmentation(brightness=0.3, contrast=0.3, saturation=0.3)
+    whole = _batches(loader, 6, augmentation=coloured)
+    later = _batches(loader, 3, augmentation=coloured, start_step=3)
+    for one, other in zip(whole[3:], later, strict=True):
+        for field in one:
+            np.testing.assert_array_equal(one[field], other[field])
+
+
+def test_clips_are_changed_as_on_one_machine(loader, monkeypatch):
+    """Each draw is tried by `augment.augment` on the decoded clip."""
+    changes = Augmentation(flip=0.5, brightness=0.2, contrast=0.3, saturation=0.4)
+    draws = np.random.default_rng(0).random((3, 6)).astype(np.float32)
+    for clip, draw in zip(
+        (_PAIRS[0].observed, _PAIRS[1].observed, _PAIRS[2].future), draws, strict=True
+    ):
+        record = loader.records.read(clip_records.clip_key(clip))
+        found = from_records._clip(record, draw, changes, _FORMAT).numpy()
+        expected = augment.augment(
+            loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
+        )
+        # Two decoders of JPEG, which differ at edges, and two roundings.
+        gaps = np.abs(found.astype(int) - expected)
+        assert gaps.mean() < 1 and gaps.max() <= 16
+
+
+def test_flow_is_changed_as_on_one_machine(tmp_path):
+    clip_format = dataclasses.replace(_FORMAT, modality="flow", flow_method="dis")
+    path = numbered_video.write(tmp_path / "a.mp4", 20, frame_rate=20, size=(48, 64))
+    one, clip = Video("a", path, TRAIN), Clip("a", 0.2, 0.6)
+    records = shard_writer.write_shards(
+        tmp_path / "records",
+        clip_records.clip_units([clip]),
+        clip_records.ClipRecorder({"a": one}, {"a": reading.probe(one)}, clip_format),
+        kind="clips",
+        made_from=clip_records.format_values(clip_format),
+        remake="",
+        expected_bytes=1,
+        progress=False,
+    )
+    loader = clip_records.RecordLoader(records, clip_format)
+    record, changes = records.read(clip_records.clip_key(clip)), Augmentation()
+    for flip in (0.2, 0.8):
+        draw = np.array([0.3, 0.9, flip, 0.5, 0.5, 0.5], np.float32)
+        found = from_records._clip(record, draw, changes, clip_format).numpy()
+        expected = augment.augment(
+            loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
+        )
+        np.testing.assert_array_equal(found, expected)
+    pairs = [Pair(clip, clip, 0)]
+    batches = record_dataset(pairs, loader, batch_size=2)
+    assert next(iter(batches))[OBSERVED].shape == (2, 4, 28, 28, 2)
+
+
+def test_views_repeat_and_draws_are_shared(loader):
+    batches = _batches(loader, 7 * 4, batch_size=1, views=2)
+    seen = {}
+    for batch in batches:
+        seen.setdefault(int(batch[INDEX][0]), []).append(batch[OBSERVED])
+    for first, second, third, fourth in seen.values():
+        np.testing.assert_array_equal(first, third)
+        np.testing.assert_array_equal(second, fourth)
+    assert any(not np.array_equal(shown[0], shown[1]) for shown in seen.values())
+
+
+def test_a_service_in_another_process_gives_the_same_batches(loader):
+    expected = _batches(loader, 5, fields=(FUTURE,))
+    server = subprocess.Popen(
+        [sys.executable, "-c", _SERVER],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    try:
+        address = server.stdout.readline().strip()
+        found = _batches(loader, 5, fields=(FUTURE,), data_service=address)
+    finally:
+        server.kill()
+        server.wait()
+    for one, other in zip(expected, found, strict=True):
+        for field in one:
+            np.testing.assert_array_equal(one[field], other[field])
+
+
+def test_a_corrupt_shard_is_named_where_batches_are_made(loader, tmp_path):
+    folder = shutil.copytree(loader.records.folder, tmp_path / "records")
+    path = folder / "clips-00001-of-00003.tfrecord"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    copied = clip_records.RecordLoader(Shards(folder), _FORMAT)
+    with pytest.raises(tf.errors.OpError, match=r"CorruptShard: .*00001-of-00003"):
+        list(pair_dataset(_PAIRS, copied, batch_size=7, training=False))

@@ -1,0 +1,123 @@
+"""Flags become dataclasses and flagfiles, and come back."""
+
+import dataclasses
+import pathlib
+
+import pytest
+from absl import flags
+
+from train.flags import config as config_lib
+
+
+def _parse(*arguments):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(["train.main", *arguments])
+    return config_lib.from_flags(values)
+
+
+def test_defaults_follow_the_start_of_the_networks():
+    scratch, published = _parse(), _parse("--weights=somewhere", "--width=0.5")
+    assert (scratch.data.image_size, scratch.network.width) == (64, 0.25)
+    assert (published.data.image_size, published.network.width) == (224, 0.5)
+    assert scratch.network.batch_norm_momentum == 0.9
+    assert published.network.batch_norm_momentum == 0.999
+
+
+def test_a_flagfile_repeats_the_run(tmp_path):
+    config = _parse(
+        "--run_dir=a b",
+        "--students=labels,direct",
+        "--deterministic",
+        "--nocrop",
+        "--future_s=0.3",
+        "--alpha=2",
+    )
+    path = tmp_path / "run.flags"
+    path.write_text(config_lib.to_flagfile(config))
+    assert _parse(f"--flagfile={path}") == config
+    assert config.data.future_s == 0.3
+    assert config.distillation.students == ("labels", "direct")
+
+
+def test_flagfiles_nest_and_later_flags_win(tmp_path):
+    (tmp_path / "inner.flags").write_text("--seed=3\n--num_frames=9\n")
+    outer = tmp_path / "outer.flags"
+    outer.write_text(
+        f"# Outer\n--flagfile={tmp_path / 'inner.flags'}\n--num_frames=12\n"
+    )
+    config = _parse(f"--flagfile={outer}")
+    assert (config.run.seed, config.data.num_frames) == (3, 12)
+
+
+@pytest.mark.parametrize(
+    "argument",
+    [
+        "--lead_time_s=-1",
+        "--num_frames=8",
+        "--split=4",
+        "--students=labels,magic",
+        "--students=",
+        "--labeled_fraction=1.5",
+        "--task=dance",
+    ],
+)
+def test_values_out_of_range_are_refused_by_name(argument):
+    name = argument.removeprefix("--").split("=")[0]
+    with pytest.raises(flags.IllegalFlagValueError, match=name):
+        _parse(argument)
+
+
+def test_every_flag_says_what_it_is_for():
+    for group in dataclasses.fields(config_lib.Config):
+        for field in dataclasses.fields(group.type):
+            assert field.metadata["help"].endswith("."), field.name
+
+
+def test_the_observed_clip_has_a_length_of_its_own_in_each_data_set():
+    def observed_s(*arguments):
+        data = _parse(*arguments).data
+        return data.observed_s, data.future_s, data.frame_rate
+
+    assert observed_s() == (2.0, 0.0, None)
+    assert observed_s("--dataset=thumos14") == (1.0, 0.0, None)
+    epic = "--dataset=epic_kitchens"
+    assert observed_s(epic, "--num_frames=32") == (32 / 30, 32 / 30, 30.0)
+    assert observed_s(epic, "--observed_s=3") == (3.0, 3.0, None)
+    assert observed_s(epic, "--frame_rate=60") == (16 / 60, 16 / 60, 60.0)
+    assert observed_s(epic, "--future_s=0") == (16 / 30, 0.0, 30.0)
+    assert observed_s("--frame_rate=8") == (2.0, 0.0, 8.0)
+    assert _parse(epic).data.cache == "off"
+    assert _parse().data.cache == "memory"
+
+
+def test_a_flagfile_repeats_the_defaults_of_a_data_set(tmp_path):
+    config = _parse("--dataset=epic_kitchens", "--num_frames=31")
+    path = tmp_path / "run.flags"
+    path.write_text(config_lib.to_flagfile(config))
+    assert _parse(f"--flagfile={path}") == config
+
+
+@pytest.mark.parametrize("name", ["epic_kitchens", "thumos14"])
+def test_flagfiles_of_the_paper_take_their_paths_on_the_command_line(name):
+    path = pathlib.Path(__file__).parents[1] / f"configs/{name}.flags"
+    config = _parse(
+        f"--flagfile={path}", "--data_root=a b", "--weights=I3D", "--run_dir=run"
+    )
+    data, network = config.data, config.network
+    assert (data.dataset, data.data_root, data.lead_time_s) == (name, "a b", 1.0)
+    # Those of the published weights.
+    assert (data.image_size, network.width, network.freeze_batch_norm) == (224, 1, True)
+    if name == "epic_kitchens":
+        assert (data.num_frames, data.observed_s) == (32, 32 / 30)
+        assert (data.unlabeled_rule, data.unlabeled_pairs) == ("gaps", 26_391)
+        assert config.distillation.layer and config.augmentation.views
+    else:
+        assert (data.observed_s, data.labeled_fraction) == (1.0, 0.5)
+        assert not data.unlabeled_gaps
+
+
+def test_lengths_that_contradict_each_other_are_refused():
+    _parse("--frame_rate=8", "--observed_s=2", "--num_frames=16")
+    with pytest.raises(flags.IllegalFlagValueError, match="give one of the two"):
+        _parse("--frame_rate=8", "--observed_s=1", "--num_frames=16")

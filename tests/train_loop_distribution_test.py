@@ -1,0 +1,188 @@
+"""One device, two devices, two processes: the same losses, scores and files.
+
+`make test-kills` also compares whole runs.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from benchmarks import processes
+from tests import small_run, worker_training
+from train.loop import distribution
+
+_ROOT = pathlib.Path(__file__).resolve().parents[1]
+
+_LONG = pytest.mark.skipif(
+    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-kills runs it."
+)
+
+_FLAGS = (
+    *small_run.SMALLEST_NETWORK,
+    "--batch_size=8",
+    "--dropout=0",
+    "--teacher_steps=2",
+    "--student_steps=5",
+    "--students=attention",
+    "--feature_weight=0.1",
+    "--clip_norm=0.5",
+    "--validate_every=1",
+    "--optimizer=sgd",
+    "--warmup_steps=0",
+    "--freeze_batch_norm",
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return small_run.write_data_set(tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(scope="module")
+def one_device(folder, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("one")
+    _finish(_start(folder, run_dir))
+    return run_dir
+
+
+def _start(folder, run_dir, *arguments, **environment):
+    command = [sys.executable, "-m", "train.main"]
+    command += small_run.arguments(folder, run_dir)
+    return subprocess.Popen(
+        [*command, *_FLAGS, *arguments],
+        cwd=_ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def _start_workers(folder, run_dir):
+    return [
+        _start(folder, run_dir, "--distribution=multi_worker", TF_CONFIG=config)
+        for config in processes.loopback_cluster(2)
+    ]
+
+
+def _finish(process, status=0):
+    text, _ = process.communicate(timeout=600)
+    assert process.returncode == status, text
+    return text
+
+
+def _assert_same_run(found, expected):
+    records, wanted = _records(found), _records(expected)
+    assert len(records) == 7
+    for record, want in zip(records, wanted, strict=True):
+        assert record.keys() == want.keys()
+        for name, value in want.items():
+            if isinstance(value, str):
+                assert record[name] == value
+            else:
+                np.testing.assert_allclose(
+                    record[name], value, rtol=2e-5, atol=1e-6, err_msg=str(want)
+                )
+    results, want = (
+        json.loads((run_dir / "results.json").read_text())
+        for run_dir in (found, expected)
+    )
+    assert results == want
+    assert _files(found) == _files(expected)
+
+
+def _records(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+
+
+def _files(run_dir):
+    return sorted(
+        str(path.relative_to(run_dir))
+        for path in run_dir.rglob("*")
+        if "tensorboard" not in path.parts
+    )
+
+
+def _start_small(run_dir, steps_to_die=(-1, -1)):
+    """Starts two workers of a small training."""
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", "tests.worker_training", str(run_dir), str(step)],
+            cwd=_ROOT,
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1", "TF_CONFIG": config},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for step, config in zip(
+            steps_to_die, processes.loopback_cluster(2), strict=True
+        )
+    ]
+
+
+def test_two_workers_train_as_one_and_go_on_where_one_was_lost(tmp_path):
+    one, two = tmp_path / "one", tmp_path / "two"
+    worker_training.train(one, distribution.Distribution())
+
+    chief, worker = _start_small(two, steps_to_die=(-1, 3))
+    text = _finish(chief, status=1)
+    assert "Another worker is gone" in text and "Start all workers again" in text
+    worker.communicate()
+    assert worker.returncode == -signal.SIGKILL
+    state = two / "state" / "tiny"
+    assert [path.name for path in state.iterdir()] == ["step-00000002"]
+
+    chief, worker = _start_small(two)
+    text = _finish(chief)
+    assert "tiny continues at step 2 of 6" in text
+    assert "tiny" not in _finish(worker)
+    found, expected = _records(two), _records(one)
+    assert [record["step"] for record in found] == [2, 4, 6]
+    for record, want in zip(found, expected, strict=True):
+        for name in ("loss", "top1"):
+            np.testing.assert_allclose(record[name], want[name], rtol=1e-6)
+    assert _files(two) == _files(one)
+
+
+@_LONG
+def test_two_devices_give_what_one_gives(folder, one_device, tmp_path):
+    _finish(_start(folder, tmp_path, "--distribution=mirrored", "--logical_devices=2"))
+    _assert_same_run(tmp_path, one_device)
+
+
+@_LONG
+def test_two_workers_give_what_one_device_gives(folder, one_device, tmp_path):
+    for process in _start_workers(folder, tmp_path):
+        _finish(process)
+    _assert_same_run(tmp_path, one_device)
+
+
+def test_workers_are_read_from_slurm():
+    environment = {
+        "SLURM_PROCID": "2",
+        "SLURM_STEP_NUM_TASKS": "3",
+        "SLURM_STEP_NODELIST": "node[1-2]",
+        "SLURM_STEP_TASKS_PER_NODE": "2,1",
+    }
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.delenv("TF_CONFIG", raising=False)
+        found = dict(os.environ)
+        distribution.describe_cluster(found)
+    config = json.loads(found["TF_CONFIG"])
+    assert config == {
+        "cluster": {"worker": ["node1:12355", "node1:12356", "node2:12355"]},
+        "task": {"type": "worker", "index": 2},
+    }
+
+
+def test_a_cluster_that_nobody_describes_is_refused():
+    with pytest.raises(ValueError, match="set TF_CONFIG to"):
+        distribution.describe_cluster({})

@@ -1,0 +1,1 @@
+"""The flags of a run: each defined once, and frozen dataclasses of their values."""

@@ -1,0 +1,198 @@
+"""What a run is made of: every flag, once, with its unit and bounds.
+
+A dataclass field is a flag: `define_flags` makes the flags from the fields, and
+`from_flags` the frozen dataclasses from the flags. Nothing else reads a flag.
+"""
+
+import csv
+import dataclasses
+import io
+
+from absl import flags
+
+from export import flagfiles
+from kd_keras.data import given_paths
+from train.flags import (
+    defaults as flag_defaults,
+)
+from train.flags import (
+    fields as flag_fields,
+)
+from train.flags import (
+    learning as learning_flags,
+)
+from train.flags.data import Augmentation, Data
+from train.flags.fields import flag as _flag
+from train.flags.fields import path_flag as _path_flag
+from train.flags.learning import Distillation, Network, Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What is done, where it is kept, and what makes it repeatable."""
+
+    task: str = _flag(
+        "all",
+        "teacher: train the teacher. student: train the students from the teacher that "
+        "the run directory or --teacher holds. evaluate: evaluate the networks that "
+        "the run directory holds. all: train, evaluate and export.",
+        choices=("all", "teacher", "student", "evaluate"),
+    )
+    run_dir: str | None = _path_flag(
+        None,
+        "Folder of the run, local or remote (s3://bucket/folder). The same command "
+        "given again continues or reports it. In every path a leading ~ is the home "
+        "folder.",
+    )
+    teacher: str | None = _path_flag(
+        None, "A trained teacher (.keras) to use; none is trained then."
+    )
+    fuse: tuple[str, ...] = _path_flag(
+        (),
+        "RUN_RGB,RUN_FLOW: folders of two trained runs that --task=evaluate adds up, "
+        "logits to logits, and reports beside each alone. The data is theirs. A path "
+        "with a comma goes in double quotes: --fuse='\"a,b\",c'.",
+    )
+    fuse_weights: tuple[float, ...] = _flag(
+        (1.0, 1.0), "What the logits of RUN_RGB and RUN_FLOW are multiplied by."
+    )
+    seed: int = _flag(0, "Seed of weights, order and augmentation.", lower=0)
+    deterministic: bool = _flag(
+        False, "Give the same weights at every repetition on one device; slower."
+    )
+    export: bool = _flag(True, "Export the best student for TF Serving at the end.")
+    dtype_policy: str = _flag(
+        "float32",
+        "Keras policy of the networks; losses and logits are float32 under each.",
+        choices=("float32", "mixed_bfloat16", "mixed_float16"),
+    )
+    distribution: str = _flag(
+        "none",
+        "none: one device. mirrored: all GPUs of this host. multi_worker: the hosts "
+        "that TF_CONFIG or SLURM name, each with this command. tpu: a TPU.",
+        choices=("none", "mirrored", "multi_worker", "tpu"),
+    )
+    logical_devices: int = _flag(
+        1, "Cut the CPU into so many devices, to try --distribution=mirrored.", lower=1
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """All of a run."""
+
+    run: Run
+    data: Data
+    augmentation: Augmentation
+    network: Network
+    distillation: Distillation
+    training: Training
+
+
+_GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
+_RUN_GROUPS = tuple(_GROUPS.values())
+# Their names, under which help lists the flags.
+GROUP_NAMES = tuple(group.__name__ for group in _RUN_GROUPS)
+
+# The flags of paths.
+PATHS = frozenset(
+    field.name
+    for group in _RUN_GROUPS
+    for field in dataclasses.fields(group)
+    if flag_fields.is_path(field)
+)
+
+
+def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
+    """Defines a flag for every field."""
+    for group in groups:
+        for field in dataclasses.fields(group):
+            flag_fields.define(field, values)
+            # Help lists flags by group.
+            values.register_key_flag_for_module(group.__name__, values[field.name])
+    flag_defaults.check(values)
+
+
+def from_flags(values=flags.FLAGS):
+    """Returns the `Config` that the parsed flags describe."""
+    return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+
+
+def with_run_dir(config, run_dir):
+    """Returns the `Config` of the same run in another folder."""
+    run = dataclasses.replace(config.run, run_dir=str(run_dir))
+    return dataclasses.replace(config, run=run)
+
+
+def from_flagfile(path):
+    """Returns the `Config` of a run's run.flags.
+
+    Raises:
+        ValueError: If there is none, or it has flags that this version does not know.
+    """
+    values = flags.FlagValues()
+    define_flags(values)
+    try:
+        with flagfiles.readable(["", f"--flagfile={path}"]) as arguments:
+            rest = values(arguments)[1:]
+    except (flags.Error, ValueError, OSError) as error:
+        raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+    if rest:
+        raise ValueError(
+            f"{path} is no flagfile of a run: flags begin with --. Got {rest!r:.200}."
+        )
+    return from_flags(values)
+
+
+def read(group, values=flags.FLAGS):
+    """Returns the dataclass of one group of parsed flags."""
+    start = "scratch" if values["weights"].value is None else "published"
+
+    def value_of(field):
+        value = values[field.name].value
+        if value is None:
+            return field.metadata.get(start)
+        if flag_fields.is_path(field):
+            paths = value if isinstance(value, list) else [value]
+            paths = tuple(map(given_paths.expanded, paths))
+            return paths if isinstance(value, list) else paths[0]
+        if isinstance(value, list):
+            return tuple(map(flag_fields.element_type(field), value))
+        return value
+
+    made = group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
+    complete = {Data: flag_defaults.complete, Training: learning_flags.complete}
+    return complete[group](made) if group in complete else made
+
+
+def to_flagfile(config):
+    """Returns the text of a flagfile that repeats the run."""
+    return flagfile_of(as_flags(config))
+
+
+def flagfile_of(values):
+    """Returns the text of a flagfile with these values by name."""
+    lines = []
+    for name, value in values.items():
+        if isinstance(value, bool):
+            lines.append(f"--{name}" if value else f"--no{name}")
+        elif value is not None:
+            text = _as_list(value) if isinstance(value, tuple) else value
+            lines.append(f"--{name}={text}")
+    return "\n".join(lines) + "\n"
+
+
+def _as_list(values):
+    """What a list flag reads back: a value that holds a comma is quoted."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="").writerow(values)
+    return text.getvalue()
+
+
+def as_flags(config):
+    """Returns the value of every flag, by name."""
+    return {
+        name: value
+        for group in dataclasses.asdict(config).values()
+        for name, value in group.items()
+    }

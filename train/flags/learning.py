@@ -1,0 +1,280 @@
+"""The flags of what learns: networks, what students learn from, and optimization."""
+
+import dataclasses
+
+from train.flags.fields import flag as _flag
+from train.flags.fields import number_or_flag as _number_or_flag
+from train.flags.fields import path_flag as _path_flag
+from train.flags.fields import start_flag as _start_flag
+
+# As in kd_keras.models.backbones, which takes seconds to import.
+BACKBONES = (
+    "i3d",
+    "tsn",
+    "tsm",
+    "tsn_small",
+    "tsm_small",
+    "r2plus1d",
+    "r2plus1d_attributes",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """The networks of teacher and student."""
+
+    backbone: str = _flag(
+        "i3d",
+        "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
+        "the temporal shift; tsn_small, tsm_small: a small 2D network instead. "
+        "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network.",
+        choices=BACKBONES,
+    )
+    teacher_backbone: str | None = _flag(
+        None,
+        "Network of the teacher; by default --backbone.",
+        choices=BACKBONES,
+    )
+    width: float | None = _start_flag(
+        published=1.0,
+        scratch=0.25,
+        text="Multiplies the number of filters of every layer.",
+        lower=0.01,
+        upper=4.0,
+    )
+    teacher_width: float | None = _flag(
+        None,
+        "The same of the teacher; by default --width, or 1 with --teacher_weights.",
+        lower=0.01,
+        upper=4.0,
+    )
+    weights: str | None = _path_flag(
+        None,
+        "Weights to start from; the classifier starts fresh. i3d: the published ones, "
+        "as TF-Hub handle or directory, checkpoint prefix or Keras file. tsn, tsm: "
+        "imagenet, or a file of them (.h5). r2plus1d: torchvision's (.pth). Each: a "
+        "Keras file (.keras, .weights.h5).",
+    )
+    teacher_weights: str | None = _path_flag(
+        None,
+        "The same of the teacher; by default --weights where it is the same network.",
+    )
+    segments: int = _flag(
+        8,
+        "Frames that tsn and tsm look at, the middle ones of equal parts of a clip.",
+        lower=1,
+    )
+    attribute_weights: str = _path_flag(
+        "imagenet",
+        "Weights of the ResNet-50 whose class scores r2plus1d_attributes sees: "
+        "imagenet, a file of them (.h5), a Keras file; or random, of --width, to try "
+        "things out.",
+    )
+    dropout: float = _flag(
+        0.5,
+        "Fraction of features dropped before the classifier.",
+        lower=0.0,
+        upper=0.99,
+    )
+    batch_norm_momentum: float | None = _start_flag(
+        published=0.999,
+        scratch=0.9,
+        text="Decay of BatchNorm's moving averages; short runs do not outlast the "
+        "start values of the published one.",
+        lower=0.0,
+        upper=0.9999,
+    )
+    freeze_batch_norm: bool = _flag(
+        False, "Keep BatchNorm as the starting weights have it (small batches)."
+    )
+    freeze_until: str | None = _flag(
+        None,
+        "Teacher and students keep everything up to this layer as it starts.",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Distillation:
+    """Which students are trained and what from."""
+
+    students: tuple[str, ...] = _flag(
+        ("attention",),
+        "Students to train. labels: labels alone. pseudo_labels: and the teacher's "
+        "predictions of unlabeled pairs. direct: and L_direct of the feature maps. "
+        "attention: L_d (eq. 3) instead.",
+        choices=("labels", "pseudo_labels", "direct", "attention"),
+    )
+    student_init: str = _flag(
+        "teacher",
+        "Where students start. teacher: from the trained teacher, which must be the "
+        "same network. pretrained: from --weights, or the random weights that a "
+        "teacher of the same network starts from. fresh: from other random weights.",
+        choices=("teacher", "pretrained", "fresh"),
+    )
+    layer: str | None = _flag(
+        None,
+        "Students keep everything up to this layer as it starts, such as "
+        "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
+    )
+    feature_layer: tuple[str, ...] = _flag(
+        (),
+        "Layer whose feature maps are compared, or several, of which --feature_weight="
+        "auto follows the last; by default the deepest whose map has at least 27 "
+        "tokens (positions in time and space).",
+    )
+    teacher_feature_layer: tuple[str, ...] = _flag(
+        (),
+        "The same in the teacher; by default the same layers in the same network.",
+    )
+    feature_weight: float | str = _number_or_flag(
+        "auto",
+        default="auto",
+        text="λ of the feature loss. auto: it follows the gradients, so that the "
+        "weighted one of the feature loss stays at --feature_gradient_ratio times that "
+        "of labels and pseudo-labels.",
+        lower=0.0,
+    )
+    feature_gradient_ratio: float = _flag(
+        0.3,
+        "Ratio of the two gradients, for the compared map, that --feature_weight=auto "
+        "keeps.",
+        lower=1e-6,
+    )
+    feature_weight_schedule: str = _flag(
+        "constant",
+        "How λ, or with auto the ratio, goes over the steps: constant, linear_up from "
+        "0, cosine_down to 0.",
+        choices=("constant", "linear_up", "cosine_down"),
+    )
+    direction: str = _flag(
+        "symmetric",
+        "Whose positions ask in L_d: both (eq. 3), the student's (eq. 4), the "
+        "teacher's (eq. 5).",
+        choices=("symmetric", "student_to_teacher", "teacher_to_student"),
+    )
+    alpha: float | None = _flag(
+        None, "Sharpness of the attention; by default 1/sqrt(channels).", lower=1e-9
+    )
+    distance: str = _flag(
+        "huber",
+        "Squared or Huber distance of two readings, summed over channels.",
+        choices=("squared", "huber"),
+    )
+    delta: float = _flag(1.0, "Where Huber turns from square to line.", lower=1e-9)
+    tokens: str = _flag(
+        "mean",
+        "Mean or sum of the distances over the positions of a map; a weight means "
+        "little without it.",
+        choices=("mean", "sum"),
+    )
+    chunk_size: int | None = _flag(
+        None, "Positions per block of L_d; by default as memory asks.", lower=1
+    )
+    teacher_cache: str = _flag(
+        "off",
+        "Where the teacher's targets of every view of a pair are kept, so that it is "
+        "asked once; needs --views, or no augmentation.",
+        choices=("memory", "disk", "off"),
+    )
+    temperature: float = _flag(1.0, "Softens pseudo-labels.", lower=1e-3)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """The optimization of teacher and students."""
+
+    batch_size: int = _flag(16, "Pairs per step.", lower=1)
+    teacher_steps: int = _flag(1500, "Steps of the teacher.", lower=1)
+    student_steps: int | None = _flag(
+        None, "Steps of each student; by default those of the teacher.", lower=1
+    )
+    optimizer: str = _flag("adamw", "Optimizer.", choices=("adamw", "sgd"))
+    teacher_learning_rate: float = _flag(
+        1e-3, "Highest rate of the teacher.", lower=0.0
+    )
+    student_learning_rate: float = _flag(1e-3, "Highest rate of students.", lower=0.0)
+    scale_learning_rate: bool = _flag(False, "Multiply the rates by --batch_size / 16.")
+    pretrained_rate: float = _flag(
+        1.0,
+        "Multiplies the rate of everything but the head; try 0.1 with --weights.",
+        lower=0.0,
+        upper=1.0,
+    )
+    schedule: str = _flag(
+        "cosine",
+        "What the rate does after the warm-up: cosine decays to 0; step falls to a "
+        "tenth after half and again after three quarters of the steps; constant.",
+        choices=("cosine", "step", "constant"),
+    )
+    warmup_steps: int = _flag(50, "Steps of linear warm-up.", lower=0)
+    momentum: float = _flag(0.9, "Momentum of SGD.", lower=0.0, upper=0.9999)
+    nesterov: bool = _flag(False, "Nesterov's momentum with SGD.")
+    clip_norm: float | None = _flag(
+        None, "Largest norm of the gradient of all weights together.", lower=1e-9
+    )
+    ema: float = _flag(
+        0.0,
+        "Decay of a moving average of the weights, which is validated and kept; 0 "
+        "takes the weights themselves, try 0.999.",
+        lower=0.0,
+        upper=0.99999,
+    )
+    weight_decay: float = _flag(
+        0.01, "Decoupled weight decay; not on biases and BatchNorm.", lower=0.0
+    )
+    label_smoothing: float = _flag(
+        0.0,
+        "Smooths the labels of the teacher and of the student from labels alone.",
+        lower=0.0,
+        upper=0.9,
+    )
+    balanced: bool = _flag(False, "Show labeled pairs of every class equally often.")
+    labeled_per_batch: int | None = _flag(
+        None,
+        "Labeled pairs in each batch of --batch_size in distillation; by default as "
+        "many as chance gives.",
+        lower=1,
+    )
+    validate_every: int = _flag(250, "Steps between validations.", lower=1)
+    early_stopping: int | None = _flag(
+        None,
+        "Stop after so many validations in a row that were no better than the best.",
+        lower=1,
+    )
+    keep: str = _flag(
+        "last",
+        "Weights that a training leaves: the last, or those with the best validation.",
+        choices=("last", "best"),
+    )
+    best_metric: str = _flag(
+        "top1",
+        "What is best for --keep=best and --early_stopping, on validation data.",
+        choices=("top1", "top5", "class_mean_recall", "loss"),
+    )
+    checkpoint_every_steps: int | None = _flag(
+        None, "Steps between checkpoints, beside those at each validation.", lower=1
+    )
+    checkpoint_every_minutes: float | None = _flag(
+        None, "Minutes between checkpoints, beside those at each validation.", lower=0.0
+    )
+    keep_checkpoints: int = _flag(2, "Checkpoints that are kept.", lower=1)
+    jit_compile: str = _flag(
+        "auto",
+        "Compile whole training steps by XLA; auto does on a single GPU.",
+        choices=("auto", "on", "off"),
+    )
+    remat: bool = _flag(
+        False,
+        "Train in less memory: keep only what passes between some stages of a network "
+        "and compute the rest twice. For long clips.",
+    )
+    profile: int = _flag(
+        0, "Steps of each training to profile for TensorBoard.", lower=0
+    )
+
+
+def complete(training):
+    """Returns the `Training` with a value for each flag that follows another."""
+    if training.student_steps is not None:
+        return training
+    return dataclasses.replace(training, student_steps=training.teacher_steps)

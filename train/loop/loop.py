@@ -1,0 +1,317 @@
+"""Trains a model over a stream of batches, from where it stopped."""
+
+import time
+
+import numpy as np
+import tensorflow as tf
+
+from kd_keras.data.batches.fields import INDEX
+from train.loop import climbing, guards
+from train.loop.best_weights import Patience
+from train.loop.checkpoints import Checkpoints
+from train.loop.distribution import Distribution
+from train.loop.ema import WeightAverage
+from train.loop.interruption import Interrupted, Interruption
+from train.loop.progress import Progress
+
+# Steps before --profile begins to look: compilation is not to be seen.
+_STEPS_BEFORE_PROFILE = 5
+
+# What a worker asks of all: to stop, to save.
+_WISHES = "wishes"
+
+
+def train(
+    model,
+    batches_from,
+    steps,
+    *,
+    to_input=dict,
+    options,
+    run,
+    phase,
+    validate,
+    pairs,
+    distribution=None,
+    interruption=None,
+):
+    """Trains a compiled model for a number of steps.
+
+    What it does depends on its arguments alone: a call that was ended at any moment
+    goes on when it is made again, and leaves the same weights and metrics.
+
+    Args:
+        model: A `Distiller` or `Recogniser`.
+        batches_from: Function from a step to this worker's part of the batches that
+            begin there, dicts with the field "index".
+        steps: Total number of steps.
+        to_input: Function from such a batch to what the model learns from; part of the
+            step.
+        options: The run's `Training` flags.
+        run: The `RunDirectory` that keeps metrics and state.
+        phase: Names what is trained, in files and messages.
+        validate: Function without arguments that returns metrics by name.
+        pairs: What "index" counts, to name the clips of a bad batch.
+        distribution: The `Distribution` that the model was made in.
+        interruption: The entered `Interruption` of the process.
+    Raises:
+        DivergedError: If the loss is not finite or explodes; the last checkpoint is
+            kept.
+        CannotSaveError: If a disk is full; what was saved before is kept.
+        Interrupted: After a signal; the state is saved.
+    """
+    distribution = Distribution() if distribution is None else distribution
+    interruption = Interruption() if interruption is None else interruption
+    model.optimizer.build(model.trainable_variables)
+    phase = _Phase(
+        model,
+        batches_from,
+        steps,
+        to_input=to_input,
+        options=options,
+        run=run,
+        name=phase,
+        validate=validate,
+        pairs=pairs,
+        distribution=distribution,
+        interruption=interruption,
+    )
+    with interruption.deferred():
+        phase.go()
+        if interruption.signal is not None:
+            interruption.stop(f"{phase.name} is trained.")
+
+
+class _Phase:
+    """One training, with all of its state."""
+
+    def __init__(
+        self,
+        model,
+        batches_from,
+        steps,
+        *,
+        to_input,
+        options,
+        run,
+        name,
+        validate,
+        pairs,
+        distribution,
+        interruption,
+    ):
+        self.name, self._to_input = name, to_input
+        self._model, self._batches_from, self._steps = model, batches_from, steps
+        self._options, self._run, self._validate = options, run, validate
+        self._pairs, self._distribution = pairs, distribution
+        self._interruption = interruption
+        self._average = WeightAverage(model.trainable_variables, options.ema)
+        self._patience = Patience(model, options)
+        self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
+        self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
+        self._checkpoints = Checkpoints(
+            run / "state" / name,
+            {
+                "validated": self._validated,
+                "first_loss": self._first_loss,
+                "patience": self._patience.variables,
+                "average": _values(self._average.variables),
+                # In a list: a Keras model as a whole would leave out the state of its
+                # random numbers, and dropout would differ after an interruption.
+                "model": _values([*model.variables, *model.metrics_variables]),
+                "optimizer": _values(model.optimizer.variables),
+            },
+            keep=options.keep_checkpoints,
+            writes=distribution.writes,
+        )
+        self._agree = distribution.agreement(model)
+        self._take_step = self._compiled_step()
+        self._norms = tf.function(
+            lambda batch: distribution.run(
+                lambda part: model.gradient_norms(to_input(part)), batch
+            ),
+            autograph=False,
+        )
+
+    def go(self):
+        """Trains to the end, and leaves the weights that were asked for."""
+        self._model.reset_metrics()
+        start = self._checkpoints.restore()
+        if start:
+            self._say(f"{self.name} continues at step {start} of {self._steps}")
+        # A checkpoint may be older than the last line.
+        self._run.forget_after(self.name, int(self._validated.numpy()))
+        self._train(start)
+        self._say_if_climbing()
+        self._average.apply()
+        self._patience.take_best(self._say)
+        self._agree()
+
+    def _train(self, start):
+        step = start
+        if int(self._validated.numpy()) < step and self._is_validation(step):
+            # A signal came in the middle of it.
+            batch = self._split(next(iter(self._batches_from(step - 1))))
+            self._end_window(step, batch)
+        if step >= self._steps or self._patience.is_over(step):
+            return
+        progress = Progress(self.name, start, self._steps, self._distribution.writes)
+        profile = _Profile(self._options.profile, self._run / "tensorboard" / self.name)
+        batches = self._batches_from(start).take(self._steps - start)
+        save_time = _Timer(self._options.checkpoint_every_minutes)
+        for batch in progress.timed(batches):
+            profile.before(step - start)
+            parts = self._split(batch)
+            wishes = [self._interruption.signal is not None, save_time.is_due()]
+            terms, (stops, saves) = self._take_step(parts, np.array(wishes, np.float32))
+            terms = {name: float(value) for name, value in terms.items()}
+            step += 1
+            self._guard(step, terms, batch)
+            if progress.is_due() or step == self._steps:
+                progress.show(step, terms)
+            if stops:
+                self._save(step)
+                self._interruption.stop(
+                    f"{self.name} is saved at step {step} of {self._steps}."
+                )
+            if self._is_validation(step):
+                progress.end_window()
+                self._end_window(step, parts)
+                save_time.restart()
+            elif saves or self._is_checkpoint(step):
+                self._save(step)
+                save_time.restart()
+            if self._patience.is_over(step):
+                self._say(f"{self.name} stops early: {self._patience}")
+                break
+        profile.end()
+
+    def _compiled_step(self):
+        model, average, distribution = self._model, self._average, self._distribution
+        to_input = self._to_input
+        learn = model.learn
+        if _uses_xla(self._options.jit_compile, distribution):
+            learn = tf.function(learn, jit_compile=True)
+
+        def on_replica(batch, wishes):
+            terms = learn(to_input(batch))
+            average.update()
+            return {**terms, _WISHES: tf.identity(wishes)}
+
+        @tf.function(reduce_retracing=True, autograph=False)
+        def step(batch, wishes):
+            results = distribution.run(on_replica, batch, wishes)
+            # What one worker wishes, all do.
+            return results, tf.unstack(results.pop(_WISHES) > 0)
+
+        return step
+
+    def _guard(self, step, terms, batch):
+        if np.isnan(self._first_loss.numpy()):
+            self._first_loss.assign(terms["loss"])
+        guards.stop_if_diverged(
+            self.name,
+            step,
+            terms,
+            float(self._first_loss.numpy()),
+            lambda: guards.describe(self._pairs, batch[INDEX]),
+        )
+
+    def _end_window(self, step, batch):
+        """Validates, writes a line of metrics, and saves."""
+        self._agree()
+        norms = {name: float(value) for name, value in self._norms(batch).items()}
+        try:
+            with self._average.in_place(), self._interruption.at_once():
+                validated = self._validate()
+        except Interrupted:
+            self._save(step)
+            raise
+        line = {k: float(v) for k, v in self._model.get_metrics_result().items()}
+        line |= {f"gradient_norm_{name}": value for name, value in norms.items()}
+        line |= {f"val_{name}": value for name, value in validated.items()}
+        self._run.log(self.name, step, line)
+        if self._distribution.writes:
+            guards.warn_of_gradients(self.name, step, norms)
+            shown = " ".join(f"{name} {value:.4g}" for name, value in line.items())
+            self._say(f"{self.name} {step}: {shown}")
+        self._model.reset_metrics()
+        self._validated.assign(step)
+        with self._average.in_place():
+            self._patience.see(step, validated)
+        self._save(step)
+
+    def _is_validation(self, step):
+        return step % self._options.validate_every == 0 or step == self._steps
+
+    def _is_checkpoint(self, step):
+        every = self._options.checkpoint_every_steps
+        return every is not None and step % every == 0
+
+    def _save(self, step):
+        self._agree()
+        self._checkpoints.save(step)
+        self._run.push()
+
+    def _split(self, batch):
+        return self._distribution.split(batch)
+
+    def _say_if_climbing(self):
+        flag = "--teacher_steps" if self.name == "teacher" else "--student_steps"
+        said = climbing.describe(self.name, self._run.history(self.name), flag)
+        if said is not None:
+            self._say(said)
+
+    def _say(self, text):
+        if self._distribution.writes:
+            print(text, flush=True)
+
+
+class _Timer:
+    """Says when so many minutes have passed; never where there is no number."""
+
+    def __init__(self, minutes):
+        self._minutes = minutes
+        self.restart()
+
+    def restart(self):
+        self._begin_s = time.monotonic()
+
+    def is_due(self):
+        if self._minutes is None:
+            return False
+        return time.monotonic() - self._begin_s >= 60 * self._minutes
+
+
+class _Profile:
+    """Writes a TensorBoard profile of some steps."""
+
+    def __init__(self, steps, folder):
+        self._steps, self._folder, self._runs = steps, str(folder), False
+
+    def before(self, done):
+        """Called before each step with the number of those done."""
+        if self._steps and done == _STEPS_BEFORE_PROFILE:
+            tf.profiler.experimental.start(self._folder)
+            self._runs = True
+        elif done == _STEPS_BEFORE_PROFILE + self._steps:
+            self.end()
+
+    def end(self):
+        if self._runs:
+            tf.profiler.experimental.stop()
+            self._runs = False
+
+
+def _uses_xla(jit_compile, distribution):
+    if jit_compile == "auto":
+        # On CPUs XLA's 3D convolutions are slow; MirroredStrategy fails under it.
+        on_gpu = bool(tf.config.list_logical_devices("GPU"))
+        return on_gpu and distribution.num_replicas == 1
+    return jit_compile == "on"
+
+
+def _values(variables):
+    """Returns the TensorFlow variables of Keras variables, each once."""
+    unique = {id(variable): variable.value for variable in variables}
+    return list(unique.values())
