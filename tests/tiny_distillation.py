@@ -1,7 +1,7 @@
 """A distillation of milliseconds: networks of eight tokens, without a convolution.
 
-python -m tests.tiny_distillation NUM_DEVICES prints λ and the weights after five steps
-on so many devices, as JSON.
+python -m tests.tiny_distillation NUM_DEVICES OPTIMIZER prints λ and the weights after
+five steps on so many devices, as JSON.
 """
 
 import json
@@ -12,6 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 import kd_keras
+from tests import tiny_training
+from train.loop import optimization
 
 NUM_CLASSES, BATCH = 3, 4
 
@@ -51,7 +53,7 @@ def batch(step):
     }
 
 
-def _train(num_devices):
+def _train(num_devices, optimizer):
     strategy = tf.distribute.get_strategy()
     if num_devices > 1:
         tf.config.set_logical_device_configuration(
@@ -62,8 +64,11 @@ def _train(num_devices):
             [f"CPU:{number}" for number in range(num_devices)]
         )
     with strategy.scope():
+        options = tiny_training.config(f"--optimizer={optimizer}")
         model = distiller(
-            keras.optimizers.SGD(0.05), feature_weight="auto", gradient_ratio=0.5
+            optimization.optimizer(options, 5, 0.02),
+            feature_weight="auto",
+            gradient_ratio=0.5,
         )
 
     @tf.function
@@ -85,5 +90,5 @@ def _train(num_devices):
 
 
 if __name__ == "__main__":
-    result = _train(int(sys.argv[1]))
+    result = _train(int(sys.argv[1]), sys.argv[2])
     print(json.dumps({**result, "weights": result["weights"].tolist()}))

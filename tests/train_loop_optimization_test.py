@@ -77,6 +77,32 @@ def test_all_but_the_head_has_its_own_rate_and_decay(name):
         np.testing.assert_allclose(new, decayed - rate, rtol=1e-4, atol=1e-6)
 
 
+def test_adam_is_that_of_its_paper():
+    """Kingma and Ba, algorithm 1, with decoupled decay, in float64."""
+    network, rate, decay, steps = _network(), 0.1, 0.5, 5
+    options = tiny_training.config("--schedule=cosine", f"--weight_decay={decay}")
+    optimizer = optimization.optimizer(options, steps, rate)
+    weights = network.trainable_variables
+    optimizer.build(weights)
+    expected = [np.array(weight, "float64") for weight in weights]
+    first, second = ([np.zeros_like(w) for w in expected] for _ in range(2))
+    random = np.random.default_rng(0)
+    for step in range(steps):
+        gradients = [random.normal(size=w.shape) for w in expected]
+        optimizer.apply([keras.ops.array(g, "float32") for g in gradients], weights)
+        now = rate * (1 + math.cos(math.pi * step / steps)) / 2
+        for n, gradient in enumerate(gradients):
+            if expected[n].ndim == 2:
+                expected[n] -= now * decay * expected[n]
+            first[n] = 0.9 * first[n] + 0.1 * gradient
+            second[n] = 0.999 * second[n] + 0.001 * gradient**2
+            mean = first[n] / (1 - 0.9 ** (step + 1))
+            spread = np.sqrt(second[n] / (1 - 0.999 ** (step + 1)))
+            expected[n] -= now * mean / (spread + 1e-7)
+    for weight, value in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(weight, value, rtol=1e-4, atol=1e-5)
+
+
 def test_scales_and_offsets_of_batch_norm_do_not_decay():
     norm = keras.layers.BatchNormalization(beta_initializer="ones")
     norm.build((None, 3))

@@ -160,7 +160,9 @@ class Distiller(keras.Model):
         if feature_loss is not None:
             # XLA fuses the softmax chains of the loss; convolutions stay outside, as
             # its 3D convolutions are slow on CPUs.
-            self._feature_loss = tf.function(feature_loss.call, jit_compile=True)
+            self._feature_loss = tf.function(
+                feature_loss.call, autograph=False, jit_compile=True
+            )
             channels = [num_channels(student, layer) for layer in layers]
             if teacher is not None:
                 wanted = [num_channels(teacher, layer) for layer in teacher_layers]
