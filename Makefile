@@ -15,7 +15,7 @@ BENCHMARK_FLAGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-kills test-fuzz lint format test-backends test-latest bazel-test \
-  benchmarks clean
+  benchmarks docs clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -62,12 +62,15 @@ bazel-test: .venv/ready ## build every Bazel target and run BAZEL_TESTS
 benchmarks: .venv-benchmarks/ready ## time the project beside what else one would use
 	CUDA_VISIBLE_DEVICES=-1 .venv-benchmarks/bin/python -m benchmarks $(BENCHMARK_FLAGS)
 
+docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
+
 clean: ## remove environments, caches and the demo's run
-	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks runs/demo build *.egg-info
+	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks .venv-docs runs/demo build *.egg-info
 	rm -rf .pytest_cache .ruff_cache bazel-* $(BAZEL_ROOT)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each environment is made anew when requirements.txt changes.
+# Each environment is made anew when its requirements.txt changes.
 
 .venv/ready: requirements.txt
 	$(call new_venv,$(@D))
@@ -93,6 +96,11 @@ clean: ## remove environments, caches and the demo's run
 .venv-benchmarks/ready: requirements.txt
 	$(call new_venv,$(@D))
 	$(@D)/bin/pip install -r requirements.txt torch==2.13.0
+	@touch $@
+
+.venv-docs/ready: docs/requirements.txt
+	$(call new_venv,$(@D))
+	$(@D)/bin/pip install -r docs/requirements.txt
 	@touch $@
 
 define new_venv

@@ -1,7 +1,6 @@
-"""The files around the code agree with it: BUILD, requirements, flagfiles, README."""
+"""The files around the code agree with it: BUILD, requirements, flagfiles."""
 
 import ast
-import importlib.util
 import re
 import tomllib
 from pathlib import Path
@@ -53,14 +52,6 @@ CLOSED = {
 @pytest.fixture(scope="module")
 def build():
     return _read_build(ROOT / "BUILD")
-
-
-@pytest.fixture(scope="module")
-def readme():
-    path = ROOT / "README.md"
-    if not path.exists():
-        pytest.skip("There is no README.md yet.")
-    return path.read_text()
 
 
 def test_every_module_belongs_to_a_bazel_library(build):
@@ -148,23 +139,6 @@ def test_flagfile_says_what_it_is_and_is_understood(flagfile):
     rest = values(["train.main", f"--flagfile={ROOT / flagfile}", "--run_dir=run"])
     assert rest == ["train.main"]
     config_lib.from_flags(values)
-
-
-def test_readme_names_modules_that_exist(readme):
-    for module in set(
-        re.findall(r"python -m ((?:train|export|benchmarks)[\w.]*)", readme)
-    ):
-        assert importlib.util.find_spec(module), f"README.md runs python -m {module}"
-
-
-def test_readme_names_make_targets_that_exist(readme):
-    makefile = (ROOT / "Makefile").read_text()
-    targets = set(re.findall(r"^([a-z-]+):", makefile, flags=re.MULTILINE))
-    assert set(re.findall(r"^(?:\$ )?make ([a-z-]+)", readme, re.MULTILINE)) <= targets
-
-
-def test_readme_names_flagfiles_that_exist(readme):
-    assert set(re.findall(r"configs/[\w./-]+\.flags", readme)) <= set(FLAGFILES)
 
 
 def test_the_least_keras_is_the_one_that_the_tests_run_on():
