@@ -90,7 +90,7 @@ def _succeeds(name):
             return True
         arguments = [f"--annotations={_EPIC.value}"]
     command = [sys.executable, "-m", f"benchmarks.{name}", *arguments]
-    # TensorFlow says much there that is of no use where all is well.
+    # TensorFlow prints much there that is of no use if all is well.
     finished = subprocess.run(command, stderr=subprocess.PIPE, text=True)
     if finished.returncode:
         print(finished.stderr, file=sys.stderr, flush=True)

@@ -3,7 +3,7 @@
 `python -m benchmarks.small_step` prints the median time of a distillation step with
 stored targets, of I3D of width 0.25 with 8 pairs of 12 frames of 48 pixels: as the
 project takes it, with oneDNN left off, as TensorFlow does by itself on processors
-without instructions for neural networks, and in PyTorch where that is installed. Each
+without instructions for neural networks, and in PyTorch if that is installed. Each
 is a process of its own; all take turns. Beside each stands how many times the step's
 arithmetic would take at the rate of a large matrix product.
 """

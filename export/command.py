@@ -51,7 +51,7 @@ def start(
 
 
 def check_paths(names: Iterable[str]) -> None:
-    """Has flags of paths refused when they are parsed, if no path can be so."""
+    """Makes the parser refuse values of these flags that cannot be a path."""
 
     def require_usable(path):
         if problem := given_paths.problem(path):
@@ -79,7 +79,7 @@ def request(kind: type[Request], values, paths: Collection[str]) -> Request:
 
 
 def status_of(name: str, work: Callable[[], object]) -> int:
-    """Calls `work`; 0, or 1 after a line that says what the user can mend."""
+    """Calls `work`; returns 0, or 1 after printing an error that the user can fix."""
     import tensorflow as tf
 
     from export.saved_model import CheckFailedError

@@ -1,4 +1,4 @@
-"""Parses the flags of a command: help by group, faults in a sentence."""
+"""Parses the flags of a command. Help is grouped, and errors are sentences."""
 
 import sys
 from collections.abc import Iterable, Mapping
@@ -17,10 +17,10 @@ def parse(
     required: Mapping[str, str],
     groups: Iterable[str] = (),
 ) -> list[str]:
-    """Parses flags, also those of flagfiles; returns the program, which is none.
+    """Parses flags and flagfiles; returns what is left, which is the program's name.
 
-    Ends the process after printing the help that was asked for, with status 0, or what
-    is wrong with the arguments, with status 1.
+    If help was requested, prints it and ends the process with status 0. If the
+    arguments are wrong, prints what is wrong and ends the process with status 1.
 
     Args:
         arguments: The command line, the program first.

@@ -1,4 +1,4 @@
-"""A student as `export.saved_model` wrote it, ready to be asked."""
+"""Loads a student that `export.saved_model` wrote, and predicts with it."""
 
 import os
 
@@ -22,7 +22,7 @@ class ExportedStudent:
         self.path = _newest(os.fspath(model).rstrip("/"))
         with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
             self.spec = student_file.from_json(file.read())
-        # The signature does not keep what was loaded alive.
+        # Kept as an attribute, because the signature does not keep the model alive.
         with plain_path(self.path) as plain:
             self._loaded = tf.saved_model.load(plain)
         self._serve = self._loaded.signatures["serving_default"]

@@ -1,4 +1,4 @@
-"""Flagfiles as users have them: remote, or saved by an editor with other habits."""
+"""Reads flagfiles that are remote, or that an editor saved with a byte order mark."""
 
 import contextlib
 import pathlib
@@ -15,10 +15,10 @@ _LONGEST_NAME = 100
 def readable(arguments):
     """Yields the arguments with each flagfile replaced by a copy that absl reads.
 
-    A flagfile is UTF-8 text, whose byte order mark does not count, and may be remote.
+    A flagfile is UTF-8 text and may be remote. A byte order mark is ignored.
 
     Raises:
-        ValueError, OSError: If one cannot be read; names the file.
+        ValueError, OSError: If one cannot be read. The message names the file.
     """
     with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
         found = list(arguments)

@@ -1,4 +1,4 @@
-"""Keeps lines that are about nobody's problem off the console.
+"""Keeps lines off the console that are nobody's problem.
 
 TensorFlow greets everybody with lines about CUDA, TensorRT and XLA, some of them as
 errors, which no setting of its own leaves out without hiding real errors too. This

@@ -1,4 +1,4 @@
-"""Which student a run keeps and exports, and what chose it: never the test part."""
+"""Chooses the student that a run keeps and exports. The test part never chooses."""
 
 import dataclasses
 
@@ -10,12 +10,12 @@ class Choice:
     """The student that a run keeps.
 
     Attributes:
-        method: Of the student.
+        method: How the student was trained.
         rule: `validation`: the best on validation data. `holdout`: the best on the
             videos of --holdout. `last`: the last of --students.
         scores: By method, on the pairs that chose; empty for `last`.
-        num_pairs: Of these pairs that could be read.
-        by_evaluated: Whether these are the evaluated pairs, too.
+        num_pairs: Number of these pairs that could be read.
+        by_evaluated: Whether they are also the evaluated pairs.
     """
 
     method: str
@@ -41,14 +41,14 @@ def choose(part, scores, num_pairs, by_evaluated=False):
 
     Args:
         part: The part that chooses, or None.
-        scores: By method in the order of --students, on that part; values mean nothing
-            if there is none.
-        num_pairs: That were scored.
+        scores: By method, in the order of --students, on that part. The values are not
+            used if `part` is None.
+        num_pairs: Number of pairs that were scored.
         by_evaluated: Whether the run is evaluated on that part.
     """
     if part is None:
         return Choice(list(scores)[-1], "last", {}, 0, False)
-    # The first of equals: the simpler method.
+    # `max` returns the first of equals, which is the simpler method.
     best = max(scores, key=lambda method: scores[method]["top1"])
     rule = {VAL: "validation", HELD_OUT: "holdout"}[part]
     return Choice(best, rule, scores, num_pairs, by_evaluated)

@@ -33,7 +33,7 @@ def hold_out(options, index):
 def choosing(index):
     """Returns the part by which students and weights are chosen, or None.
 
-    Never the test part: what is chosen by it is better there than elsewhere.
+    The test part never chooses, because its score would then be too good.
 
     Args:
         index: After `hold_out`.

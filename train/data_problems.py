@@ -1,12 +1,12 @@
-"""What is said of a data set before training: at the start of a run, and by --check."""
+"""Problems and warnings of a data set, at the start of a run and by --check."""
 
 from kd_keras.data.checks import labels as check_labels
 from kd_keras.data.checks import lead_time as check_lead_time
 from kd_keras.data.csv_table import stop_at
 from train.loop import guards
 
-# Their annotations are the user's to mend. Releases are taken as they are: published
-# counts include the one action of THUMOS14 that has two labels.
+# Users can correct their own annotations. Releases are used as they are, because the
+# published counts include the one action of THUMOS14 that has two labels.
 _OWN_ANNOTATIONS = ("csv", "demo")
 
 
@@ -26,7 +26,7 @@ def problems(options, index, pairs):
 
 
 def warnings(options, index, pairs):
-    """Returns a sentence for what makes a part of the data useless."""
+    """Returns a sentence for everything that makes a part of the data useless."""
     return [text for text, stops in _unseen(options, index, pairs) if not stops]
 
 
@@ -48,7 +48,7 @@ def look_over(options, index, pairs):
 
 
 def _unseen(options, index, pairs):
-    """Yields what is wrong with observed clips before their video; does it stop?"""
+    """Yields (text, whether the run stops) if clips of a part precede their videos."""
     if options.observed_fraction is not None:
         return
     for part, members in pairs.items():

@@ -1,4 +1,4 @@
-"""Pictures for people: none of them ever ends a run."""
+"""Draws pictures. A picture that fails never ends a run."""
 
 import contextlib
 
@@ -9,7 +9,7 @@ from train.run_directory import written_aside
 
 @contextlib.contextmanager
 def picture(path):
-    """Yields where a picture is drawn; one that fails is a warning and ends nothing."""
+    """Context manager: yields the path to draw to; an error becomes a warning."""
     try:
         with written_aside(path) as aside:
             yield aside

@@ -1,4 +1,4 @@
-"""Reads CSV annotations by column name; says what is wrong with them, and where."""
+"""Reads CSV annotations by column name. Errors name the file and the line."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""Holds whole videos out of training: data by which to choose, when there is none."""
+"""Holds whole videos out of training, to choose by if there is no validation part."""
 
 import collections
 import dataclasses
@@ -12,9 +12,9 @@ from kd_keras.data.segments import HELD_OUT, TRAIN, Index
 def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     """Moves a fraction of the training videos into the part `held_out`.
 
-    Only videos with labels are drawn, and no video that has the last training example
-    of a class. A larger fraction with the same seed holds out all that a smaller one
-    did; the order of the annotations has no influence.
+    Only videos with labels are drawn. A video that has the last training example of a
+    class is never drawn. A larger fraction with the same seed holds out all videos of a
+    smaller one. The order of the annotations has no influence.
 
     Args:
         index: With every label.

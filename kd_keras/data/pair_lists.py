@@ -1,4 +1,4 @@
-"""Pairs as CSV: which clips a run was made of, for others to check and to use."""
+"""Writes and reads the pairs of a run as CSV, for others to check and to use."""
 
 import csv
 import functools
@@ -41,12 +41,12 @@ def format_unlabeled(pairs: Iterable[Pair], rule: str | None, seed: int) -> str:
 def format_labeled(
     pairs: Iterable[Pair], index: Index, num_frames: int, short_clip: str = "resample"
 ) -> str:
-    """Returns the CSV of labeled pairs: what the annotations call them, and the frames.
+    """Returns the CSV of labeled pairs, with the names of their segments and frames.
 
-    `padded` says whether the observed clip begins before the video's first frame, which
-    is then repeated. `frames` are the numbers of the observed clip's frames, as image
-    folders number them: the first of the video is 1. It is empty for a video file that
-    was not opened yet.
+    `padded` is "yes" if the observed clip begins before the video's first frame, which
+    is then repeated. `frames` lists the numbers of the observed clip's frames, as image
+    folders number them: the first frame of the video is 1. It is empty for a video file
+    that was not opened yet.
 
     Args:
         index: Of the data set.
@@ -82,7 +82,7 @@ def format_labeled(
 
 
 def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
-    """Returns the pairs of a list that `format_unlabeled` made, or anyone.
+    """Returns the pairs of a list in the format of `format_unlabeled`.
 
     Raises:
         ValueError: If the list holds something else, or a clip that is not in the
@@ -104,7 +104,7 @@ def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
 
 
 def read_labeled(path: str | os.PathLike, index: Index) -> list[Pair]:
-    """Returns the pairs of a list that `format_labeled` made, or anyone.
+    """Returns the pairs of a list in the format of `format_labeled`.
 
     Raises:
         ValueError: If the list holds something else, or a video or a label that the
@@ -143,7 +143,7 @@ def _is_padded(clip, index):
 
 
 def _frames(clip, times_s, num_frames, short_clip):
-    """The frames' numbers, from the part of the video around the clip alone."""
+    """The numbers of the frames, computed from the frames around the clip only."""
     if times_s is None:
         return ""
     first, end = np.searchsorted(times_s, (clip.start_s, clip.end_s))

@@ -1,4 +1,4 @@
-"""Paths that may lie elsewhere: s3://, az://, hdfs:// through tensorflow-io."""
+"""Local and remote paths; s3://, az:// and hdfs:// go through tensorflow-io."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ def is_remote(path: str | os.PathLike) -> bool:
 
 
 def require_file_system(path: str | os.PathLike) -> None:
-    """Makes TensorFlow know the file system of a path; does nothing for local ones.
+    """Registers the file system of a path with TensorFlow. Local paths need none.
 
     Raises:
         ValueError: If the scheme is unknown, with or without tensorflow-io.
@@ -55,7 +55,7 @@ def exists(path: str | os.PathLike) -> bool:
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Makes a folder and those above it, where they are missing."""
+    """Makes a folder and its parents if they are missing."""
     if is_remote(path):
         _gfile(path).makedirs(os.fspath(path))
     else:
@@ -63,7 +63,7 @@ def make_folder(path: str | os.PathLike) -> None:
 
 
 def size(path: str | os.PathLike) -> int | None:
-    """Bytes of a file; None where there is none."""
+    """The size of a file in bytes; None if there is no file."""
     if not is_remote(path):
         return os.path.getsize(path) if os.path.isfile(path) else None
     gfile = _gfile(path)
@@ -120,10 +120,10 @@ def remove(path: str | os.PathLike) -> None:
 def list_files(folder: str | os.PathLike) -> dict[str, tuple[int, int]]:
     """The files in a remote folder and those below: name -> (bytes, time of change).
 
-    Names have slashes. Unlike a walk it fails where a part cannot be read.
+    Names have slashes. Unlike a walk, this fails if a folder cannot be read.
 
     Raises:
-        tf.errors.OpError: If there is none, or the store does not answer.
+        tf.errors.OpError: If there is no such folder, or the store does not answer.
     """
     gfile, found = _gfile(folder), {}
     for name in gfile.listdir(os.fspath(folder)):
@@ -144,7 +144,7 @@ def seen(path: str | os.PathLike) -> tuple[int, int]:
 
 
 def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
-    """Copies a file from or to a store, over one that is there."""
+    """Copies a file from or to a store. An existing file is replaced."""
     where = source if is_remote(source) else target
     make_folder(os.fspath(target).rpartition("/")[0])
     _gfile(where).copy(os.fspath(source), os.fspath(target), overwrite=True)
@@ -153,8 +153,9 @@ def copy(source: str | os.PathLike, target: str | os.PathLike) -> None:
 def end_process(status: int) -> None:
     """Ends the process with its own status.
 
-    The file systems of tensorflow-io abort an interpreter that ends by itself, with
-    everything written. Returns where they are not loaded.
+    If the file systems of tensorflow-io are loaded, an interpreter that ends normally
+    aborts at its very end, after everything is written. This ends the process before
+    that. It returns if they are not loaded.
     """
     if sys.modules.get("tensorflow_io") is not None:
         sys.stdout.flush()

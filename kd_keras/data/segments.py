@@ -1,4 +1,4 @@
-"""The vocabulary of the data: labeled segments, clips, pairs, and what holds them."""
+"""Data classes of the data: labeled segments, clips, pairs, and the whole data set."""
 
 import dataclasses
 import typing
@@ -86,8 +86,8 @@ class Clip:
 class Pair:
     """An observed clip and its future clip; `label` is a class index or None.
 
-    `uid` is that of the segment at which the future clip lies, empty for a window of
-    unlabeled footage.
+    `uid` is the `uid` of the segment at which the future clip lies. It is empty for a
+    window of unlabeled footage.
     """
 
     observed: Clip

@@ -1,24 +1,25 @@
-"""The weight λ of a feature loss that needs no search: it follows the gradients."""
+"""Computes the weight λ of a feature loss from gradients, which saves a search."""
 
 import keras
 import tensorflow as tf
 
 # Steps that the averages look back on, roughly.
 _MEMORY = 50
-# Before there is an average: small, so that the first step is not the feature loss's.
+# λ of the first step, before there are averages. It is small, so that the feature loss
+# does not dominate that step.
 _FIRST = 1e-3
 
 
 class GradientRatioWeight(keras.layers.Layer):
-    """Holds the gradient of the feature loss at a ratio of that of the other terms.
+    """Keeps a ratio between the gradients of the feature loss and of the other terms.
 
     Both are gradients for the student's compared map, of all clips of a batch
     together. With the moving averages ‖g_d‖ and ‖g_c‖ of their norms over steps,
 
         λ = ratio * ‖g_c‖ / ‖g_d‖
 
-    where g_d is the gradient of the mean feature loss, and g_c that of the mean of the
-    other terms. The averages are weights of the layer that nothing trains.
+    where g_d is the gradient of the mean feature loss, and g_c is the gradient of the
+    mean of the other terms. The averages are weights of the layer that are not trained.
 
     Args:
         ratio: > 0, or a function of the step such as `keras.optimizers.schedules` has.
@@ -53,9 +54,9 @@ class GradientRatioWeight(keras.layers.Layer):
         return ratio * tf.where(feature > 0, known, _FIRST)
 
     def update(self, weight, others_norm, weighted_norm):
-        """Takes a step's norms into the averages.
+        """Updates the averages with the norms of a step.
 
-        A step without one of the two, or with one that is not finite, changes nothing.
+        Nothing changes if one of the norms is 0 or not finite.
 
         Args:
             weight: λ of the step.
@@ -65,7 +66,8 @@ class GradientRatioWeight(keras.layers.Layer):
         feature_norm = tf.math.divide_no_nan(weighted_norm, weight)
         norms = tf.stack([others_norm, feature_norm])
         counts = tf.reduce_all(tf.math.is_finite(norms) & (norms > 0))
-        # Both begin at 0 and are too small alike at first: their ratio is right.
+        # Both averages start at 0 and are too small by the same factor at first. Their
+        # ratio is right.
         rate = tf.where(counts, 1 / _MEMORY, 0.0)
         for average, norm in (
             (self._others, others_norm),

@@ -1,10 +1,12 @@
-"""Functions with a gradient of their own, on every Keras backend."""
+"""Functions whose gradient is written by hand, on every Keras backend."""
 
 from keras import ops
 
 
 def custom_gradient(function):
-    """`keras.ops.custom_gradient`, where the gradient is asked alike by every backend.
+    """`keras.ops.custom_gradient` with one signature of the gradient on every backend.
+
+    Backends call the gradient function with different arguments.
 
     Args:
         function: Tensors -> (one tensor, the function from its upstream gradient to
@@ -13,7 +15,8 @@ def custom_gradient(function):
 
     @ops.custom_gradient
     def with_gradient(*tensors):
-        # Or else TensorFlow, run eagerly, records what the gradient replaces.
+        # Without this, eager TensorFlow records the operations that the gradient
+        # replaces.
         value, gradient = function(*map(ops.stop_gradient, tensors))
 
         def of_upstream(*arguments, upstream=None):

@@ -10,15 +10,15 @@ from kd_keras.losses import feature_maps
 class DirectLoss(keras.losses.Loss):
     """Compares every position of the student's map with the teacher's same position.
 
-    The baseline that attentional pooling improves on: it assumes that nothing moves
-    between the two clips (paper, section 2.2).
+    This is the baseline of the paper (section 2.2). It assumes that nothing moves
+    between the two clips.
 
     Args:
         distance: "squared" sums squares over channels; "huber" sums the elementwise
             Huber loss, x²/2 up to `delta` and linear beyond.
         delta: Where Huber turns linear, > 0.
-        tokens: "mean" averages over positions, "sum" adds them. The weight that a
-            training gives to this loss depends on it.
+        tokens: "mean" averages over positions, "sum" adds them. A suitable weight of
+            the loss depends on this choice.
         reduction, name: As in every Keras loss.
         dtype: As in every Keras loss, but values are float32 under any policy.
     Shapes:

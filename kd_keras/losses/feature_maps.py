@@ -26,7 +26,7 @@ def to_tokens(features, name):
 
 
 def check_comparable(left, right, names):
-    """Raises unless batch (where known) and channels of the two tensors agree."""
+    """Raises unless the two tensors agree in channels and, if known, in batch."""
     if _differ(left.shape[:1], right.shape[:1]) or left.shape[-1] != right.shape[-1]:
         raise ValueError(
             f"{names} must have the same batch and the same number of channels. Got "
@@ -36,7 +36,7 @@ def check_comparable(left, right, names):
 
 
 def check_same_shape(left, right, names, fix):
-    """Raises unless the two tensors have the same shape, where it is known."""
+    """Raises if the known parts of the two shapes differ."""
     if _differ(left.shape, right.shape):
         raise ValueError(
             f"{names} must have the same shape. Got {tuple(left.shape)} and "
@@ -64,7 +64,8 @@ def distance_per_example(left, right, distance, delta, tokens):
     """
     gap = ops.subtract(left, right)
     if distance == "huber":
-        # Clipped is x inside [-delta, delta] and ±delta outside: one formula for both.
+        # `clipped` is x inside [-delta, delta] and ±delta outside, so one formula holds
+        # for both.
         clipped = ops.clip(gap, -delta, delta)
         values = clipped * (gap - 0.5 * clipped)
     else:

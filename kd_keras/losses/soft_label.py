@@ -7,10 +7,10 @@ from kd_keras.losses import feature_maps
 
 
 def soft_targets(label, labeled, teacher_probabilities):
-    """Picks each example's target: its one-hot label, else the teacher's prediction.
+    """Returns one-hot labels for labeled examples, the teacher's prediction for others.
 
     Args:
-        label: Class indices (batch,); any value where `labeled` is false.
+        label: Class indices (batch,); any value if `labeled` is false.
         labeled: Booleans (batch,).
         teacher_probabilities: (batch, classes).
     Returns:
@@ -45,7 +45,7 @@ def soft_label_divergence(targets, logits, temperature=1.0):
     Returns:
         (batch,), float32.
     Examples:
-        A network that does not know pays log 2 for a certain target.
+        A uniform prediction costs log 2 if the target is certain.
 
         >>> import numpy as np
         >>> from kd_keras.losses import soft_label_divergence
@@ -67,7 +67,7 @@ def soft_label_divergence(targets, logits, temperature=1.0):
     log_targets = ops.log_softmax(ops.log(targets) / temperature)
     log_predictions = ops.log_softmax(logits / temperature)
     softened = ops.exp(log_targets)
-    # A class without probability adds 0, where the product would be 0 · (-inf).
+    # A class of probability 0 adds 0. The product would be 0 · (-inf), which is nan.
     terms = softened * (log_targets - log_predictions)
     terms = ops.where(ops.greater(softened, 0.0), terms, 0.0)
     return ops.sum(terms, axis=-1) * ops.square(ops.squeeze(temperature, -1))

@@ -23,8 +23,8 @@ class Backbone:
         feature_layers: The last layer of each size of map, from the first to the one
             before the head.
         load_weights: (model, source, include_head) sets its weights.
-        sees_segments: Whether it looks at some frames of the clip alone.
-        has_attributes: Whether it has visual attributes beside it.
+        sees_segments: Whether it looks only at some frames of the clip.
+        has_attributes: Whether visual attributes are a second input of its head.
     """
 
     build: Callable[..., keras.Model]
@@ -56,7 +56,7 @@ BACKBONES = {
     "r2plus1d_attributes": Backbone(R2Plus1D, _R2PLUS1D, has_attributes=True),
 }
 
-# Fewer leave attention nothing to choose from: three positions along each axis.
+# Three positions along each axis. With fewer, attention has nothing to choose from.
 _ENOUGH_TOKENS = 27
 
 
@@ -122,7 +122,7 @@ def build_backbone(
 def load_backbone_weights(
     model: keras.Model, source: str, include_head: bool = True
 ) -> None:
-    """Sets the weights of what `build_backbone` built, all or nothing.
+    """Sets all weights of a model of `build_backbone`, or none if one does not fit.
 
     Raises:
         ValueError: If the source is missing or does not fit.
@@ -150,8 +150,9 @@ def load_backbone_weights(
 def default_feature_layer(model: keras.Model, behind: str | None = None) -> str:
     """Returns the layer whose map is distilled if no other is named.
 
-    The deepest whose map has at least 27 tokens at the model's own input size, which
-    leaves attention something to choose from; if none has, the one with the most.
+    This is the deepest layer whose map has at least 27 tokens at the model's own input
+    size. With fewer tokens, attention has nothing to choose from. If no map has that
+    many, this is the layer with the most tokens.
 
     Args:
         model: What `build_backbone` built.
@@ -185,7 +186,7 @@ def tokens_of(model: keras.Model, layer: str) -> int | None:
 
 
 def find(name: str) -> Backbone:
-    """Returns the backbone of a name, which its models have too."""
+    """Returns the backbone of a name. Models of the backbone have the same name."""
     if name not in BACKBONES:
         raise ValueError(
             f"There is no backbone {name!r}. Choose one of {', '.join(BACKBONES)}."

@@ -1,9 +1,9 @@
-"""Finds convolutions that half precision gets wrong on a machine, before training.
+"""Finds convolutions that half precision computes wrongly here, before training.
 
-TensorFlow leaves them to libraries that choose their code by processor and shape, and
-some of that code is wrong: on processors with avx512_bf16 TensorFlow 2.17 gives garbage
-for the filters of a 3x3x3 convolution over two frames in bfloat16. The loss shows it
-late or never.
+TensorFlow calls libraries that choose their code by processor and shape, and some of
+that code is wrong. On processors with avx512_bf16, TensorFlow 2.17 returns garbage for
+the gradient of the filters of a 3x3x3 convolution over two frames in bfloat16. The loss
+shows such a fault late or never.
 """
 
 import dataclasses
@@ -34,7 +34,7 @@ _NAMES = ("its output", "the gradient for its input", "the gradient for its filt
 
 @dataclasses.dataclass(frozen=True)
 class Convolution:
-    """A convolution as small as it may be; layers that share it share its check.
+    """The smallest convolution that stands for a layer. Equal ones are checked once.
 
     Attributes:
         shape: Of the input, with the batch.
@@ -67,15 +67,15 @@ def require_device(policy: str) -> None:
 
 
 def keep_right(model: keras.Model, clip_shape=None) -> dict[str, str]:
-    """Lets the layers compute in float32 that half precision gets wrong here.
+    """Switches layers to float32 if half precision computes them wrongly here.
 
-    Every convolution in half precision is computed once, with its real kernel, strides
-    and number of frames on a few small random maps, and compared with float32, forward
-    and backward. A network in float32 is left alone at once.
+    Every convolution in half precision is computed once on a few small random maps,
+    with its real kernel, strides and number of frames. Output and gradients are
+    compared with float32. A network in float32 is not checked.
 
     Args:
-        model: A functional network; the dtype policies of its layers are changed, and
-            saved with it.
+        model: A functional network. The dtype policies of its layers are changed, and
+            are saved with it.
         clip_shape: (time, height, width, channels) of clips, for a model that leaves
             them open.
     Returns:

@@ -1,4 +1,4 @@
-"""The state of a phase on disk: written aside, renamed, the last ones kept."""
+"""Checkpoints of a phase: each is written aside and renamed, and the last are kept."""
 
 import os
 import pathlib
@@ -14,7 +14,7 @@ _ASIDE = ".aside-"
 _DAMAGED = ".damaged-"
 # What TensorFlow raises for files that are cut short, in its Python parts.
 _BAD_VALUES = (IndexError, RuntimeError, ValueError)
-# Ends the name where there is one of the same step already.
+# Appended to the name if there is a checkpoint of the same step already.
 _AGAIN = "+"
 _FILE = "state"
 
@@ -24,7 +24,7 @@ class CannotSaveError(OSError):
 
 
 class Checkpoints:
-    """Saves and restores a set of variables, each time all of them or none.
+    """Saves and restores a set of variables, always all of them or none.
 
     A checkpoint is a folder that gets its name once it is complete, so that a process
     may be killed at any moment.
@@ -41,10 +41,10 @@ class Checkpoints:
         self._checkpoint = tf.train.Checkpoint(**variables)
 
     def save(self, step):
-        """Writes a checkpoint and removes those that are too many.
+        """Writes a checkpoint and removes the oldest beyond `keep`.
 
         Raises:
-            CannotSaveError: If it cannot be written, such as where a disk is full.
+            CannotSaveError: If it cannot be written, perhaps because the disk is full.
         """
         role = "" if self._writes else "worker-"
         aside = self._folder / f"{_ASIDE}{role}{os.getpid()}"
@@ -73,7 +73,7 @@ class Checkpoints:
         """Sets the variables from the newest checkpoint that is whole.
 
         Returns:
-            Its step; 0, with the variables as they were, where there is none.
+            Its step. Without a checkpoint 0, and the variables stay as they were.
         """
         if self._writes:
             self._remove_unfinished()
@@ -87,7 +87,7 @@ class Checkpoints:
         return 0
 
     def _is_whole(self, folder, path):
-        """Reads all of a checkpoint, which compares the checksums; warns of damage."""
+        """Reads all of a checkpoint, which checks its checksums; warns of damage."""
         try:
             reader = tf.train.load_checkpoint(path)
             for name in reader.get_variable_to_shape_map():

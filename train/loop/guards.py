@@ -1,11 +1,11 @@
-"""What stops a training that has gone wrong, or warns of one that will."""
+"""Stops a training that has gone wrong, and warns of one that is about to."""
 
 import math
 import sys
 
 # A loss this many times its first value explodes.
 _EXPLODES = 1e4
-# Gradients further apart than this: the smaller one has no say.
+# If one gradient is this many times another, the smaller one has no effect.
 _FARTHEST = 100.0
 
 
@@ -51,10 +51,10 @@ def describe(pairs, indices):
 
 
 def warn_of_gradients(phase, step, norms):
-    """Warns where the feature loss drowns the other terms, or vanishes beside them.
+    """Warns if the feature loss dominates the other terms, or has hardly any effect.
 
     Args:
-        norms: Norm of the gradient by term; 0 where a batch has no such term.
+        norms: Norm of the gradient by term; 0 if a batch has no such term.
     """
     feature = norms.get("feature", 0.0)
     others = max((norm for name, norm in norms.items() if name != "feature"), default=0)
@@ -71,12 +71,12 @@ def warn_of_gradients(phase, step, norms):
 
 
 def warn_of_teacher(top1, majority, where):
-    """Warns of a teacher that knows less than the most frequent class.
+    """Warns if the teacher is worse than always predicting the most frequent class.
 
     Args:
-        top1: Of the teacher on future clips.
-        majority: Of always saying the most frequent class, on the same clips.
-        where: Names these clips.
+        top1: Accuracy of the teacher on future clips.
+        majority: Accuracy of the most frequent class on the same clips.
+        where: What the message calls these clips.
     """
     if top1 < majority:
         warn(
@@ -87,10 +87,10 @@ def warn_of_teacher(top1, majority, where):
 
 
 def check_labels(pairs, num_classes):
-    """Refuses labels that the head has no output for.
+    """Raises if a label has no output in the head.
 
     Raises:
-        ValueError: With the first such label.
+        ValueError: Names the first such label.
     """
     for pair in pairs:
         if pair.label is not None and not 0 <= pair.label < num_classes:

@@ -1,4 +1,4 @@
-"""What SIGTERM and SIGINT do: training ends after its step, the rest at once."""
+"""SIGTERM and SIGINT end a training after its step, and anything else at once."""
 
 import contextlib
 import signal
@@ -8,7 +8,7 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Interrupted(SystemExit):
-    """A signal ended the run; its status is what shells expect, 128 + the signal.
+    """A signal ended the run. The exit status is 128 + the signal, as shells expect.
 
     Args:
         number: The signal.
@@ -24,10 +24,10 @@ class Interrupted(SystemExit):
 class Interruption:
     """Catches the signals while it is entered.
 
-    Outside of `deferred` a signal raises `Interrupted` at once: what is being made is
-    made anew by the next run, and what is on disk is whole. Inside, it is noted in
-    `signal` for the training to end after its step. A SIGINT that follows ends the
-    process at once either way.
+    Outside of `deferred`, a signal raises `Interrupted` at once. What is on disk is
+    complete, and the next run repeats what was not finished. Inside of `deferred`, the
+    signal is noted in `signal`, and the training ends after its step. A SIGINT
+    that follows ends the process at once in both cases.
 
     Attributes:
         signal: Number of the signal that came, or None.
@@ -61,8 +61,8 @@ class Interruption:
         raise Interrupted(number, said)
 
     def _handle(self, number, _):
-        # Python hears of a signal between two of its instructions; the default action
-        # ends the process also in the middle of a long one.
+        # Python handles a signal only between two of its instructions. The default
+        # action also ends the process in the middle of a long one.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         self.signal = number
         if self._deferred:

@@ -12,7 +12,7 @@ _DROPS = (0.5, 0.75)
 
 
 def optimizer(config, steps, learning_rate):
-    """Returns the optimizer that the flags ask for.
+    """Returns the optimizer that the flags describe.
 
     Args:
         config: The run's `Config`.

@@ -1,4 +1,4 @@
-"""Says how far a training is, when it will end, and what its steps wait for."""
+"""Shows how far a training is, when it will end, and how long it waits for data."""
 
 import datetime
 import sys
@@ -9,7 +9,7 @@ _INPUT_BOUND = 0.2
 
 
 class Progress:
-    """The progress line of a phase, and where its time goes.
+    """Prints the progress line of a phase, and measures where its time goes.
 
     Args:
         phase: What is trained.
@@ -22,14 +22,14 @@ class Progress:
         self._phase, self._start, self._steps, self._shows = phase, start, steps, shows
         self._waiting_s = self._computing_s = 0.0
         self._begin_s = self._shown_s = time.perf_counter()
-        # A log file gets a line now and then, a terminal one that changes.
+        # A log file gets a new line now and then, a terminal one line that changes.
         self._moves = sys.stdout.isatty()
         self._interval_s = 0.5 if self._moves else 20.0
         if shows:
             print(f"{phase}: {steps - start} steps", flush=True)
 
     def timed(self, batches):
-        """Yields the batches; their time is waiting, that of their use computing."""
+        """Yields the batches. Making one counts as waiting, using it as computing."""
         batches = iter(batches)
         while True:
             begin_s = time.perf_counter()
@@ -69,7 +69,7 @@ class Progress:
         return self._waiting_s / total_s if total_s else 0.0
 
     def end_window(self):
-        """Ends the line, and says so where the last steps waited for their data."""
+        """Ends the line. Prints a hint if the last steps waited for their data."""
         if self._shows and self._moves:
             print()
         if self._shows and self.waiting() > _INPUT_BOUND:

@@ -46,10 +46,10 @@ def read_epic_kitchens(
     and `videos/train/P01/P01_01.MP4`; folders called `flow` are passed over). A video
     that `EPIC_video_info.csv` does not list is opened for its duration.
 
-    Splits are by kitchen or by video, and never compare with each other. `p01_p25` is
+    Splits are by kitchen or by video. Results on them are not comparable. `p01_p25` is
     the paper's: participants P01-P25 train, P26-P31 validate. `rulstm` is by the lists
     of videos in `rulstm_split`. Every class of the release has its place in the head,
-    also the few that no training segment shows. No segment is dropped.
+    including the few that no training segment shows. No segment is dropped.
 
     Args:
         data_root: Folder into which the release was unpacked.
@@ -220,7 +220,7 @@ def _listed_parts(folder, rows):
 
 
 def _read_durations(path):
-    """Returns seconds by video; nothing where there is no such file."""
+    """Returns seconds by video. The dict is empty if there is no such file."""
     if not path.is_file():
         return {}
 

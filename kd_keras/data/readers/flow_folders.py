@@ -24,8 +24,8 @@ def attach_flow(
 
     Args:
         encoding: Of all of it.
-        frame_rate: Flow images per second; None is that of the frames divided by the
-            encoding's stride.
+        frame_rate: Flow images per second. None takes the frame rate of the frames,
+            divided by the encoding's stride.
     Raises:
         ValueError: `flow_root` is no folder, or holds the flow of one name twice.
     """
@@ -68,8 +68,8 @@ def _with_flow(video: Video, root, found, encoding, frame_rate):
     if is_file and name.suffix == pathlib.Path(video.path).suffix:
         name = name.with_suffix("")
     paths = found.get(name.name, [])
-    # A compressed tar is taken where there is nothing else: reading it says what is
-    # wrong with it.
+    # A compressed tar is taken if there is nothing else. Reading it then raises an
+    # error that explains the problem.
     paths = [path for path in paths if not file_kinds.problem(path)] or paths
     exact = [path for path in paths if _is_at(path, root / name)]
     paths = exact or paths

@@ -36,13 +36,13 @@ def read_jhmdb(
 
     `data_root` holds `splits/<class>_test_split{1,2,3}.txt` and either
     `Rename_Images/<class>/<clip>/00001.png` or `ReCompress_Videos/<class>/<clip>.avi`.
-    The whole clip is one segment. Classes are those of the split files, so removing
-    the files of some classes gives a subset.
+    The whole clip is one segment. The split files give the classes, so removing the
+    files of some classes gives a subset.
 
     Args:
         data_root: Folder into which the archives were unpacked.
         split: 1, 2 or 3.
-        source: `frames`, `videos`, or `auto`: the frames where there are any.
+        source: `frames`, `videos`, or `auto`, which reads the frames if there are any.
         max_bad_videos: Fraction of the clips that may be skipped (one always may; 0
             allows none).
         progress: Print a line to stderr now and then while the clips are opened.

@@ -1,4 +1,4 @@
-"""Opens every video of a data set once: what it holds, or why it cannot be read."""
+"""Opens every video of a data set once, and collects the ones that cannot be read."""
 
 import concurrent.futures
 import logging
@@ -64,7 +64,7 @@ def try_videos(
 def skip_bad_videos(
     bad_videos: Mapping[str, str], num_videos: int, max_bad_videos: float
 ) -> None:
-    """Warns of each video that is skipped, where so few are.
+    """Warns of each video that is skipped; raises if too many are.
 
     Args:
         bad_videos: Reason by name.
@@ -97,7 +97,7 @@ def _probe_or_reason(video):
 
 
 def _report(results, total, progress):
-    """Yields the results; prints how far it is where that takes long."""
+    """Yields the results. Prints the progress if that takes long."""
     last = time.monotonic()
     for done, result in enumerate(results, start=1):
         yield result

@@ -77,7 +77,7 @@ def open_release(
     Args:
         root: Folder below which the videos are.
         parts: `train`, `val` or `test` of every video that the annotations name.
-        durations_s: Of the videos, where they are known.
+        durations_s: By name, of the videos whose duration is known.
         frame_rates: Frames per second of folders and tars of frames.
         max_bad_videos: Fraction of the videos that may be missing or unreadable (one
             always may; 0 allows none).

@@ -26,7 +26,7 @@ WRONG_VIDEO = "wrong_video"
 DROPPED = (REPEATED_DIVING, AFTER_THE_END, WRONG_VIDEO)
 
 _AMBIGUOUS = "Ambiguous"
-# Its actions are annotated where there are none.
+# Its annotations lie at times without any action.
 _WRONG_VIDEOS = ("video_test_0001496",)
 # Endings of the text files and where the release's archives, or others, put them. The
 # validation part is what one trains on: the trimmed training part is UCF101.
@@ -60,9 +60,10 @@ def read_thumos14(
     `data_root` holds `annotations_val/<class>_val.txt` and
     `annotations_test/<class>_test.txt` (or the folders that the release's archives
     unpack to), and anywhere below itself the videos `video_validation_0000051.mp4`
-    and so on, or folders or tars of their frames. Classes are those of the text files.
-    `video_info.json` gives each video's `fps` and `duration`; a video that it does not
-    list, or all where there is none, is opened for them.
+    and so on, or folders or tars of their frames. The names
+    of the text files give the classes. `video_info.json` gives each video's `fps` and
+    `duration`. A video that it does not list is opened for them. If there is no such
+    file, every video is opened.
 
     Rows that are left out are counted in `Index.dropped`. `Ambiguous` is no action and
     never a label. `drop` names what else goes; of the release's 3,007 training and

@@ -9,9 +9,9 @@ _DECIMALS = 6
 
 
 def changes(before: Mapping, now: Mapping) -> list[str]:
-    """Says how two data sets differ; nothing if they do not.
+    """Describes how two data sets differ. The list is empty if they do not.
 
-    The order of rows and what says where the videos lie do not count.
+    The order of rows and the paths of the videos do not count.
 
     Args:
         before, now: `data_set.values` of each, perhaps with `files`, which names

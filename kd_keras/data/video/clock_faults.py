@@ -1,4 +1,4 @@
-"""Finds clocks of recordings that nothing says how to follow."""
+"""Finds recordings whose clock has faults that cannot be corrected."""
 
 import numpy as np
 

@@ -69,7 +69,7 @@ def frame_indices(
 
 
 def median_spacing(times_s):
-    """Seconds from one frame to the next; 0 where there is only one."""
+    """Seconds from one frame to the next; 0 if there is only one."""
     return float(np.median(np.diff(times_s))) if len(times_s) > 1 else 0.0
 
 

@@ -1,4 +1,4 @@
-"""Turns and mirrors pictures as the display matrix of their file says."""
+"""Turns and mirrors pictures by the display matrix of their file."""
 
 import cv2
 import numpy as np
@@ -35,7 +35,8 @@ def swaps_sides(matrix: np.ndarray) -> bool:
 def turn(picture: np.ndarray, matrix: np.ndarray, aspect: float) -> np.ndarray:
     """Turns and mirrors a picture about its middle.
 
-    By odd angles it keeps its size: corners are cut off, and black where nothing is.
+    If the angle is no quarter turn, the picture keeps its size. Its corners are cut
+    off, and empty corners are black.
 
     Args:
         picture: uint8 (height, width, 3).
