@@ -42,6 +42,23 @@ _PUBLIC = {
     for name, value in _public(importlib.import_module(module)).items()
 }
 
+# What other code takes from the package of the data, which has no list of its own.
+_DATA = {
+    "kd_keras.data.readers.csv_videos": ("read_csv",),
+    "kd_keras.data.records.media_sequence": (
+        "encode_clip",
+        "encode_features",
+        "parse_features",
+        "parse_images",
+    ),
+}
+if _HAS_TENSORFLOW:
+    _PUBLIC |= {
+        f"{module}.{name}": getattr(importlib.import_module(module), name)
+        for module, names in _DATA.items()
+        for name in names
+    }
+
 
 @pytest.mark.parametrize("name", _PUBLIC)
 def test_the_example_of_a_public_name_runs(name, monkeypatch, tmp_path):

@@ -14,7 +14,7 @@ from train.flags import config as config_lib
 
 # Not resolved: under Bazel the files stand as links beside this one.
 ROOT = Path(__file__).parents[1]
-PACKAGES = ("kd_keras", "train", "export", "benchmarks")
+PACKAGES = ("kd_keras", "train", "export", "benchmarks", "examples")
 MODULES = sorted(
     path.relative_to(ROOT).as_posix()
     for package in PACKAGES

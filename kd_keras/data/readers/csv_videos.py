@@ -45,6 +45,24 @@ def read_csv(
         ValueError: If anything in the file cannot be used; the message names the
             file, the lines, and what to write instead. Everything that needs no video
             is checked before the first is opened.
+    Examples:
+        >>> import pathlib
+        >>> import tempfile
+        >>> import numpy as np
+        >>> from kd_keras.data.readers.csv_videos import read_csv
+        >>> from kd_keras.data.video.reading import write_video
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     frames = np.zeros((30, 32, 32, 3), "uint8")
+        ...     write_video(f"{folder}/kitchen.mp4", frames, frame_rate=10)
+        ...     annotations = pathlib.Path(folder, "actions.csv")
+        ...     _ = annotations.write_text(
+        ...         "video,start,end,label,split\\n"
+        ...         "kitchen.mp4,0.5,1.5,open door,train\\n"
+        ...         "kitchen.mp4,2,2.8,,train\\n"
+        ...     )
+        ...     index = read_csv(annotations, video_root=folder, progress=False)
+        >>> [(s.start_s, s.end_s, s.label) for s in index.segments]
+        [(0.5, 1.5, 'open door'), (2.0, 2.8, None)]
     """
     annotations, video_root = pathlib.Path(annotations), pathlib.Path(video_root)
     if not video_root.is_dir():

@@ -84,6 +84,13 @@ def encode_clip(
         label_string: Class name.
         flow: Optical flow from each frame to the next, as images: u is their red
             channel, v the green one.
+    Examples:
+        >>> from kd_keras.data.records import media_sequence
+        >>> frames = [b"first JPEG", b"second JPEG"]
+        >>> images = media_sequence.Images(frames, [2.0, 2.5], height=32, width=32)
+        >>> record = media_sequence.encode_clip("door", "kitchen.mp4", 2.0, 3.0, images)
+        >>> media_sequence.parse_images(record).times_s
+        [2.0, 2.5]
     """
     context = {
         EXAMPLE_ID: _bytes(example_id.encode()),
@@ -113,7 +120,16 @@ def encode_clip(
 
 
 def parse_images(record: bytes, prefix: str = "") -> Images:
-    """Reads a stream of images back from a serialised clip."""
+    """Reads a stream of images back from a serialised clip.
+
+    Examples:
+        >>> from kd_keras.data.records import media_sequence
+        >>> frames = [b"first JPEG", b"second JPEG"]
+        >>> images = media_sequence.Images(frames, [2.0, 2.5], height=32, width=32)
+        >>> record = media_sequence.encode_clip("door", "kitchen.mp4", 2.0, 3.0, images)
+        >>> media_sequence.parse_images(record).times_s
+        [2.0, 2.5]
+    """
     example = tf.train.SequenceExample.FromString(record)
     context, lists = example.context.feature, example.feature_lists.feature_list
     if prefix:
@@ -137,7 +153,17 @@ def parse_images(record: bytes, prefix: str = "") -> Images:
 
 
 def encode_features(example_id: str, features: dict[str, np.ndarray]) -> bytes:
-    """Serialises arrays by prefix, each as a list of one entry per first index."""
+    """Serialises arrays by prefix, each as a list of one entry per first index.
+
+    Examples:
+        >>> import numpy as np
+        >>> from kd_keras.data.records import media_sequence
+        >>> maps = {"Mixed_5c": np.zeros((2, 1, 1, 8), "float16")}
+        >>> record = media_sequence.encode_features("door", maps)
+        >>> [features] = media_sequence.parse_features(record, ["Mixed_5c"])
+        >>> features.shape, features.dtype.name
+        ((2, 1, 1, 8), 'float16')
+    """
     context, lists = {EXAMPLE_ID: _bytes(example_id.encode())}, {}
     for prefix, array in features.items():
         array = np.ascontiguousarray(array)
@@ -151,7 +177,17 @@ def encode_features(example_id: str, features: dict[str, np.ndarray]) -> bytes:
 
 
 def parse_features(record: bytes, prefixes: Sequence[str]) -> list[np.ndarray]:
-    """Reads arrays back from what `encode_features` made."""
+    """Reads arrays back from what `encode_features` made.
+
+    Examples:
+        >>> import numpy as np
+        >>> from kd_keras.data.records import media_sequence
+        >>> maps = {"Mixed_5c": np.zeros((2, 1, 1, 8), "float16")}
+        >>> record = media_sequence.encode_features("door", maps)
+        >>> [features] = media_sequence.parse_features(record, ["Mixed_5c"])
+        >>> features.shape, features.dtype.name
+        ((2, 1, 1, 8), 'float16')
+    """
     example = tf.train.SequenceExample.FromString(record)
     context, lists = example.context.feature, example.feature_lists.feature_list
     arrays = []
