@@ -20,7 +20,7 @@ PAGES = {
     for pattern in ("*.md", "docs/*.md")
     for path in sorted(ROOT.glob(pattern))
 }
-OURS = "train|export|benchmarks|tests|kd_keras"
+OURS = "train|export|examples|benchmarks|tests|kd_keras"
 # Flags of other programs, and of absl.
 _FOREIGN_FLAGS = {"flagfile", "help", "kills", "only", "repeats", "strict"}
 
