@@ -93,8 +93,8 @@ class TeacherCache:
             batch[distiller.TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
 
             def of_map(number):
-                features = targets[f"{_FEATURES}{number}"]
-                reading = targets.get(f"{_READING}{number}")
+                features = targets[_of_map(_FEATURES, number)]
+                reading = targets.get(_of_map(_READING, number))
                 return features if reading is None else (features, reading)
 
             if self._num_maps:
@@ -149,9 +149,11 @@ class TeacherCache:
             probabilities, features = self._frozen(clips)
             arrays = {_PROBABILITIES: probabilities}
             for number, feature_map in enumerate(features or ()):
-                arrays[f"{_FEATURES}{number}"] = feature_map
+                arrays[_of_map(_FEATURES, number)] = feature_map
                 if hasattr(loss, "teacher_reading"):
-                    arrays[f"{_READING}{number}"] = loss.teacher_reading(feature_map)
+                    arrays[_of_map(_READING, number)] = loss.teacher_reading(
+                        feature_map
+                    )
             return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
         return answer
@@ -197,9 +199,9 @@ class TeacherCache:
             return None
         names = [_PROBABILITIES, _READABLE]
         for number in range(self._num_maps):
-            names.append(f"{_FEATURES}{number}")
+            names.append(_of_map(_FEATURES, number))
             if hasattr(self._loss, "teacher_reading"):
-                names.append(f"{_READING}{number}")
+                names.append(_of_map(_READING, number))
         try:
             return {
                 name: kept_arrays.read_array(folder / f"{name}.npy", mmap_mode="r")
@@ -235,6 +237,11 @@ class TeacherCache:
         config = self._experiment.config
         text = repr((self._pairs, config.data, config.augmentation, made_from))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _of_map(name, number):
+    """Returns the name of an array of one of several maps."""
+    return f"{name}-{number}" if number else name
 
 
 def check(config):
