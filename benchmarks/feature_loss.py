@@ -29,7 +29,7 @@ _PRODUCT_SIZE = 2048
 _PRODUCT_FLOPS = 2 * _PRODUCT_SIZE**3
 # Products of tokens x tokens x channels, forward and backward.
 _PRODUCTS = 7 + 9
-# Where the teacher's own reading comes with its features.
+# Where the teacher's self-attention comes with its features.
 _STORED = "ours, XLA, stored"
 _PRODUCTS_OF_STORED = 14
 # Matrices of scores, weights and their gradients that a naive way holds at once.
@@ -75,9 +75,9 @@ def _ways(batch, tokens, channels):
         "ours, graph": run(tf.function(ours)),
         "ours, XLA": run(tf.function(ours, jit_compile=True)),
     }
-    reading = loss.teacher_reading(teacher)
+    attended = loss.teacher_self_attention(teacher)
     stored = tf.function(
-        lambda teacher, student: ours((teacher, reading), student), jit_compile=True
+        lambda teacher, student: ours((teacher, attended), student), jit_compile=True
     )
     ways[_STORED] = run(stored)
     if _NAIVE_MATRICES * 4 * batch * tokens**2 <= _NAIVE_LIMIT_BYTES:

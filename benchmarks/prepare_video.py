@@ -51,7 +51,7 @@ def measure(video, rounds):
             f"{info.height}, {len(info.times_s) / info.duration_s:.0f} fps"
         )
         starts = np.arange(0, info.duration_s - _CLIP_S, _CLIP_S)
-        units = [
+        shard_keys = [
             [(name, float(start), float(start + _CLIP_S)) for start in starts]
             for name in names
         ]
@@ -63,11 +63,11 @@ def measure(video, rounds):
             with contextlib.redirect_stdout(io.StringIO()):
                 write_shards(
                     output,
-                    units,
+                    shard_keys,
                     recorder,
                     kind=clip_records.KIND,
-                    made_from={},
-                    remake="",
+                    fingerprint={},
+                    rerun_command="",
                     expected_bytes=1,
                     progress=False,
                 )

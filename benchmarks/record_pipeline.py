@@ -6,7 +6,7 @@ Bare decoding is OpenCV, or simplejpeg, over the same JPEGs with a thread per co
 nothing else; the DataLoader is PyTorch's, where it is installed, with two workers that
 decode with OpenCV and change clips by the same code. All are timed in turn, several
 times. Clips are cropped and mirrored, as runs do by default, and handed on as uint8;
-"colours" also changes brightness, contrast and saturation, and "floats" are clips in
+"colors" also changes brightness, contrast and saturation, and "floats" are clips in
 [-1, 1], which otherwise the step makes of them.
 """
 
@@ -38,7 +38,7 @@ _FORMAT = ClipFormat(num_frames=16, image_size=224, fit="stretch")
 # As runs have it by default, and as the flags' help says to try.
 _AUGMENTATIONS = {
     "": augment.Augmentation(),
-    ", colours": augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2),
+    ", colors": augment.Augmentation(brightness=0.1, contrast=0.2, saturation=0.2),
 }
 _BATCH = 4
 # Of each timed stretch, so that what is read ahead at its end counts for little.
@@ -64,7 +64,7 @@ def measure(num_clips, rounds):
             for name, augmentation in _AUGMENTATIONS.items()
         }
         ways["records, floats"] = _pipeline(
-            pairs, loader, augment.Augmentation(), as_bytes=False
+            pairs, loader, augment.Augmentation(), as_uint8=False
         )
         ways["OpenCV"] = _bare(images, _opencv)
         ways["simplejpeg"] = _bare(images, simplejpeg.decode_jpeg)
@@ -110,20 +110,20 @@ def _prepare(folder, num_clips):
     ]
     records = write_shards(
         folder / "records",
-        clip_records.clip_units([pair.observed for pair in pairs]),
+        clip_records.clip_shards([pair.observed for pair in pairs]),
         clip_records.ClipRecorder(
             videos, {"video": reading.probe(videos["video"])}, _FORMAT
         ),
         kind=clip_records.KIND,
-        made_from=clip_records.format_values(_FORMAT),
-        remake="",
+        fingerprint=clip_records.format_values(_FORMAT),
+        rerun_command="",
         expected_bytes=1,
         progress=False,
     )
     return clip_records.RecordLoader(records, _FORMAT), pairs
 
 
-def _pipeline(pairs, loader, augmentation, as_bytes=True):
+def _pipeline(pairs, loader, augmentation, as_uint8=True):
     batches = from_clips.pair_dataset(
         pairs,
         loader,
@@ -131,7 +131,7 @@ def _pipeline(pairs, loader, augmentation, as_bytes=True):
         training=True,
         augmentation=augmentation,
         fields=(OBSERVED,),
-        as_bytes=as_bytes,
+        as_uint8=as_uint8,
     ).take(_PASSES * len(pairs) // _BATCH)
 
     def read():
@@ -167,8 +167,8 @@ def _data_loader(images, augmentation):
 
         def __getitem__(self, index):
             clip = np.stack([_opencv(image) for image in images[index]])
-            draw = augment.Draw(*np.random.random(6).tolist())
-            return torch.from_numpy(augment.augment(clip, 224, augmentation, draw))
+            params = augment.AugmentationParams(*np.random.random(6).tolist())
+            return torch.from_numpy(augment.augment(clip, 224, augmentation, params))
 
     clips = Clips()
     loader = torch.utils.data.DataLoader(
@@ -198,7 +198,7 @@ def main():
     print(f"{'':20}{'frames/s':>10}{'records / it':>14}")
     for name, median in medians.items():
         # Each beside those that change clips as it does.
-        records = "records, colours" if name.endswith(", colours") else "records"
+        records = "records, colors" if name.endswith(", colors") else "records"
         print(f"{name:20}{median:10.0f}{medians[records] / median:14.2f}")
 
 

@@ -27,12 +27,12 @@ class I3D(nn.Module):
             if isinstance(stage, i3d.Pool):
                 module = _MaxPool(stage.window, stage.strides)
             elif isinstance(stage, i3d.Conv):
-                filters = i3d.scaled(stage.filters, width)
+                filters = i3d.scale_filters(stage.filters, width)
                 module = _conv(channels, filters, stage.kernel, stage.strides)
                 channels = filters
             else:
                 module = _Mixed(channels, stage, width)
-                channels = sum(i3d.scaled(f, width) for f in stage.filters)
+                channels = sum(i3d.scale_filters(f, width) for f in stage.filters)
             self._stages[stage.name] = module
         self._classifier = nn.Linear(channels, _CLASSES)
 
@@ -48,10 +48,10 @@ class I3D(nn.Module):
 class _Mixed(nn.Module):
     def __init__(self, channels, stage, width):
         super().__init__()
-        only = i3d.scaled(stage.branch_0, width)
-        last = i3d.scaled(stage.branch_3, width)
+        only = i3d.scale_filters(stage.branch_0, width)
+        last = i3d.scale_filters(stage.branch_3, width)
         pairs = [
-            [i3d.scaled(filters, width) for filters in pair]
+            [i3d.scale_filters(filters, width) for filters in pair]
             for pair in (stage.branch_1, stage.branch_2)
         ]
         self._branches = nn.ModuleList(
@@ -115,15 +115,15 @@ def _padding(size, window, stride):
     return max((-(-size // stride) - 1) * stride + window - size, 0)
 
 
-def feature_loss(student, teacher, teacher_reading):
-    """L_d (eq. 3) with Huber distances; the teacher's own reading is stored."""
+def feature_loss(student, teacher, teacher_self_attention):
+    """L_d (eq. 3) with Huber distances; the teacher's self-attention is stored."""
     student, teacher = (features.flatten(2).mT for features in (student, teacher))
     scale = student.shape[-1] ** -0.5
     scores = student @ teacher.mT * scale
     in_student = torch.softmax(student @ student.mT * scale, -1) @ student
     gaps = (
         torch.softmax(scores, -1) @ teacher - in_student,
-        torch.softmax(scores.mT, -1) @ student - teacher_reading,
+        torch.softmax(scores.mT, -1) @ student - teacher_self_attention,
     )
     return sum(
         functional.huber_loss(gap, torch.zeros_like(gap), reduction="none")
@@ -151,13 +151,13 @@ def _steps(options):
         targets = logits.softmax(-1)
         tokens = features.flatten(2).mT
         scores = tokens @ tokens.mT * tokens.shape[-1] ** -0.5
-        reading = scores.softmax(-1) @ tokens
+        attended = scores.softmax(-1) @ tokens
     optimizer = torch.optim.SGD(student.parameters(), 1e-3, momentum=0.9)
     while True:
         optimizer.zero_grad()
         logits, student_features = student(observed, options.feature_layer)
         loss = functional.cross_entropy(logits, targets)
-        loss += _FEATURE_WEIGHT * feature_loss(student_features, features, reading)
+        loss += _FEATURE_WEIGHT * feature_loss(student_features, features, attended)
         loss.backward()
         optimizer.step()
         yield loss.item()

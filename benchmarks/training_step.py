@@ -18,7 +18,7 @@ from absl import app, flags
 import kd_keras
 from benchmarks import step_process, turns
 from kd_keras.distill.teacher import FrozenTeacher
-from kd_keras.training.supervised import Recogniser
+from kd_keras.training.supervised import SupervisedTrainer
 
 _BATCH = flags.DEFINE_integer("batch_size", 4, "Pairs per step.", lower_bound=2)
 _FRAMES = flags.DEFINE_integer("num_frames", 16, "Frames per clip.", lower_bound=9)
@@ -80,7 +80,7 @@ def _steps():
         )
 
     return {
-        "labels alone": _step(Recogniser(_network(), "observed"), batch),
+        "labels alone": _step(SupervisedTrainer(_network(), "observed"), batch),
         "distilled, targets stored": _step(distiller(None), stored),
         "the same, λ from the gradients": _step(distiller(None, "auto"), stored),
         "distilled, teacher asked": _step(distiller(teacher), batch),

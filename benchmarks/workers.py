@@ -113,12 +113,12 @@ def _seconds(core, tf_config, options):
 
         for _ in range(_WARM_UP_STEPS):
             float(learn()["loss"])
-        distribution.wait()
+        distribution.barrier()
         start = time.perf_counter()
         for _ in range(steps):
             float(learn()["loss"])
         seconds = time.perf_counter() - start
-        distribution.wait()
+        distribution.barrier()
     return seconds
 
 

@@ -1,10 +1,10 @@
-"""Loads a SavedModel as TF Serving does and compares its answers with expected ones.
+"""Loads a SavedModel as TF Serving does and compares its outputs with expected ones.
 
     python check.py MODEL_DIRECTORY EXPECTED.npz
 
 A program of its own, in which neither Keras nor this project can be imported: what
 passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and, for
-every case i, `frames_i` and `probabilities_i`. Ends with status 0 if every answer
+every case i, `frames_i` and `probabilities_i`. Ends with status 0 if every output
 agrees, else with 1 and a line on standard output that says what differs.
 """
 
@@ -37,7 +37,7 @@ def main(model_directory: str, expected_file: str) -> int:
 
 
 def compare(model_directory: str, expected: dict[str, np.ndarray]) -> None:
-    """Raises a ValueError at the first answer that is not as expected."""
+    """Raises a ValueError at the first output that is not as expected."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         loaded = tf.compat.v1.saved_model.loader.load(
             session, ["serve"], model_directory
@@ -48,14 +48,14 @@ def compare(model_directory: str, expected: dict[str, np.ndarray]) -> None:
         fetches = {name: signature.outputs[name].name for name in OUTPUTS}
         for case in range(sum(name.startswith("frames_") for name in expected)):
             frames = expected[f"frames_{case}"]
-            answer = session.run(fetches, {signature.inputs["frames"].name: frames})
+            outputs = session.run(fetches, {signature.inputs["frames"].name: frames})
             try:
                 _compare_probabilities(
-                    answer["probabilities"],
+                    outputs["probabilities"],
                     expected[f"probabilities_{case}"],
                     float(expected["tolerance"]),
                 )
-                _require_ranking(answer, expected["classes"])
+                _require_ranking(outputs, expected["classes"])
             except ValueError as error:
                 raise ValueError(f"For frames of {frames.shape}: {error}") from error
 
@@ -103,16 +103,16 @@ def _compare_probabilities(actual, expected, tolerance):
         )
 
 
-def _require_ranking(answer, classes):
-    probabilities, indices = answer["probabilities"], answer["top_k_indices"]
+def _require_ranking(outputs, classes):
+    probabilities, indices = outputs["probabilities"], outputs["top_k_indices"]
     best = np.sort(probabilities, axis=1)[:, ::-1][:, : indices.shape[1]]
     ranked = np.take_along_axis(probabilities, indices.astype(np.int64), axis=1)
     if not (
-        np.array_equal(answer["top_k_probabilities"], best)
+        np.array_equal(outputs["top_k_probabilities"], best)
         and np.array_equal(ranked, best)
     ):
         raise ValueError("top_k_* are not the largest of probabilities in order.")
-    names = np.char.decode(answer["top_k_classes"].astype(bytes), "utf-8")
+    names = np.char.decode(outputs["top_k_classes"].astype(bytes), "utf-8")
     if not np.array_equal(names, classes[indices]):
         raise ValueError("top_k_classes do not name top_k_indices.")
 

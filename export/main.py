@@ -103,7 +103,7 @@ def run(request: Request) -> str:
     import kd_keras
     from export import saved_model
     from kd_keras.models import plain_paths
-    from kd_keras.models.answers import gives_probabilities
+    from kd_keras.models.outputs import gives_probabilities
 
     remote.require_file_system(request.output)
     student = kd_keras.load_student(request.student)
@@ -133,7 +133,7 @@ def run(request: Request) -> str:
             f"TensorFlow takes {path} for a pattern, and TF Serving will not find its "
             "weights: serve it from a folder without * ? [ and \\."
         )
-    print(f"{path} gives the student's answers in a TensorFlow session without Keras.")
+    print(f"{path} gives the student's outputs in a TensorFlow session without Keras.")
     return path
 
 

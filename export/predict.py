@@ -32,7 +32,7 @@ _PATHS = ("model", "video", "output")
 
 _BATCH = 8
 _TIME_ERROR_S = 1e-6
-_TEXT_COLOUR, _BAR_COLOUR = (255, 255, 255), (40, 110, 60)
+_TEXT_COLOR, _BAR_COLOR = (255, 255, 255), (40, 110, 60)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def anticipations(
     gives one anticipation at its end, as if its first frame had been there before.
 
     Args:
-        student: An `ExportedStudent`, or what else answers as it does.
+        student: An `ExportedStudent`, or what else predicts as it does.
     """
     begins_s = float(info.times_s[0])
     shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
@@ -262,8 +262,8 @@ def _draw(frame, anticipation):
     for row, (text, bar) in enumerate(zip(lines, bars, strict=True)):
         below = top + (row + 1) * line_px
         above = below - line_px + line_px // 4
-        frame[above : below + line_px // 8, : round(bar * width)] = _BAR_COLOUR
-        lettering.write(frame, text, line_px // 3, below, line_px, _TEXT_COLOUR)
+        frame[above : below + line_px // 8, : round(bar * width)] = _BAR_COLOR
+        lettering.write(frame, text, line_px // 3, below, line_px, _TEXT_COLOR)
 
 
 def _headline(anticipation):

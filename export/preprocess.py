@@ -45,8 +45,8 @@ def prepare_frames(
     side, channels = clip_format.image_size, frames.shape[-1]
     clips = tf.reshape(images, (shape[0], clip_format.num_frames, side, side, channels))
     clips = clips / 127.5 - 1.0
-    gain = clip_format.gain
-    return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
+    flow_scale = clip_format.flow_scale
+    return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)
 
 
 def _checked(frames, channels):

@@ -20,7 +20,7 @@ from export import preprocess, student_file
 from export.student_file import ExportSpec
 from kd_keras import console
 from kd_keras.data import remote
-from kd_keras.models.answers import as_probabilities
+from kd_keras.models.outputs import as_probabilities
 from kd_keras.models.plain_paths import plain_path
 
 # Where SavedModels keep files that no server loads.
@@ -225,7 +225,7 @@ def _probabilities(network, spec, frames):
 def _check_in_fresh_process(student, spec, folder):
     with tempfile.TemporaryDirectory() as scratch, plain_path(folder) as plain:
         expected = os.path.join(scratch, "expected.npz")
-        np.savez(expected, **_expected_answers(student, spec))
+        np.savez(expected, **_expected_outputs(student, spec))
         process = subprocess.run(
             # -P: the modules beside the program are not importable by it.
             [sys.executable, "-P", str(_CHECK_PROGRAM), plain, expected],
@@ -244,7 +244,7 @@ def _check_in_fresh_process(student, spec, folder):
         )
 
 
-def _expected_answers(student, spec):
+def _expected_outputs(student, spec):
     side = spec.image_size
     cases = (
         (1, spec.num_frames, side, side),
@@ -252,7 +252,7 @@ def _expected_answers(student, spec):
     )
     network = as_probabilities(student, student_file.clip_shape_of(student, spec))
     half = any("16" in layer.compute_dtype for layer in student.layers)
-    answers = {
+    expected = {
         "classes": np.array(spec.classes),
         "tolerance": _HALF_TOLERANCE if half else _TOLERANCE,
     }
@@ -261,11 +261,11 @@ def _expected_answers(student, spec):
     with tf.device("CPU"):
         for case, shape in enumerate(cases):
             frames = _blocks(random, (*shape, student.input_shape[-1]))
-            answers[f"frames_{case}"] = frames
-            answers[f"probabilities_{case}"] = _probabilities(
+            expected[f"frames_{case}"] = frames
+            expected[f"probabilities_{case}"] = _probabilities(
                 network, spec, tf.constant(frames)
             ).numpy()
-    return answers
+    return expected
 
 
 def _blocks(random, shape, block_px=8):

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kd_keras.data.class_names import class_name
-from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.format import STORED_NAMES, ClipFormat
 from kd_keras.data.csv_table import read_text
 from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 
@@ -24,7 +24,7 @@ class ExportSpec:
 
     Attributes:
         classes: Class names; the position is the index of the output.
-        num_frames, image_size, fit, short_clip, margin: As in `ClipFormat`.
+        num_frames, image_size, fit, short_clip, resize_ratio: As in `ClipFormat`.
         observed_s: Length in seconds of the video that a clip was trained to cover;
             None where it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
@@ -39,7 +39,7 @@ class ExportSpec:
     image_size: int
     fit: str = "crop"
     short_clip: str = "resample"
-    margin: float = 8 / 7
+    resize_ratio: float = 8 / 7
     observed_s: float | None = None
     lead_time_s: float | None = None
     modality: str = "rgb"
@@ -48,9 +48,8 @@ class ExportSpec:
 
     def __post_init__(self):
         if isinstance(self.flow_encoding, dict):
-            object.__setattr__(
-                self, "flow_encoding", FlowEncoding(**self.flow_encoding)
-            )
+            encoding = FlowEncoding.from_stored(self.flow_encoding)
+            object.__setattr__(self, "flow_encoding", encoding)
         object.__setattr__(self, "classes", tuple(self.classes))
         names = self.classes
         if not names or not all(isinstance(name, str) and name for name in names):
@@ -118,14 +117,17 @@ def spec_path(path: str | os.PathLike) -> pathlib.Path:
 
 
 def to_json(spec: ExportSpec) -> str:
-    return json.dumps(dataclasses.asdict(spec), indent=2, ensure_ascii=False) + "\n"
+    values = dataclasses.asdict(spec)
+    values = {STORED_NAMES.get(name, name): value for name, value in values.items()}
+    values["flow_encoding"] = spec.flow_encoding.to_stored()
+    return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> ExportSpec:
     """Returns the `ExportSpec` that `to_json` wrote; other keys are an error."""
     values = json.loads(text)
     fields = dataclasses.fields(ExportSpec)
-    known = {field.name for field in fields}
+    known = {STORED_NAMES.get(field.name, field.name) for field in fields}
     needed = {field.name for field in fields if field.default is dataclasses.MISSING}
     if not isinstance(values, dict) or not needed <= set(values) <= known:
         raise ValueError(
@@ -133,7 +135,8 @@ def from_json(text: str) -> ExportSpec:
             f"{sorted(known - needed)}. Got "
             f"{sorted(values) if isinstance(values, dict) else values!r}."
         )
-    return ExportSpec(**values)
+    names = {stored: name for name, stored in STORED_NAMES.items()}
+    return ExportSpec(**{names.get(name, name): v for name, v in values.items()})
 
 
 def read_classes(path: str | os.PathLike) -> tuple[str, ...]:

@@ -41,7 +41,7 @@ def readable(text: str) -> str:
     )
 
 
-def write(frame, text, left, baseline, line_px, colour) -> None:
+def write(frame, text, left, baseline, line_px, color) -> None:
     """Writes a line of text on a frame, in place; what lies outside is cut off.
 
     Args:
@@ -49,14 +49,14 @@ def write(frame, text, left, baseline, line_px, colour) -> None:
         text: In any script; see `readable`.
         left, baseline: Pixels from the left and the upper edge.
         line_px: Height of a line.
-        colour: Of the letters, as the frame's channels.
+        color: Of the letters, as the frame's channels.
     """
     mask = _mask(text, line_px)
     top = baseline - mask.shape[0] + round(_DESCENT * line_px)
     mask = mask[max(-top, 0) :, : max(frame.shape[1] - left, 0)]
     place = frame[max(top, 0) :, left:][: mask.shape[0], : mask.shape[1]]
     share = mask[: place.shape[0], :, None] / 255.0
-    place[:] = np.round(place * (1 - share) + np.array(colour) * share)
+    place[:] = np.round(place * (1 - share) + np.array(color) * share)
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,7 +10,7 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="kd_keras")
 class ClassMeanRecall(keras.metrics.Metric):
-    """Mean over classes of the fraction of their examples that are recognised.
+    """Mean over classes of the fraction of their examples that are recognized.
 
     Classes without an example do not count; 0 where there is no example at all.
     EPIC-KITCHENS reports it beside accuracy, as its classes are very unequal.
@@ -73,7 +73,7 @@ def confusion_matrix(labels, scores):
     return matrix
 
 
-def summarise(labels, scores):
+def classification_scores(labels, scores):
     """Returns top-1, top-5 and class-mean recall, each in [0, 1].
 
     Args:
@@ -81,8 +81,8 @@ def summarise(labels, scores):
         scores: Logits or probabilities (examples, num_classes). With fewer than five
             classes, top-5 is 1. Ties count against the network.
     Examples:
-        >>> from kd_keras.metrics import summarise
-        >>> summarise([0, 0, 0, 1], [[3, 1], [2, 1], [4, 0], [5, 1]])
+        >>> from kd_keras.metrics import classification_scores
+        >>> classification_scores([0, 0, 0, 1], [[3, 1], [2, 1], [4, 0], [5, 1]])
         {'top1': 0.75, 'top5': 1.0, 'class_mean_recall': 0.5}
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
@@ -112,9 +112,9 @@ def bigram(
         training_previous: What came before each training example; None is as good as
             any label.
         training_labels: Class index of each training example, at least one.
-        previous: What comes before each example to answer; where that never came in
-            training, the answer is the most frequent label of all. Of labels that are
-            equally frequent it is the one that training has first.
+        previous: What comes before each example to predict. If that never came in
+            training, the prediction is the most frequent label of all. Of labels that
+            are equally frequent it is the one that training has first.
     Examples:
         Class 1 came after "open" most often. Nothing came after "peel".
 
@@ -131,5 +131,7 @@ def bigram(
         return max(counts, key=counts.get)
 
     fallback = most_frequent(collections.Counter(training_labels))
-    answers = {before: most_frequent(counts) for before, counts in followers.items()}
-    return [answers.get(before, fallback) for before in previous]
+    predictions = {
+        before: most_frequent(counts) for before, counts in followers.items()
+    }
+    return [predictions.get(before, fallback) for before in previous]

@@ -18,7 +18,7 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
 
     Args:
         clips: Clips (time, height, width, 3) in [-1, 1], or uint8. Optical flow, with
-            2 channels, is shown as red (u) and green (v); no motion is grey.
+            2 channels, is shown as red (u) and green (v); no motion is gray.
         titles: One for each clip.
         path: PNG to write.
         frames_per_clip: Frames of a row, evenly spread over the clip.
@@ -169,8 +169,8 @@ def table(rows, path):
 def _as_rgb(frame):
     if frame.shape[-1] == 3:
         return frame
-    grey = np.full((*frame.shape[:2], 3 - frame.shape[-1]), 127, np.uint8)
-    return np.concatenate([frame, grey], axis=-1)
+    gray = np.full((*frame.shape[:2], 3 - frame.shape[-1]), 127, np.uint8)
+    return np.concatenate([frame, gray], axis=-1)
 
 
 def _save(figure, path):

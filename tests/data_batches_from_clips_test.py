@@ -17,10 +17,10 @@ from kd_keras.data.video.info import Video
 from tests import numbered_video
 
 # Whole pictures, so that their numbers can be read.
-_WHOLE = ClipFormat(num_frames=4, image_size=24, fit="stretch", margin=1)
+_WHOLE = ClipFormat(num_frames=4, image_size=24, fit="stretch", resize_ratio=1)
 _CROPPED = ClipFormat(num_frames=4, image_size=24)
 _AS_IT_IS = Augmentation(crop=False, flip=0)
-_COLOURED = Augmentation(brightness=0.3, contrast=0.3, saturation=0.3)
+_COLORED = Augmentation(brightness=0.3, contrast=0.3, saturation=0.3)
 
 
 @pytest.fixture(scope="module")
@@ -97,21 +97,21 @@ def test_evaluation_gives_each_pair_once_in_order(folder):
             assert shown == [*range(first, first + 4)]
 
 
-def test_evaluation_cuts_out_the_centre(folder):
+def test_evaluation_cuts_out_the_center(folder):
     loader, pairs = _loader(folder, _CROPPED), _pairs("ab")
     (batch,) = _batches(pairs, loader, None, training=False)
     for k, pair in enumerate(pairs):
         frames = loader.load(pair.future)
         top, left = ((side - 24) // 2 for side in frames.shape[1:3])
-        centre = frames[:, top : top + 24, left : left + 24]
-        expected = centre.astype(np.float32) / 127.5 - 1
+        center = frames[:, top : top + 24, left : left + 24]
+        expected = center.astype(np.float32) / 127.5 - 1
         np.testing.assert_allclose(batch[FUTURE][k], expected, atol=1e-6)
 
 
 def test_evaluation_cuts_out_the_corners(folder):
     loader, pairs = _loader(folder, _CROPPED), _pairs("axb")
     (batch,) = _batches(pairs, loader, None, training=False, corners=True)
-    (centre,) = _batches(pairs, loader, None, training=False)
+    (center,) = _batches(pairs, loader, None, training=False)
     assert batch[INDEX].tolist() == [0, 2]
     for k, pair in enumerate([pairs[0], pairs[2]]):
         frames = loader.load(pair.future).astype(np.float32) / 127.5 - 1
@@ -121,7 +121,7 @@ def test_evaluation_cuts_out_the_corners(folder):
             slice(-24, None),
             slice(-24, None),
         )
-        expected = [centre[FUTURE][k]]
+        expected = [center[FUTURE][k]]
         expected += [frames[:, top, left], frames[:, top, right]]
         expected += [frames[:, bottom, left], frames[:, bottom, right]]
         np.testing.assert_allclose(batch[FUTURE][k], expected, atol=1e-6)
@@ -145,7 +145,7 @@ def test_each_pass_visits_each_pair_once(folder, batch_size):
 
 
 def test_the_stream_is_a_function_of_the_seed(folder):
-    options = dict(num=5, augmentation=_COLOURED)
+    options = dict(num=5, augmentation=_COLORED)
     pairs, loader = _pairs(), _loader(folder, _CROPPED)
     batches = _batches(pairs, loader, seed=3, num_parallel=1, **options)
     again = _batches(
@@ -160,7 +160,7 @@ def test_the_stream_is_a_function_of_the_seed(folder):
 
 @pytest.mark.parametrize("start_step", [1, 2, 7, 1000])
 def test_a_resumed_stream_goes_on_where_it_was(folder, start_step):
-    options = dict(augmentation=_COLOURED, shared_draw=False, seed=5)
+    options = dict(augmentation=_COLORED, same_augmentation=False, seed=5)
     pairs, loader = _pairs(), _loader(folder, _CROPPED)
     resumed = _batches(pairs, loader, 2, start_step=start_step, **options)
     if start_step < 1000:
@@ -172,17 +172,22 @@ def test_a_resumed_stream_goes_on_where_it_was(folder, start_step):
 
 
 def test_one_draw_for_both_clips_or_one_for_each(folder):
-    # The two clips are the same, so the same draw gives the same pixels.
+    # The two clips are the same, so the same parameters give the same pixels.
     clips = [Clip("a", k / 20, k / 20 + 0.3) for k in range(6)]
     pairs = [Pair(clip, clip, 0) for clip in clips]
     loader = _loader(folder, _CROPPED)
-    for shared_draw in (True, False):
+    for same_augmentation in (True, False):
         batch, *_ = _batches(
-            pairs, loader, 1, 6, augmentation=_COLOURED, shared_draw=shared_draw
+            pairs,
+            loader,
+            1,
+            6,
+            augmentation=_COLORED,
+            same_augmentation=same_augmentation,
         )
         for k in range(6):
             same = np.array_equal(batch[OBSERVED][k], batch[FUTURE][k])
-            assert same == shared_draw
+            assert same == same_augmentation
 
 
 def test_a_mirror_image_is_one_for_all_frames_and_half_of_the_time(folder):
@@ -266,19 +271,21 @@ def test_arguments_that_make_no_sense_are_refused(folder):
 # Augmentation alone.
 
 
-def _draw(**changed):
+def _params(**changed):
     names = ("top", "left", "flip", "brightness", "contrast", "saturation")
-    return augment_lib.Draw(**(dict.fromkeys(names, 0.5) | changed))
+    return augment_lib.AugmentationParams(**(dict.fromkeys(names, 0.5) | changed))
 
 
 def test_draws_are_uniform_and_depend_on_both_numbers():
-    draws = [augment_lib.draw(seed, k) for seed in (0, 1, -1) for k in range(400)]
-    values = np.array([[*vars(draw).values()] for draw in draws])
+    sampled = [
+        augment_lib.params_at(seed, k) for seed in (0, 1, -1) for k in range(400)
+    ]
+    values = np.array([[*vars(params).values()] for params in sampled])
     assert len(np.unique(values)) == values.size
     assert values.min() >= 0 and values.max() < 1
     np.testing.assert_allclose(values.mean(axis=0), 0.5, atol=0.04)
     assert np.abs(np.corrcoef(values.T) - np.eye(6)).max() < 0.12
-    assert augment_lib.draw(7, 9) == augment_lib.draw(7, 9)
+    assert augment_lib.params_at(7, 9) == augment_lib.params_at(7, 9)
 
 
 def test_the_crop_reaches_every_place_and_lies_alike_in_all_sizes():
@@ -289,37 +296,37 @@ def test_the_crop_reaches_every_place_and_lies_alike_in_all_sizes():
     seen = set()
     for top in np.linspace(0, 1, 50, endpoint=False):
         for left in np.linspace(0, 1, 50, endpoint=False):
-            cut = augment_lib.augment(clip, 8, only_crop, _draw(top=top, left=left))
+            cut = augment_lib.augment(clip, 8, only_crop, _params(top=top, left=left))
             assert cut.shape == (2, 8, 8, 3)
             seen.add((int(cut[0, 0, 0, 0]), int(cut[1, 0, 0, 1])))
     assert seen == {(row, column) for row in range(6) for column in range(2)}
 
 
-def test_colours_follow_the_formula_written_as_loops():
+def test_colors_follow_the_formula_written_as_loops():
     rng = np.random.default_rng(0)
     clip = rng.integers(90, 160, (3, 6, 6, 3), dtype=np.uint8)
     augmentation = Augmentation(
         crop=False, flip=0, brightness=0.1, contrast=0.3, saturation=0.4
     )
-    draw = _draw(brightness=0.9, contrast=0.1, saturation=0.7)
-    found = augment_lib.augment(clip, 6, augmentation, draw)
+    params = _params(brightness=0.9, contrast=0.1, saturation=0.7)
+    found = augment_lib.augment(clip, 6, augmentation, params)
     added, contrast, saturation = 0.1 * 0.8, 1 - 0.3 * 0.8, 1 + 0.4 * 0.4
     weights = (0.299, 0.587, 0.114)
     saturated = np.zeros(clip.shape)
     for place in np.ndindex(clip.shape[:3]):
-        grey = sum(w * c for w, c in zip(weights, clip[place] / 255, strict=True))
-        saturated[place] = grey + saturation * (clip[place] / 255 - grey)
-    mean_grey = (saturated @ weights).mean()
-    expected = mean_grey + contrast * (saturated - mean_grey) + added
-    # OpenCV rounds 8-bit colours once to fixed point, once to a whole number.
+        gray = sum(w * c for w, c in zip(weights, clip[place] / 255, strict=True))
+        saturated[place] = gray + saturation * (clip[place] / 255 - gray)
+    mean_gray = (saturated @ weights).mean()
+    expected = mean_gray + contrast * (saturated - mean_gray) + added
+    # OpenCV rounds 8-bit colors once to fixed point, once to a whole number.
     np.testing.assert_allclose(found / 255, expected, atol=0.75 / 255)
 
 
-def test_colours_that_leave_the_range_are_clipped():
+def test_colors_that_leave_the_range_are_clipped():
     clip = np.array([0, 128, 255], np.uint8).reshape(1, 1, 1, 3).repeat(4, axis=1)
     clip = clip.repeat(4, axis=2)
     bright = Augmentation(crop=False, flip=0, brightness=1)
-    found = augment_lib.augment(clip, 4, bright, _draw(brightness=0.75))
+    found = augment_lib.augment(clip, 4, bright, _params(brightness=0.75))
     assert found[0, 0, 0].tolist() == [128, 255, 255]  # 127.5 is added
 
 
@@ -327,7 +334,7 @@ def test_without_a_change_the_pixels_are_the_same_and_the_cache_is_untouched():
     clip = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     clip.setflags(write=False)
     before = clip.copy()
-    found = augment_lib.augment(clip, 8, _AS_IT_IS, _draw())
+    found = augment_lib.augment(clip, 8, _AS_IT_IS, _params())
     np.testing.assert_array_equal(found, clip)
-    augment_lib.augment(clip, 8, _COLOURED, _draw(flip=0.1, saturation=0.9))
+    augment_lib.augment(clip, 8, _COLORED, _params(flip=0.1, saturation=0.9))
     np.testing.assert_array_equal(clip, before)

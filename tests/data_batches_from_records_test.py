@@ -1,4 +1,4 @@
-"""The graph that a tf.data service runs: order, crops, colours, and the service."""
+"""The graph that a tf.data service runs: order, crops, colors, and the service."""
 
 import dataclasses
 import shutil
@@ -57,11 +57,11 @@ def loader(tmp_path_factory):
     clips = [clip for pair in _PAIRS for clip in (pair.observed, pair.future)]
     records = shard_writer.write_shards(
         folder / "records",
-        clip_records.clip_units(clips, 5),
+        clip_records.clip_shards(clips, 5),
         clip_records.ClipRecorder(videos, infos, _FORMAT, 100),
         kind="clips",
-        made_from=clip_records.format_values(_FORMAT),
-        remake="",
+        fingerprint=clip_records.format_values(_FORMAT),
+        rerun_command="",
         expected_bytes=1,
         progress=False,
     )
@@ -87,25 +87,25 @@ def test_each_pass_visits_each_pair_once_in_another_order(loader):
 
 
 def test_a_later_start_continues_the_stream(loader):
-    coloured = Augmentation(brightness=0.3, contrast=0.3, saturation=0.3)
-    whole = _batches(loader, 6, augmentation=coloured)
-    later = _batches(loader, 3, augmentation=coloured, start_step=3)
+    colored = Augmentation(brightness=0.3, contrast=0.3, saturation=0.3)
+    whole = _batches(loader, 6, augmentation=colored)
+    later = _batches(loader, 3, augmentation=colored, start_step=3)
     for one, other in zip(whole[3:], later, strict=True):
         for field in one:
             np.testing.assert_array_equal(one[field], other[field])
 
 
 def test_clips_are_changed_as_on_one_machine(loader, monkeypatch):
-    """Each draw is tried by `augment.augment` on the decoded clip."""
+    """Each set of parameters is tried by `augment.augment` on the decoded clip."""
     changes = Augmentation(flip=0.5, brightness=0.2, contrast=0.3, saturation=0.4)
     draws = np.random.default_rng(0).random((3, 6)).astype(np.float32)
-    for clip, draw in zip(
+    for clip, params in zip(
         (_PAIRS[0].observed, _PAIRS[1].observed, _PAIRS[2].future), draws, strict=True
     ):
         record = loader.records.read(clip_records.clip_key(clip))
-        found = from_records._clip(record, draw, changes, _FORMAT).numpy()
+        found = from_records._clip(record, params, changes, _FORMAT).numpy()
         expected = augment.augment(
-            loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
+            loader.load(clip), 28, changes, augment.AugmentationParams(*params.tolist())
         )
         # Two decoders of JPEG, which differ at edges, and two roundings.
         gaps = np.abs(found.astype(int) - expected)
@@ -118,21 +118,21 @@ def test_flow_is_changed_as_on_one_machine(tmp_path):
     one, clip = Video("a", path, TRAIN), Clip("a", 0.2, 0.6)
     records = shard_writer.write_shards(
         tmp_path / "records",
-        clip_records.clip_units([clip]),
+        clip_records.clip_shards([clip]),
         clip_records.ClipRecorder({"a": one}, {"a": reading.probe(one)}, clip_format),
         kind="clips",
-        made_from=clip_records.format_values(clip_format),
-        remake="",
+        fingerprint=clip_records.format_values(clip_format),
+        rerun_command="",
         expected_bytes=1,
         progress=False,
     )
     loader = clip_records.RecordLoader(records, clip_format)
     record, changes = records.read(clip_records.clip_key(clip)), Augmentation()
     for flip in (0.2, 0.8):
-        draw = np.array([0.3, 0.9, flip, 0.5, 0.5, 0.5], np.float32)
-        found = from_records._clip(record, draw, changes, clip_format).numpy()
+        params = np.array([0.3, 0.9, flip, 0.5, 0.5, 0.5], np.float32)
+        found = from_records._clip(record, params, changes, clip_format).numpy()
         expected = augment.augment(
-            loader.load(clip), 28, changes, augment.Draw(*draw.tolist())
+            loader.load(clip), 28, changes, augment.AugmentationParams(*params.tolist())
         )
         np.testing.assert_array_equal(found, expected)
     pairs = [Pair(clip, clip, 0)]

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from kd_keras.data.batches.order import Order, Sampling
+from kd_keras.data.batches.order import SampleOrder, SamplingPolicy
 from kd_keras.data.segments import Clip, Pair
 
 # 2, 7 and 1 labeled pairs of three classes, and 5 unlabeled ones.
@@ -21,16 +21,16 @@ def _shown(order, start, number):
 
 
 def test_a_pass_shows_each_pair_once():
-    order = Order(_PAIRS, seed=4)
+    order = SampleOrder(_PAIRS, seed=4)
     passes = [_shown(order, 15 * number, 15) for number in range(3)]
     for shown in passes:
         assert sorted(shown) == list(range(15))
     assert passes[0] != passes[1] != passes[2]
-    assert _shown(Order(_PAIRS, seed=4), 20, 9) == _shown(order, 20, 9)
+    assert _shown(SampleOrder(_PAIRS, seed=4), 20, 9) == _shown(order, 20, 9)
 
 
 def test_a_balanced_pass_shows_each_class_equally_often():
-    order = Order(_PAIRS, seed=1, sampling=Sampling(balanced=True))
+    order = SampleOrder(_PAIRS, seed=1, sampling=SamplingPolicy(balanced=True))
     total = collections.Counter()
     for number in range(12):
         shown = _shown(order, 15 * number, 15)
@@ -49,8 +49,8 @@ def test_a_balanced_pass_shows_each_class_equally_often():
 
 
 def test_every_batch_has_its_share_of_labels():
-    sampling = Sampling(labeled_per_batch=2, batch_size=6)
-    order = Order(_PAIRS, seed=1, views=3, sampling=sampling)
+    sampling = SamplingPolicy(labeled_per_batch=2, batch_size=6)
+    order = SampleOrder(_PAIRS, seed=1, views=3, sampling=sampling)
     shown = np.array(_shown(order, 0, 6 * 5)).reshape(5, 6)
     labeled = shown < 10
     np.testing.assert_array_equal(labeled.sum(1), 2)
@@ -72,5 +72,5 @@ def test_every_batch_has_its_share_of_labels():
 )
 def test_shares_that_cannot_be_are_refused(pairs, labeled, message):
     with pytest.raises(ValueError, match=message):
-        sampling = Sampling(labeled_per_batch=labeled, batch_size=6)
-        Order(pairs, seed=1, sampling=sampling)
+        sampling = SamplingPolicy(labeled_per_batch=labeled, batch_size=6)
+        SampleOrder(pairs, seed=1, sampling=sampling)

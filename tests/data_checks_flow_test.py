@@ -11,7 +11,7 @@ from kd_keras.data.video import reading
 from kd_keras.data.video.flow import I3D_FLOW, compute_flow
 from kd_keras.data.video.info import Video
 
-_FORMAT = ClipFormat(image_size=48, fit="stretch", margin=1, modality="flow")
+_FORMAT = ClipFormat(image_size=48, fit="stretch", resize_ratio=1, modality="flow")
 _NUM_FRAMES = 8
 
 
@@ -51,7 +51,7 @@ def _check(folder, frames, levels=None):
 
 def _levels(frames):
     # The format scales what it computes to a picture 256 high; stored flow is as it is.
-    return I3D_FLOW.quantise(compute_flow(frames, "dis") * 5)
+    return I3D_FLOW.quantize(compute_flow(frames, "dis") * 5)
 
 
 def test_flow_of_the_frames_has_no_problems(frames, tmp_path):

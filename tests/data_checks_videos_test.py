@@ -60,12 +60,12 @@ def _index(folder, parts, segments=()):
 
 def test_recordings_of_one_scene_do_not_leak(folder):
     parts = {"0": "train", "1": "val", "2": "train", "3": "val", "4": "test"}
-    assert check_videos.check(_index(folder, parts)).leaks == []
+    assert check_videos.check_data_set(_index(folder, parts)).leaks == []
 
 
 def test_copies_leak_whatever_their_name_and_format(folder):
     parts = {"0": "train", "1": "train", "2": "val", "copy": "val", "small": "test"}
-    leaks = check_videos.check(_index(folder, parts)).leaks
+    leaks = check_videos.check_data_set(_index(folder, parts)).leaks
     assert [(leak.first, leak.second) for leak in leaks] == [
         ("0", "copy"),
         ("1", "small"),
@@ -75,7 +75,10 @@ def test_copies_leak_whatever_their_name_and_format(folder):
 
 def test_a_copy_within_a_part_is_no_leak(folder):
     assert (
-        check_videos.check(_index(folder, {"0": "train", "copy": "train"})).leaks == []
+        check_videos.check_data_set(
+            _index(folder, {"0": "train", "copy": "train"})
+        ).leaks
+        == []
     )
 
 
@@ -85,7 +88,9 @@ def test_labels_frames_and_durations_are_counted(folder):
         Segment("0", 1.0, 2.0, None),
         Segment("1", 0.0, 4.0, "b"),
     ]
-    report = check_videos.check(_index(folder, {"0": "train", "1": "val"}, segments))
+    report = check_videos.check_data_set(
+        _index(folder, {"0": "train", "1": "val"}, segments)
+    )
     assert report.labels == {
         "train": {"a": 1, "b": 0, "": 1},
         "val": {"a": 0, "b": 1, "": 0},
@@ -111,7 +116,7 @@ def test_odd_files_are_remarked_on_with_their_seconds(tmp_path):
         Segment("stopped", 24.0, 25.0, "b"),
     ]
     parts = {"late": "train", "stopped": "train"}
-    report = check_videos.check(_index(tmp_path, parts, segments))
+    report = check_videos.check_data_set(_index(tmp_path, parts, segments))
     assert report.problems() == [] and late.exists()
     assert report.remarks() == [
         "late: it has 2 video streams; stream 0, which starts at 1.52 s, is used alone",

@@ -29,7 +29,7 @@ def test_names_that_look_alike_are_found(other):
     assert class_names.alike(["drop", "pick up", other]) == [["pick up", other]]
 
 
-def test_normalisations_of_one_name_are_found():
+def test_normalizations_of_one_name_are_found():
     assert class_names.alike(["caf\u00e9", "cafe\u0301"]) == [
         ["caf\u00e9", "cafe\u0301"]
     ]

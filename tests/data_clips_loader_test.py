@@ -51,7 +51,7 @@ def decoded(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("fit", "margin", "size", "resized"),
+    ("fit", "resize_ratio", "size", "resized"),
     [
         ("crop", 8 / 7, (240, 320), (128, 171)),  # 170.67
         ("crop", 8 / 7, (320, 240), (171, 128)),
@@ -62,8 +62,10 @@ def decoded(monkeypatch):
         ("stretch", 1, (3, 1000), (112, 112)),
     ],
 )
-def test_frames_are_resized_with_the_whole_picture_kept(fit, margin, size, resized):
-    clip_format = ClipFormat(image_size=112, fit=fit, margin=margin)
+def test_frames_are_resized_with_the_whole_picture_kept(
+    fit, resize_ratio, size, resized
+):
+    clip_format = ClipFormat(image_size=112, fit=fit, resize_ratio=resize_ratio)
     assert clip_format.resized(*size) == resized
     assert min(resized) == clip_format.resized_side
 
@@ -75,8 +77,8 @@ def test_frames_are_resized_with_the_whole_picture_kept(fit, margin, size, resiz
         (dict(image_size=0), "at least 1"),
         (dict(fit="pad"), "fit must be one of"),
         (dict(short_clip="stop"), "short_clip must be one of"),
-        (dict(margin=0.9), "margin must be at least 1"),
-        (dict(margin=float("nan")), "margin must be at least 1"),
+        (dict(resize_ratio=0.9), "resize_ratio must be at least 1"),
+        (dict(resize_ratio=float("nan")), "resize_ratio must be at least 1"),
     ],
 )
 def test_formats_that_make_no_sense_are_refused(changed, message):
@@ -150,7 +152,7 @@ def test_the_disk_cache_notices_every_change_of_what_made_it(tmp_path, decoded):
         return _loader(folder, "a", clip_format, **options).load(clip)
 
     load()
-    for change in (dict(num_frames=6), dict(margin=1.0), dict(short_clip="loop")):
+    for change in (dict(num_frames=6), dict(resize_ratio=1.0), dict(short_clip="loop")):
         load(**change)
     load(clip=Clip("a", 0, 0.55))
     assert len(decoded) == len(_files(cache)) == 5

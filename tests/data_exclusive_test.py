@@ -14,7 +14,7 @@ from kd_keras.data import exclusive
 _HOLDS = """
 import sys, time
 from kd_keras.data import exclusive
-with exclusive.alone(sys.argv[1]):
+with exclusive.exclusive_lock(sys.argv[1]):
     print("in", flush=True)
     sys.stdin.read()
 """
@@ -31,7 +31,7 @@ def _lock(folder):
 
 
 def _enter(folder):
-    with exclusive.alone(folder):
+    with exclusive.exclusive_lock(folder):
         pass
 
 
@@ -74,16 +74,16 @@ def test_a_second_process_is_told_of_the_first(folder):
 
 
 def test_the_number_of_a_process_may_come_again(folder):
-    with exclusive.alone(folder):
+    with exclusive.exclusive_lock(folder):
         _change(folder, started=1)
         _enter(folder)
 
 
 def test_another_machine_is_not_judged_from_here(folder):
-    with exclusive.alone(folder):
+    with exclusive.exclusive_lock(folder):
         _change(folder, host="elsewhere", process=2**22 + 1)
         with pytest.raises(exclusive.InUseError, match="elsewhere, .* delete .*lock"):
-            exclusive.check(folder)
+            exclusive.require_free(folder)
         with pytest.raises(exclusive.InUseError, match="of elsewhere"):
             _enter(folder)
     # It is not this process's any more.
@@ -92,15 +92,15 @@ def test_another_machine_is_not_judged_from_here(folder):
 
 
 def test_one_process_has_one_turn_at_a_time(folder):
-    with exclusive.alone(folder), pytest.raises(exclusive.InUseError):
+    with exclusive.exclusive_lock(folder), pytest.raises(exclusive.InUseError):
         _enter(folder)
-    with pytest.raises(KeyError), exclusive.alone(folder):
+    with pytest.raises(KeyError), exclusive.exclusive_lock(folder):
         raise KeyError
     assert not os.path.exists(_lock(folder))
 
 
 def test_of_many_processes_that_take_over_one_wins(tmp_path):
-    with exclusive.alone(tmp_path):
+    with exclusive.exclusive_lock(tmp_path):
         _change(str(tmp_path), started=1, use="gone")
         left = (tmp_path / exclusive.LOCK).read_bytes()
     (tmp_path / exclusive.LOCK).write_bytes(left)

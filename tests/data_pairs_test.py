@@ -10,7 +10,7 @@ import pytest
 from kd_keras.data.pairs import (
     labeled_pairs,
     previous_labels,
-    summarise,
+    summarize_pairs,
     withhold_labels,
 )
 from kd_keras.data.segments import Clip, Pair, Segment
@@ -55,7 +55,7 @@ def test_early_segments_are_kept_padded_and_counted():
         (0.0, 2.0, 3.0, 4.0),
         (1.0, 3.0, 4.0, 5.0),
     ]
-    summary = summarise(pairs)
+    summary = summarize_pairs(pairs)
     assert (summary.num_pairs, summary.num_padded, summary.num_unseen) == (5, 3, 2)
 
 
@@ -65,14 +65,14 @@ def test_before_the_first_frame_nothing_is_seen():
     segments = [Segment("a", s, s + 1, "x") for s in starts_s]
     index = make_index(segments, {"a": 9.0}, times_s={"a": times_s})
     pairs = labeled_pairs(index, "train", lead_time_s=1.0, observed_s=2.0)
-    summary = summarise(pairs, index)
+    summary = summarize_pairs(pairs, index)
     assert (summary.num_pairs, summary.num_padded, summary.num_unseen) == (5, 3, 2)
 
 
 def test_rounding_is_not_padding():
     # 1.2 - 1 - 0.2 is -5.6e-17 in floats.
     index = make_index([Segment("a", 1.2, 2.0, "x")], {"a": 9.0})
-    assert summarise(labeled_pairs(index, "train", 1.0, 0.2)).num_padded == 0
+    assert summarize_pairs(labeled_pairs(index, "train", 1.0, 0.2)).num_padded == 0
 
 
 def clip_of(num_frames, frame_rate):
@@ -201,13 +201,13 @@ def test_summary_counts_footage_once():
         Pair(Clip("a", 1.0, 3.0), Clip("a", 3.5, 5.0), None),
         Pair(Clip("b", 0.0, 1.0), Clip("b", 9.0, 10.0), 1),
     ]
-    summary = summarise(pairs)
+    summary = summarize_pairs(pairs)
     assert (summary.num_labeled, summary.num_unlabeled) == (2, 1)
     assert summary.num_videos == 2
     assert summary.footage_hours == pytest.approx((5 + 2) / 3600)
     assert "3 pairs (2 labeled, 1 unlabeled)" in str(summary)
     assert "1 observed clips are padded" in str(summary)
-    assert summarise([]).footage_hours == 0
+    assert summarize_pairs([]).footage_hours == 0
 
 
 @needs_ceiling
@@ -221,7 +221,7 @@ def test_real_annotations():
         (1.181, 3.181)
     )
     assert (first.future.start_s, first.future.end_s, first.label) == (4.181, 7.389, 8)
-    assert summarise(train).num_padded == 7
+    assert summarize_pairs(train).num_padded == 7
 
 
 def test_previous_labels_by_hand():

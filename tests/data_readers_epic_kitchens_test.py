@@ -14,7 +14,7 @@ from kd_keras import metrics
 from kd_keras.data.pairs import (
     labeled_pairs,
     previous_labels,
-    summarise,
+    summarize_pairs,
     withhold_labels,
 )
 from kd_keras.data.readers.epic_kitchens import (
@@ -284,7 +284,7 @@ def test_85_samples_start_too_early_and_none_is_dropped(paper):
         for row in release_rows()
         if row["participant_id"] <= "P25"
     )
-    assert summarise(pairs).num_padded == expected == 85
+    assert summarize_pairs(pairs).num_padded == expected == 85
     assert len(pairs) == 23191
 
 

@@ -16,7 +16,7 @@ from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video
 from tests import numbered_video
 
-_FORMAT = ClipFormat(num_frames=9, image_size=48, fit="stretch", margin=1)
+_FORMAT = ClipFormat(num_frames=9, image_size=48, fit="stretch", resize_ratio=1)
 _CLIP = Clip("a", 0.5, 1.5)
 _PADDED = Clip("a", -0.5, 0.4)
 
@@ -35,11 +35,11 @@ def prepared(tmp_path_factory):
     )
     shard_writer.write_shards(
         folder / "records",
-        clip_records.clip_units([_CLIP, _PADDED]),
+        clip_records.clip_shards([_CLIP, _PADDED]),
         recorder,
         kind="clips",
-        made_from=clip_records.format_values(_FORMAT),
-        remake="",
+        fingerprint=clip_records.format_values(_FORMAT),
+        rerun_command="",
         expected_bytes=1,
         progress=False,
     )
@@ -115,11 +115,11 @@ def test_flow_is_read_as_others_store_it(tmp_path):
     still = Clip("a", -1.0, 0.0)
     records = shard_writer.write_shards(
         tmp_path / "records",
-        clip_records.clip_units([_CLIP, _PADDED, still]),
+        clip_records.clip_shards([_CLIP, _PADDED, still]),
         clip_records.ClipRecorder({"a": one}, {"a": reading.probe(one)}, clip_format),
         kind="clips",
-        made_from=clip_records.format_values(clip_format),
-        remake="",
+        fingerprint=clip_records.format_values(clip_format),
+        rerun_command="",
         expected_bytes=1,
         progress=False,
     )

@@ -11,7 +11,7 @@ import tensorflow as tf
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shard_writer, shards
 
-_UNITS = [[("a", k) for k in range(3)], [("b", k) for k in range(2)], [("c", 0)]]
+_SHARD_KEYS = [[("a", k) for k in range(3)], [("b", k) for k in range(2)], [("c", 0)]]
 _DISK = collections.namedtuple("usage", "total used free")
 
 
@@ -19,19 +19,19 @@ def _record(key):
     return (f"{key[0]}{key[1]}" * 50).encode()
 
 
-def _make(unit):
-    return shard_writer.Made((key, _record(key)) for key in unit)
+def _make(keys):
+    return shard_writer.ShardContents((key, _record(key)) for key in keys)
 
 
-def _write(folder, make=_make, units=_UNITS, **options):
+def _write(folder, make=_make, shard_keys=_SHARD_KEYS, **options):
     given = {
         "kind": "test",
-        "made_from": {"--size": 3, "--name": "x"},
-        "remake": "prepare {folder} --verify",
+        "fingerprint": {"--size": 3, "--name": "x"},
+        "rerun_command": "prepare {folder} --verify",
         "expected_bytes": 1000,
         "progress": False,
     }
-    return shard_writer.write_shards(folder, units, make, **(given | options))
+    return shard_writer.write_shards(folder, shard_keys, make, **(given | options))
 
 
 def _contents(folder):
@@ -40,13 +40,13 @@ def _contents(folder):
 
 def test_records_are_read_by_key_and_by_tensorflow(tmp_path):
     records = _write(tmp_path)
-    for unit in _UNITS:
-        for key in unit:
+    for keys in _SHARD_KEYS:
+        for key in keys:
             assert key in records and records.read(key) == _record(key)
     assert len(records) == 6 and ("d", 0) not in records
     paths = sorted(str(path) for path in tmp_path.glob("*.tfrecord"))
     found = [record.numpy() for record in tf.data.TFRecordDataset(paths)]
-    assert found == [_record(key) for unit in _UNITS for key in unit]
+    assert found == [_record(key) for keys in _SHARD_KEYS for key in keys]
 
 
 def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path):
@@ -54,11 +54,11 @@ def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path):
     _write(whole)
     made = []
 
-    def stops(unit):
-        made.append(unit[0][0])
-        if unit[0][0] == "b":
+    def stops(keys):
+        made.append(keys[0][0])
+        if keys[0][0] == "b":
             raise KeyboardInterrupt
-        return _make(unit)
+        return _make(keys)
 
     with pytest.raises(KeyboardInterrupt):
         _write(cut, stops, num_threads=1)
@@ -70,9 +70,9 @@ def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path):
     (cut / "test-00001-of-00003.tfrecord").write_bytes(b"not in any index")
     made.clear()
 
-    def counts(unit):
-        made.append(unit[0][0])
-        return _make(unit)
+    def counts(keys):
+        made.append(keys[0][0])
+        return _make(keys)
 
     _write(cut, counts)
     assert "a" not in made and "b" in made
@@ -83,8 +83,8 @@ def test_a_finished_folder_is_left_as_it_is(tmp_path):
     _write(tmp_path)
     before = _contents(tmp_path)
 
-    def never(unit):
-        raise AssertionError(unit)
+    def never(keys):
+        raise AssertionError(keys)
 
     _write(tmp_path, never)
     assert _contents(tmp_path) == before
@@ -114,9 +114,9 @@ def test_a_corrupt_shard_is_named_with_the_command_that_mends_it(tmp_path, damag
 def test_other_data_is_refused_with_the_keys_that_differ(tmp_path):
     _write(tmp_path)
     with pytest.raises(shards.StaleRecords, match=r": --size was 3, now 4\. Give"):
-        _write(tmp_path, made_from={"--size": 4, "--name": "x"})
+        _write(tmp_path, fingerprint={"--size": 4, "--name": "x"})
     with pytest.raises(shards.StaleRecords, match="records was"):
-        _write(tmp_path, units=_UNITS[:2])
+        _write(tmp_path, shard_keys=_SHARD_KEYS[:2])
     with pytest.raises(shards.StaleRecords, match="--name was 'x', now None"):
         shards.Shards(tmp_path, {"--name": None})
     assert len(shards.Shards(tmp_path, {"--name": "x"})) == 6
@@ -148,10 +148,10 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(tmp_path, monkey
 
 
 def test_a_disk_that_fills_up_keeps_what_is_finished(tmp_path, capsys):
-    def fills(unit):
-        if unit[0][0] == "b":
+    def fills(keys):
+        if keys[0][0] == "b":
             raise OSError(28, "No space left on device")
-        return _make(unit)
+        return _make(keys)
 
     with pytest.raises(OSError, match=r"is full: about .* needed .* free.* continues"):
         _write(tmp_path, fills, num_threads=1)
@@ -164,10 +164,10 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(tmp_path, capsys):
 def test_two_preparations_do_not_share_a_folder(tmp_path):
     started, go_on = threading.Event(), threading.Event()
 
-    def waits(unit):
+    def waits(keys):
         started.set()
         go_on.wait(10)
-        return _make(unit)
+        return _make(keys)
 
     first = threading.Thread(target=_write, args=(tmp_path, waits))
     first.start()
@@ -181,8 +181,8 @@ def test_two_preparations_do_not_share_a_folder(tmp_path):
 
 
 def test_what_cannot_be_read_is_named(tmp_path):
-    def leaves_out(unit):
-        made = _make(unit)
+    def leaves_out(keys):
+        made = _make(keys)
         made.left_out["bad.mp4"] = "is empty"
         return made
 
@@ -223,10 +223,10 @@ def test_the_shard_of_a_damaged_description_is_made_again(tmp_path, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     _write(whole)
 
-    def stops(unit):
-        if unit[0][0] == "b":
+    def stops(keys):
+        if keys[0][0] == "b":
             raise KeyboardInterrupt
-        return _make(unit)
+        return _make(keys)
 
     with pytest.raises(KeyboardInterrupt):
         _write(cut, stops, num_threads=1)

@@ -76,7 +76,7 @@ def test_the_videos_hold_the_drawn_frames(written):
     drawn = frames_of(recording)
     read = reading.read_frames(index.videos[name], info, range(len(drawn)))
     assert read.shape == drawn.shape
-    # The encoder loses colour at edges, little elsewhere.
+    # The encoder loses color at edges, little elsewhere.
     assert np.abs(read.astype(float) - drawn).mean() < 6
 
 

@@ -28,21 +28,21 @@ def moving_square(num_frames=4, side=48, step_px=2):
 def test_tvl1_is_opencvs_with_its_defaults_on_grey_frames():
     frames = moving_square()
     flow = flow_lib.compute_flow(frames)
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     tvl1 = cv2.optflow.createOptFlow_DualTVL1()
-    expected = [tvl1.calc(a, b, None) for a, b in itertools.pairwise(grey)]
+    expected = [tvl1.calc(a, b, None) for a, b in itertools.pairwise(gray)]
     assert flow.dtype == np.float32 and flow.shape == (3, 48, 48, 2)
     np.testing.assert_array_equal(flow, expected)
-    np.testing.assert_array_equal(flow_lib.compute_flow(np.stack(grey)), expected)
+    np.testing.assert_array_equal(flow_lib.compute_flow(np.stack(gray)), expected)
     # u is to the right, v downwards.
     np.testing.assert_allclose(flow[0, 12:20, 12:20].mean((0, 1)), (2, 1), atol=0.2)
 
 
 def test_dis_is_opencvs():
     frames = moving_square()
-    grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+    gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
     dis = cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-    expected = [dis.calc(a, b, None) for a, b in itertools.pairwise(grey)]
+    expected = [dis.calc(a, b, None) for a, b in itertools.pairwise(gray)]
     flow = flow_lib.compute_flow(frames, method="dis")
     np.testing.assert_array_equal(flow, expected)
     np.testing.assert_allclose(flow[0, 12:20, 12:20].mean((0, 1)), (2, 1), atol=0.5)
@@ -55,7 +55,7 @@ def test_the_smallest_pictures_have_flow(method, size):
     flow = flow_lib.compute_flow(frames, method)
     assert flow.shape == (1, *size, 2) and np.isfinite(flow).all()
     still = flow_lib.compute_flow(np.repeat(frames[:1], 2, axis=0), method)
-    assert set(flow_lib.quantise_flow(still).ravel()) == {127}
+    assert set(flow_lib.quantize_flow(still).ravel()) == {127}
 
 
 @pytest.mark.parametrize("method", flow_lib.FLOW_METHODS)
@@ -99,26 +99,26 @@ def test_levels_are_those_of_the_published_recipe():
     flow = _motions()
     cut = np.clip(flow, -20, 20)
     expected = ((cut + 20) / 40 * 255).astype(np.uint8)
-    levels = flow_lib.quantise_flow(flow)
+    levels = flow_lib.quantize_flow(flow)
     np.testing.assert_array_equal(levels, expected)
-    back = flow_lib.dequantise_flow(levels)
+    back = flow_lib.dequantize_flow(levels)
     np.testing.assert_allclose(back, (levels / 255 - 0.5) * 40 / 20, atol=1e-6)
     assert back.dtype == np.float32 and np.abs(back).max() <= 1
     assert np.abs(back - cut / 20).max() < 2 / 255 + 1e-6
 
 
 def test_no_motion_is_what_the_weights_saw():
-    assert flow_lib.quantise_flow(np.zeros(1)) == I3D_FLOW.zero_level == 127
-    assert flow_lib.dequantise_flow(np.uint8(127)) == pytest.approx(-0.0039, abs=5e-5)
+    assert flow_lib.quantize_flow(np.zeros(1)) == I3D_FLOW.zero_level == 127
+    assert flow_lib.dequantize_flow(np.uint8(127)) == pytest.approx(-0.0039, abs=5e-5)
 
 
 def test_released_epic_flow_is_read_as_its_bound_says():
     levels = np.arange(256, dtype=np.uint8)
     expected = np.clip(levels / 255 * 50 - 25, -20, 20) / 20
-    np.testing.assert_allclose(EPIC_FLOW.dequantise(levels), expected, atol=1e-6)
+    np.testing.assert_allclose(EPIC_FLOW.dequantize(levels), expected, atol=1e-6)
     assert (EPIC_FLOW.stride, EPIC_FLOW.dilation) == (2, 3)
-    np.testing.assert_array_equal(EPIC_FLOW.quantise(levels / 255 * 50 - 25), levels)
-    assert EPIC_FLOW.quantise(np.zeros(1)) == EPIC_FLOW.zero_level == 128
+    np.testing.assert_array_equal(EPIC_FLOW.quantize(levels / 255 * 50 - 25), levels)
+    assert EPIC_FLOW.quantize(np.zeros(1)) == EPIC_FLOW.zero_level == 128
 
 
 @pytest.mark.parametrize("encoding", [I3D_FLOW, EPIC_FLOW], ids=["i3d", "epic"])
@@ -131,10 +131,10 @@ def test_a_mirrored_level_is_the_level_of_the_turned_motion(encoding):
     # Nearly -bound: its mirror image would need a level beyond the highest.
     inside &= ~((np.abs(exact) < 1) & (flow > -encoding.bound_px))
     flow = flow[inside | (flow == 0)]
-    turned = encoding.mirrored()[encoding.quantise(flow)].astype(int)
-    expected = encoding.quantise(-flow).astype(int)
+    turned = encoding.mirrored()[encoding.quantize(flow)].astype(int)
+    expected = encoding.quantize(-flow).astype(int)
     off = np.abs(turned - expected)
-    assert (off <= (0 if encoding.truncates else 1)).all()
+    assert (off <= (0 if encoding.rounds_down else 1)).all()
     assert encoding.mirrored()[encoding.zero_level] == encoding.zero_level
     assert (off[flow == 0] == 0).all()
 
@@ -157,14 +157,14 @@ def test_tvl1_agrees_with_the_published_flow_of_the_cricket_clip():
     errors, still, shifted = [], [], []
     for number in (20, 60):
         flow = flow_lib.compute_flow(frames[number : number + 2])
-        levels = flow_lib.quantise_flow(flow)[0].astype(float)
+        levels = flow_lib.quantize_flow(flow)[0].astype(float)
         target = published[number, ..., :2].astype(float)
         errors.append(_end_point_px(levels, target))
         still.append(_end_point_px(np.full_like(levels, 127), target))
         later = published[number + 1, ..., :2].astype(float)
         shifted.append(_end_point_px(levels, later))
     # Over every third flow: TV-L1 0.403, DIS 0.498, no motion 0.541. Both pictures
-    # have 256 colours only, which alone costs 0.248.
+    # have 256 colors only, which alone costs 0.248.
     assert np.mean(errors) < 0.42 < 0.5 < np.mean(still)
     # Flow k is the one from frame k to the next.
     assert np.mean(errors) < np.mean(shifted)

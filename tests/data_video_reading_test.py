@@ -227,11 +227,9 @@ def test_frames_are_scaled_to_the_size_asked_for(tmp_path, size):
         assert np.abs(frames[0].astype(int) - area).mean() < 3
 
 
-def test_colours_stay_what_they_are(tmp_path):
-    colours = np.array(
-        [[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]], np.uint8
-    )
-    frames = np.broadcast_to(colours[:, None, None], (4, 32, 32, 3))
+def test_colors_stay_what_they_are(tmp_path):
+    colors = np.array([[255, 0, 0], [0, 255, 0], [0, 0, 255], [200, 120, 40]], np.uint8)
+    frames = np.broadcast_to(colors[:, None, None], (4, 32, 32, 3))
     reading.write_video(tmp_path / "a.mp4", frames, 10)
     read = _read(tmp_path / "a.mp4", [0, 1, 2, 3])
     assert np.abs(read.astype(int) - frames).max() < 12

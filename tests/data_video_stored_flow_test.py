@@ -24,7 +24,7 @@ _SAMPLE = (
     pathlib.Path(__file__).parents[2] / "shared/data/epic_kitchens_55/sample_frames"
 )
 _FORMAT = ClipFormat(
-    num_frames=6, image_size=32, fit="stretch", margin=1, modality="flow"
+    num_frames=6, image_size=32, fit="stretch", resize_ratio=1, modality="flow"
 )
 
 
@@ -193,8 +193,8 @@ def test_another_encoding_is_translated(tmp_path, frames_folder):
     as_released = _load(video, 0.2, 0.9, flow_encoding=EPIC_FLOW)
     as_i3d = _load(video, 0.2, 0.9)
     np.testing.assert_allclose(
-        I3D_FLOW.dequantise(as_i3d),
-        EPIC_FLOW.dequantise(as_released),
+        I3D_FLOW.dequantize(as_i3d),
+        EPIC_FLOW.dequantize(as_released),
         atol=2 / 255 + 1e-6,
     )
 
@@ -226,7 +226,7 @@ def test_flow_is_in_pixels_of_256_per_25th_of_a_second(tmp_path):
         halved[..., 0].astype(int) - 127, (twice[..., 0].astype(int) - 127) / 2, atol=1
     )
     # Frame 15 moves 3 of 40 pixels, 3 * 256 / 40 = 19.2 of 256.
-    u_px = I3D_FLOW.dequantise(twice[-1, 8:24, 8:24, 0]) * 20
+    u_px = I3D_FLOW.dequantize(twice[-1, 8:24, 8:24, 0]) * 20
     assert np.median(u_px) == pytest.approx(19.2, abs=0.5)
 
 
@@ -291,7 +291,9 @@ def test_batches_of_flow_share_crop_and_flip_and_turn_u(
     }
     path = _write_flow(tmp_path / "v.tar", images)
     video = _video(frames_folder, path, encoding=encoding)
-    clip_format = dataclasses.replace(_FORMAT, flow_encoding=encoding, margin=1.25)
+    clip_format = dataclasses.replace(
+        _FORMAT, flow_encoding=encoding, resize_ratio=1.25
+    )
     loader = ClipLoader({"v": video}, clip_format)
     pair = Pair(Clip("v", 0.1, 0.5), Clip("v", 0.1, 0.5), 0)
     plain = loader.load(pair.observed)
@@ -299,19 +301,19 @@ def test_batches_of_flow_share_crop_and_flip_and_turn_u(
     def batch(**options):
         return next(iter(pair_dataset([pair], loader, batch_size=1, **options)))
 
-    centre = batch(training=False)["observed"][0].numpy()
+    center = batch(training=False)["observed"][0].numpy()
     np.testing.assert_allclose(
-        centre, encoding.dequantise(plain[:, 4:36, 4:36]), atol=1e-6
+        center, encoding.dequantize(plain[:, 4:36, 4:36]), atol=1e-6
     )
-    # Colours are not for flow.
+    # Colors are not for flow.
     options = Augmentation(crop=False, flip=1.0, brightness=1, contrast=1, saturation=1)
     flipped = batch(training=True, augmentation=options)
     np.testing.assert_array_equal(flipped["observed"], flipped["future"])
     mirrored = flipped["observed"][0].numpy()[:, :, ::-1]
-    np.testing.assert_array_equal(mirrored[..., 1], centre[..., 1])
+    np.testing.assert_array_equal(mirrored[..., 1], center[..., 1])
     # One level of the bound, as no motion is between two levels.
     one_level = 2 * encoding.bound_px / 20 / 255
-    np.testing.assert_allclose(mirrored[..., 0], -centre[..., 0], atol=1.01 * one_level)
+    np.testing.assert_allclose(mirrored[..., 0], -center[..., 0], atol=1.01 * one_level)
 
 
 # Data sets.

@@ -161,7 +161,7 @@ def test_times_are_drawn_from_the_moment_they_are_known():
     blank = [np.full((64, 100, 3), 240, np.uint8)] * 30
     frames = list(predict._annotated(blank, found, 10.0))
     bars = [
-        (frame == predict._BAR_COLOUR).all(axis=2).any(axis=0).sum() for frame in frames
+        (frame == predict._BAR_COLOR).all(axis=2).any(axis=0).sum() for frame in frames
     ]
     assert bars[:10] == [0] * 10
     assert len(set(bars[10:20])) == 1 and 10 <= bars[10] <= 20

@@ -154,4 +154,4 @@ def test_levels_of_flow_mean_in_the_graph_what_they_mean_in_training(encoding):
     clip_format = ClipFormat(8, 28, modality="flow", flow_encoding=encoding)
     levels = np.random.default_rng(0).integers(0, 256, (2, 8, 28, 28, 2), np.uint8)
     clips = preprocess.prepare_frames(tf.constant(levels), clip_format).numpy()
-    np.testing.assert_allclose(clips, encoding.dequantise(levels), atol=1e-6)
+    np.testing.assert_allclose(clips, encoding.dequantize(levels), atol=1e-6)

@@ -347,7 +347,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
         return saved_model.export_student(student, tmp_path / name, spec, **arguments)
 
     def expected_of(student):
-        return saved_model._expected_answers(student, TINY_SPEC)
+        return saved_model._expected_outputs(student, TINY_SPEC)
 
     half = tiny_student(dtype="mixed_bfloat16")
     half.set_weights(student.get_weights())

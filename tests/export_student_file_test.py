@@ -43,7 +43,9 @@ def test_the_sidecar_is_plain_json(tmp_path):
     assert values["classes"] == list(CLASSES)
     assert (values["num_frames"], values["image_size"]) == (8, 16)
     assert values["fit"] == "crop"
+    # Files of every release name these so.
     assert values["margin"] == pytest.approx(8 / 7)
+    assert values["flow_encoding"]["truncates"] is True
     assert values["observed_s"] is None
 
 
@@ -97,7 +99,7 @@ def test_a_broken_sidecar_is_named(tmp_path, text, message):
         ({"image_size": 16.0}, "whole"),
         ({"fit": "pad"}, "fit must be one of"),
         ({"short_clip": "drop"}, "short_clip must be one of"),
-        ({"margin": 0.9}, "margin must be at least 1"),
+        ({"margin": 0.9}, "resize_ratio must be at least 1"),
         ({"observed_s": 0.0}, "observed_s"),
         ({"lead_time_s": -1.0}, "lead_time_s"),
     ],

@@ -20,7 +20,7 @@ from kd_keras.data.records import (
     media_sequence,
     shards,
 )
-from kd_keras.data.records.shard_writer import Made, write_shards
+from kd_keras.data.records.shard_writer import ShardContents, write_shards
 from kd_keras.data.segments import TRAIN, Clip, Index, Segment
 from kd_keras.data.video.info import Video
 from tests import fuzz_pool, mutations, numbered_video
@@ -44,9 +44,9 @@ def write_originals(folder):
     clips = [Clip(name, k / 4, k / 4 + 1) for name in names for k in range(4)]
     write_shards(
         folder / _CLIPS,
-        clip_records.clip_units(clips, 4),
+        clip_records.clip_shards(clips, 4),
         clip_records.ClipRecorder(videos, infos, _FORMAT),
-        made_from=clip_records.format_values(_FORMAT),
+        fingerprint=clip_records.format_values(_FORMAT),
         **_options(_CLIPS),
         files={
             stored_data_set.FILE: stored_data_set.to_json(
@@ -64,8 +64,8 @@ def write_originals(folder):
     )
     draws = np.random.default_rng(0)
 
-    def make(unit):
-        for key in unit:
+    def make(keys):
+        for key in keys:
             arrays = {
                 name: draws.normal(size=(2, 3, 4)).astype(np.float16)
                 for name in _ARRAYS
@@ -75,15 +75,20 @@ def write_originals(folder):
     write_shards(
         folder / _FEATURES,
         [[("v0.mp4", 0.0, 1.0, k) for k in range(3)], [("v1.mp4", 0.0, 1.0, 0)]],
-        lambda unit: Made(make(unit)),
-        made_from={},
+        lambda keys: ShardContents(make(keys)),
+        fingerprint={},
         **_options(_FEATURES),
     )
 
 
 def _options(kind):
-    remake = "python -m train.prepare --output={folder}"
-    return {"kind": kind, "remake": remake, "expected_bytes": 1000, "progress": False}
+    rerun_command = "python -m train.prepare --output={folder}"
+    return {
+        "kind": kind,
+        "rerun_command": rerun_command,
+        "expected_bytes": 1000,
+        "progress": False,
+    }
 
 
 def run_case(draws, originals, work):

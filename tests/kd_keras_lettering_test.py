@@ -111,7 +111,7 @@ def test_a_line_is_cut_at_the_edges_of_the_frame():
     lettering.write(frame, "", 0, 5, 20, WHITE)
 
 
-def test_the_colour_covers_what_was_there():
+def test_the_color_covers_what_was_there():
     frame = np.full((60, 90, 3), 90, np.uint8)
     lettering.write(frame, "\u2588", 5, 45, 40, (250, 10, 20))
     assert (frame == (250, 10, 20)).all(-1).sum() > 100

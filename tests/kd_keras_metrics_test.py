@@ -39,9 +39,9 @@ def test_class_mean_recall_comes_back_from_its_config():
     assert again.get_config() == metric.get_config()
 
 
-def test_summarise_matches_keras():
+def test_classification_scores_matches_keras():
     labels, scores = _scores(seed=2)
-    summary = metrics.summarise(labels, scores)
+    summary = metrics.classification_scores(labels, scores)
     for k in (1, 5):
         expected = keras.metrics.sparse_top_k_categorical_accuracy(labels, scores, k)
         assert summary[f"top{k}"] == pytest.approx(float(np.mean(expected)))
@@ -49,8 +49,8 @@ def test_summarise_matches_keras():
     assert summary["class_mean_recall"] == pytest.approx(expected)
 
 
-def test_a_network_that_says_the_same_of_all_classes_recognises_nothing():
-    assert metrics.summarise([0, 1], np.zeros((2, 6)))["top1"] == 0.0
+def test_a_network_that_says_the_same_of_all_classes_recognizes_nothing():
+    assert metrics.classification_scores([0, 1], np.zeros((2, 6)))["top1"] == 0.0
 
 
 def test_confusion_matrix_counts_rows_by_truth():

@@ -219,13 +219,13 @@ def test_the_teacher_gets_no_gradient(direction, chunk_size):
 
 @pytest.mark.parametrize("chunk_size", [None, 3])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_a_stored_reading_of_the_teacher_changes_nothing(direction, chunk_size):
+def test_stored_self_attention_of_the_teacher_changes_nothing(direction, chunk_size):
     teacher, student = feature_maps((2, 2, 2, 2, 6), (2, 5, 6))
     loss = unreduced(direction=direction, chunk_size=chunk_size, alpha=0.7)
-    reading = ops.convert_to_numpy(loss.teacher_reading(teacher))
-    assert reading.shape == teacher.shape
+    attended = ops.convert_to_numpy(loss.teacher_self_attention(teacher))
+    assert attended.shape == teacher.shape
     np.testing.assert_allclose(
-        reading.reshape(2, 8, 6),
+        attended.reshape(2, 8, 6),
         ops.convert_to_numpy(
             attentional_pooling(teacher.reshape(2, 8, 6), teacher, alpha=0.7)
         ),
@@ -233,7 +233,7 @@ def test_a_stored_reading_of_the_teacher_changes_nothing(direction, chunk_size):
     )
     value, gradient = gradients.value_and_gradient(lambda a: loss(teacher, a), student)
     stored_value, stored_gradient = gradients.value_and_gradient(
-        lambda a: loss((teacher, reading), a), student
+        lambda a: loss((teacher, attended), a), student
     )
     np.testing.assert_allclose(stored_value, value, rtol=1e-5)
     if gradient is not None:
@@ -370,7 +370,7 @@ def test_rejects_maps_that_cannot_be_compared():
     with pytest.raises(ValueError, match=r"Student features must have .*\(2, 6\)"):
         loss(*feature_maps((2, 8, 6), (2, 6)))
     with pytest.raises(
-        ValueError, match=r"their reading must have the same shape.*\(2, 7, 6\)"
+        ValueError, match=r"their self-attention must have the same shape.*\(2, 7, 6\)"
     ):
         teacher, student = feature_maps((2, 8, 6), (2, 8, 6))
         loss((teacher, teacher[:, :7]), student)

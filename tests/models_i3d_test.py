@@ -40,7 +40,7 @@ def published():
 def narrow():
     """A network an eighth as wide, with weights as of a trained one."""
     model = kd_keras.I3D(num_classes=7, width=0.125)
-    _randomise(model)
+    _randomize(model)
     return model
 
 
@@ -59,7 +59,7 @@ def test_has_every_published_endpoint_in_its_shape(published):
     assert published.output is published.get_layer("Logits").output
 
 
-def test_batch_normalisation_is_the_published_one(published):
+def test_batch_normalization_is_the_published_one(published):
     layer = published.get_layer("Conv3d_1a_7x7_batch_norm")
     assert (layer.scale, layer.center) == (False, True)
     assert (layer.epsilon, layer.momentum) == (1e-3, 0.999)
@@ -241,7 +241,7 @@ def test_refuses_what_cannot_be_built(arguments, message):
         kd_keras.I3D(**arguments)
 
 
-def _randomise(model):
+def _randomize(model):
     rng = np.random.default_rng(0)
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):

@@ -36,7 +36,7 @@ def _assert_same(one, other, but=()):
 @pytest.mark.parametrize("name", ["stored.keras", "stored.weights.h5"])
 def test_reads_keras_files(name, tmp_path):
     stored, path = _small(), tmp_path / name
-    expected = residual_networks.randomise(stored)
+    expected = residual_networks.randomize(stored)
     (stored.save if name.endswith(".keras") else stored.save_weights)(path)
     model = _small(weights=path)
     _assert_same(_values(model), expected)
@@ -50,7 +50,7 @@ def test_reads_keras_files(name, tmp_path):
 
 def test_a_first_convolution_on_rgb_is_averaged_for_flow(tmp_path):
     stored = _small()
-    kernel, *_ = residual_networks.randomise(stored)["conv1_conv"]
+    kernel, *_ = residual_networks.randomize(stored)["conv1_conv"]
     stored.save_weights(tmp_path / "rgb.weights.h5")
     flow = _small(channels=2, weights=tmp_path / "rgb.weights.h5")
     found, *_ = flow.get_layer("conv1_conv").get_weights()
@@ -86,7 +86,7 @@ def test_imagenet_weights_are_those_of_keras_applications(monkeypatch):
 def test_reads_the_state_of_a_pytorch_model(tmp_path):
     torch = pytest.importorskip("torch")
     stored = R2Plus1D(4, width=0.03)
-    expected = residual_networks.randomise(stored)
+    expected = residual_networks.randomize(stored)
     state = {}
     for name, arrays in expected.items():
         name = "fc" if name == "Logits" else name.replace("_", ".")

@@ -42,7 +42,7 @@ def test_has_the_published_weights_and_maps():
 @pytest.mark.parametrize("shape", [(2, 9, 33, 40, 3), (1, 4, 16, 17, 2)])
 def test_endpoints_are_those_of_numpy(shape):
     model = R2Plus1D(5, channels=shape[-1], width=1 / 16)
-    values = residual_networks.randomise(model)
+    values = residual_networks.randomize(model)
     names = r2plus1d.ENDPOINTS
     every = keras.Model(
         model.input, {name: model.get_layer(name).output for name in names}
@@ -71,9 +71,9 @@ def test_a_fixed_size_changes_nothing():
 
 def test_attributes_are_mean_class_scores_beside_the_features():
     model = _with_attributes()
-    values = residual_networks.randomise(model)
+    values = residual_networks.randomize(model)
     attributes = model.get_layer("attributes")
-    frames = residual_networks.randomise(attributes)
+    frames = residual_networks.randomize(attributes)
     clip = _clip(2, 4, 32, 32, 3)
     scores = 0
     prepared = keras.applications.resnet.preprocess_input((clip + 1) * 127.5)

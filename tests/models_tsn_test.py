@@ -88,7 +88,7 @@ def test_small_network_is_that_of_numpy(shifted, channels):
         network="small",
         temporal_shift=shifted,
     )
-    values = residual_networks.randomise(model)
+    values = residual_networks.randomize(model)
     clip = _clip(2, 9, 33, 24, channels)
     expected = residual_networks.resnet(
         values, clip[:, [1, 4, 7]], (1, 1, 1, 1), False, False, shifted
@@ -99,7 +99,7 @@ def test_small_network_is_that_of_numpy(shifted, channels):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shifted_resnet50_is_that_of_numpy(channels):
     model = TSM(5, 4, 40, channels=channels, width=1 / 16, segments=4)
-    values = residual_networks.randomise(model)
+    values = residual_networks.randomize(model)
     clip = _clip(1, 4, 40, 40, channels)
     prepared = clip * 127.5
     if channels == 3:
@@ -114,7 +114,7 @@ def test_only_the_shift_tells_segments_apart():
     clip = _clip(2, 4, 16, 16, 3)
     for builder, alike in ((TSN, True), (TSM, False)):
         model = builder(3, 4, 16, width=0.25, segments=4, network="small")
-        residual_networks.randomise(model)
+        residual_networks.randomize(model)
         forwards, backwards = run(model, clip), run(model, clip[:, ::-1].copy())
         assert np.allclose(forwards, backwards, atol=1e-5) is alike
 

@@ -22,8 +22,8 @@ def numbers(frames):
     """Reads the numbers back from whole frames of any size."""
     found = []
     for picture in np.asarray(frames):
-        grey = picture.astype(np.uint8).mean(axis=-1)
-        grid = cv2.resize(grey, (40, 20), interpolation=cv2.INTER_AREA)
+        gray = picture.astype(np.uint8).mean(axis=-1)
+        grid = cv2.resize(gray, (40, 20), interpolation=cv2.INTER_AREA)
         bits = grid[5::10, 5::10].ravel() > 127
         found.append(int((bits << np.arange(_BITS)).sum()))
     return found

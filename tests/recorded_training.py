@@ -36,18 +36,18 @@ class Experiment:
 
     def __init__(self, directory, *flags, **data):
         self.config = config(f"--run_dir={directory}", *flags)
-        self.distribution = types.SimpleNamespace(writes=True)
+        self.distribution = types.SimpleNamespace(is_chief=True)
         self.directory = pathlib.Path(directory)
-        labeled, at_action, unlabeled = (
+        labeled, action_pairs, unlabeled = (
             [pair(3 * group + number, label) for number, label in enumerate(labels)]
             for group, labels in enumerate(((2, 1, 2), (0, 1), (None, None)))
         )
         self.data = types.SimpleNamespace(
             index=types.SimpleNamespace(classes=CLASSES),
             labeled=labeled,
-            at_action=at_action,
+            action_pairs=action_pairs,
             unlabeled=unlabeled,
-            for_students=[*labeled, *at_action, *unlabeled],
+            for_students=[*labeled, *action_pairs, *unlabeled],
             **{"choosing": [], **data},
         )
         self.trained, self.saved, self.scored, self.top1 = [], [], [], 0.0

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 
 
-def randomise(model, seed=0) -> dict[str, list[np.ndarray]]:
+def randomize(model, seed=0) -> dict[str, list[np.ndarray]]:
     """Sets weights under which features keep their size; returns them by layer."""
     rng = np.random.default_rng(seed)
     for layer in model.layers:
@@ -38,7 +38,7 @@ def resnet(values, frames, blocks, bottleneck, pool, shifted=False):
     def unit(x, name, strides=1, relu=True):
         kernel, *bias = values[f"{name}_conv"]
         x = convolve(x, kernel[None], (1, strides, strides)) + sum(bias)
-        x = normalise(x, values[f"{name}_bn"], 1.001e-5)
+        x = normalize(x, values[f"{name}_bn"], 1.001e-5)
         return np.maximum(x, 0) if relu else x
 
     found = {}
@@ -63,11 +63,11 @@ def resnet(values, frames, blocks, bottleneck, pool, shifted=False):
 
 
 def r2plus1d(values, clip):
-    """Maps and logits of normalised clips, by endpoint."""
+    """Maps and logits of normalized clips, by endpoint."""
 
     def unit(x, conv, norm, strides=(1, 1, 1)):
         x = convolve(x, values[conv][0], strides)
-        return normalise(x, values[norm], 1e-5)
+        return normalize(x, values[norm], 1e-5)
 
     def factored(x, name, norm, strides):
         x = unit(x, f"{name}_0", f"{name}_1", (1, strides, strides))
@@ -103,7 +103,7 @@ def shift(x):
     return shifted
 
 
-def normalise(x, variables, epsilon):
+def normalize(x, variables, epsilon):
     gamma, beta, mean, variance = variables
     return (x - mean) / np.sqrt(variance + epsilon) * gamma + beta
 

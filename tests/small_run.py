@@ -61,7 +61,7 @@ def arguments(folder, run_dir):
         "--validate_every=4",
         "--nounlabeled_gaps",
         "--noexport",
-        "--test_views=one",
+        "--test_crops=center",
     ]
 
 

@@ -7,7 +7,7 @@ import cv2
 
 
 def write(path, images, suffix=".jpg"):
-    """A tar of pictures by name, as OpenCV writes them (BGR or grey)."""
+    """A tar of pictures by name, as OpenCV writes them (BGR or gray)."""
     path.parent.mkdir(parents=True, exist_ok=True)
     quality = [cv2.IMWRITE_JPEG_QUALITY, 100]
     with tarfile.open(path, "w") as tar:

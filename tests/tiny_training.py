@@ -6,7 +6,7 @@ import tensorflow as tf
 from absl import flags
 
 from kd_keras.data.segments import Clip, Pair
-from kd_keras.training.supervised import Recogniser
+from kd_keras.training.supervised import SupervisedTrainer
 from train.flags import config as config_lib
 from train.loop import loop, optimization
 
@@ -46,7 +46,7 @@ class Stream:
             }
 
 
-def recogniser(options, steps, units=8, dropout=0.5):
+def trainer(options, steps, units=8, dropout=0.5):
     keras.utils.set_random_seed(0)
     network = keras.Sequential(
         [
@@ -57,7 +57,7 @@ def recogniser(options, steps, units=8, dropout=0.5):
             keras.layers.Dense(2, name="Logits"),
         ]
     )
-    model = Recogniser(network, "observed")
+    model = SupervisedTrainer(network, "observed")
     model.compile(optimizer=optimization.optimizer(options, steps, 0.01))
     return model
 
@@ -65,7 +65,7 @@ def recogniser(options, steps, units=8, dropout=0.5):
 def train(run, *arguments, steps=12, units=8, dropout=0.5, **more):
     """Trains; returns the weights."""
     options = config(*arguments)
-    model = recogniser(options, steps, units, dropout)
+    model = trainer(options, steps, units, dropout)
     fit(model, options, run, steps, **more)
     return model.network.get_weights()
 

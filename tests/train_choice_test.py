@@ -111,13 +111,13 @@ def run(folder, run_dir, *flags):
     return experiment.run_experiment(config)
 
 
-def answers(monkeypatch, better_by_part):
-    """Makes the evaluator give a method the right answers on one part alone."""
+def predictions(monkeypatch, better_by_part):
+    """Makes the evaluator give a method the right predictions on one part alone."""
 
-    def indexed_logits(self, answer, field):
+    def indexed_logits(self, predictor, field):
         pairs = self._pairs
         labels = np.array([pair.label for pair in pairs])
-        method = answer.method if hasattr(answer, "method") else None
+        method = predictor.method if hasattr(predictor, "method") else None
         part = self.part_of[pairs[0].future.video]
         right = better_by_part.get(part) == method
         logits = np.eye(2, dtype=np.float32)[labels if right else 1 - labels]
@@ -140,37 +140,37 @@ def test_the_test_part_chooses_nothing(
 ):
     data_set = folder if has_val else without_val
     monkeypatch.setattr(Evaluator, "part_of", {}, raising=False)
-    answer_of = Evaluator.answer
+    predictor_of = Evaluator.predictor
 
-    def answer(self, model, *views):
-        found = answer_of(self, model, *views)
+    def predictor(self, model, *crops):
+        found = predictor_of(self, model, *crops)
         found.method = methods.get(id(model))
         return found
 
     methods = {}
-    get_student = experiment.get_student
+    load_or_train_student = experiment.load_or_train_student
 
     def remembered(run, method, teacher):
-        student = get_student(run, method, teacher)
+        student = load_or_train_student(run, method, teacher)
         methods[id(student)] = method
         Evaluator.part_of.update(
             {name: video.part for name, video in run.data.index.videos.items()}
         )
         return student
 
-    monkeypatch.setattr(experiment, "get_student", remembered)
+    monkeypatch.setattr(experiment, "load_or_train_student", remembered)
     evaluate = experiment.evaluate
 
-    def evaluate_with_answers(*arguments):
+    def evaluate_with_predictions(*arguments):
         # On the test part the other student is the better one.
         other = {"labels": "pseudo_labels", "pseudo_labels": "labels"}[best]
         better = {"test": other, "val": "labels", "held_out": "labels"}
         with monkeypatch.context() as patch:
-            answers(patch, better)
-            patch.setattr(Evaluator, "answer", answer)
+            predictions(patch, better)
+            patch.setattr(Evaluator, "predictor", predictor)
             return evaluate(*arguments)
 
-    monkeypatch.setattr(experiment, "evaluate", evaluate_with_answers)
+    monkeypatch.setattr(experiment, "evaluate", evaluate_with_predictions)
     results = run(data_set, tmp_path, *flags)
     assert (results["best_student"], results["student_choice"]["rule"]) == (best, rule)
     assert results["student"] == results["students"][best]

@@ -113,10 +113,10 @@ def test_footage_is_said_and_counted(load, capsys):
 
 
 def test_action_segments_are_for_students_alone(load):
-    assert load().at_action == []
+    assert load().action_pairs == []
     data = load("--include_action_segments", "--labeled_fraction=0.5")
-    assert [p.observed for p in data.at_action] == [p.future for p in data.labeled]
-    assert [p.label for p in data.at_action] == [p.label for p in data.labeled]
+    assert [p.observed for p in data.action_pairs] == [p.future for p in data.labeled]
+    assert [p.label for p in data.action_pairs] == [p.label for p in data.labeled]
     assert data.summary["at_action"]["num_pairs"] == 2
 
 

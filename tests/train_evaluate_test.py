@@ -15,7 +15,7 @@ from train.flags import config as config_lib
 from train.loop.distribution import Distribution
 
 _SIDE, _RESIZED, _CLASSES = 4, 6, ("cut", "open", "shut")
-_FORMAT = ClipFormat(num_frames=2, image_size=_SIDE, margin=_RESIZED / _SIDE)
+_FORMAT = ClipFormat(num_frames=2, image_size=_SIDE, resize_ratio=_RESIZED / _SIDE)
 
 
 def _pair(video, start_s, label):
@@ -58,7 +58,7 @@ class _Loader:
 
 
 def _network(seed):
-    """A linear network, and its answer to one clip in NumPy."""
+    """A linear network, and its logits for one clip in NumPy."""
     random = np.random.default_rng(seed)
     inputs = keras.Input((2, _SIDE, _SIDE, 3))
     head = keras.layers.Dense(3)
@@ -68,16 +68,16 @@ def _network(seed):
     return model, lambda clip: clip.reshape(-1) @ weights[0] + weights[1]
 
 
-def _by_view(answer, clip, corners=True, mirrored=True):
-    """Logits (views, classes) of a clip of bytes, the central crop first."""
+def _by_crop(predict, clip, corners=True, mirrored=True):
+    """Logits (crops, classes) of a clip of bytes, the central crop first."""
     middle, last = (_RESIZED - _SIDE) // 2, _RESIZED - _SIDE
     places = [(middle, middle), (0, 0), (0, last), (last, 0), (last, last)]
     logits = []
     for top, left in places if corners else places[:1]:
         crop = clip[:, top : top + _SIDE, left : left + _SIDE] / 127.5 - 1
-        logits.append(answer(crop))
+        logits.append(predict(crop))
         if mirrored:
-            logits.append(answer(crop[:, :, ::-1]))
+            logits.append(predict(crop[:, :, ::-1]))
     return np.array(logits)
 
 
@@ -86,14 +86,14 @@ def _evaluator(pairs=_EVALUATED, batch_size=2, distribution=None):
     return Evaluator(pairs, _Loader(_EVALUATED), batch_size, 3, distribution)
 
 
-def _experiment(evaluator, test_views="ten", **data):
-    augmentation = config_lib.Augmentation(test_views=test_views)
+def _experiment(evaluator, test_crops="ten", **data):
+    augmentation = config_lib.Augmentation(test_crops=test_crops)
     index = types.SimpleNamespace(classes=_CLASSES, bad_videos={"e": "no file"})
     known = dict(
         index=index,
         loader=evaluator._loader,
         labeled=_TRAINING,
-        at_action=_TRAINING[:2],
+        action_pairs=_TRAINING[:2],
         unlabeled=_TRAINING[:3],
         evaluated=_EVALUATED,
         eval_part=VAL,
@@ -108,9 +108,9 @@ def _experiment(evaluator, test_views="ten", **data):
     )
 
 
-def _expected(by_view, labels):
-    """The scores, from logits (pairs, views, classes)."""
-    logits = by_view.mean(1)
+def _expected(by_crop, labels):
+    """The scores, from logits (pairs, crops, classes)."""
+    logits = by_crop.mean(1)
     hits = logits.argmax(1) == labels
     return {
         "top1": np.mean(hits),
@@ -118,36 +118,36 @@ def _expected(by_view, labels):
         "class_mean_recall": np.mean(
             [np.mean(hits[labels == label]) for label in set(labels)]
         ),
-        "one_view_top1": np.mean(by_view[:, 0].argmax(1) == labels),
+        "one_view_top1": np.mean(by_crop[:, 0].argmax(1) == labels),
     }
 
 
 def _rows(logits, labels):
-    """The confusion matrix: classes in rows, answers in columns."""
+    """The confusion matrix: classes in rows, predictions in columns."""
     rows = [[0] * 3 for _ in range(3)]
-    for label, answer in zip(labels, logits.argmax(1), strict=True):
-        rows[label][answer] += 1
+    for label, predicted in zip(labels, logits.argmax(1), strict=True):
+        rows[label][predicted] += 1
     return rows
 
 
 @pytest.mark.parametrize(
-    ("test_views", "views"),
-    [("ten", (True, True)), ("mirrored", (False, True)), ("one", (False, False))],
+    ("test_crops", "crops"),
+    [("ten", (True, True)), ("flip", (False, True)), ("center", (False, False))],
 )
-def test_every_number_of_the_results(test_views, views):
+def test_every_number_of_the_results(test_crops, crops):
     evaluator = _evaluator()
     teacher, student, other = map(_network, (1, 2, 3))
     students = {"labels": student[0], "direct": other[0]}
-    results = evaluate(_experiment(evaluator, test_views), teacher[0], students)
+    results = evaluate(_experiment(evaluator, test_crops), teacher[0], students)
 
     labels = np.array([_EVALUATED[index].label for index in _READABLE])
     logits = {
         name: np.stack(
             [
-                _by_view(
+                _by_crop(
                     network[1],
                     evaluator._loader.load(getattr(_EVALUATED[index], field)),
-                    *views,
+                    *crops,
                 )
                 for index in _READABLE
             ]
@@ -196,17 +196,17 @@ def test_every_number_of_the_results(test_views, views):
 
 
 class _Given:
-    """An evaluator that knows the logits (pairs, views, classes) by network, field."""
+    """An evaluator that knows the logits (pairs, crops, classes) by network, field."""
 
     def __init__(self, labels, logits):
         self._labels, self._logits = np.array(labels), logits
         self._loader = _Loader([])
 
-    def answer(self, model, views):
+    def predictor(self, model, crops):
         return model
 
-    def logits(self, answer, field):
-        return self._labels, np.array(self._logits[answer, field], np.float32)
+    def logits(self, predictor, field):
+        return self._labels, np.array(self._logits[predictor, field], np.float32)
 
     def over(self, pairs):
         return _Given([pair.label for pair in pairs], self._logits["others"])
@@ -215,7 +215,7 @@ class _Given:
 def test_scores_are_of_the_mean_over_views_and_of_the_central_view_beside():
     # Class 0 is right for both clips. Averaged over three views the student is right
     # about both, and its central view about the first alone.
-    by_view = [
+    by_crop = [
         [[3, 1, 0], [0, 0.5, 0], [0, 0.5, 0]],
         [[0, 1, 0], [4, 0, 0], [0, 1, 0]],
     ]
@@ -225,7 +225,7 @@ def test_scores_are_of_the_mean_over_views_and_of_the_central_view_beside():
         {
             ("teacher", FUTURE): sure,
             ("teacher", OBSERVED): sure,
-            ("student", OBSERVED): by_view,
+            ("student", OBSERVED): by_crop,
         },
     )
     pairs = [_pair("c", 2, 0), _pair("d", 2, 0)]
@@ -284,25 +284,25 @@ class _Worker(Distribution):
         return np.concatenate([rows[len(self.given) - 1] for rows in self.all])
 
 
-def test_two_workers_give_the_answers_of_one_in_order():
+def test_two_workers_give_the_logits_of_one_in_order():
     model, _ = _network(2)
-    expected = _evaluator().logits(_evaluator().answer(model), OBSERVED)
+    expected = _evaluator().logits(_evaluator().predictor(model), OBSERVED)
     assert list(expected[0]) == [_EVALUATED[index].label for index in _READABLE]
     workers = [_Worker(0), _Worker(1)]
     for worker in workers:
         evaluator = _evaluator(distribution=worker)
-        evaluator.indexed_logits(evaluator.answer(model), OBSERVED)
+        evaluator.indexed_logits(evaluator.predictor(model), OBSERVED)
     rows = [worker.given for worker in workers]
     assert [given[0].shape for given in rows] == [(4,), (4,)]
     for worker in workers:
         worker.given, worker.all = [], rows
         evaluator = _evaluator(distribution=worker)
-        answer = evaluator.answer(model)
-        indices, _ = evaluator.indexed_logits(answer, OBSERVED)
+        predictor = evaluator.predictor(model)
+        indices, _ = evaluator.indexed_logits(predictor, OBSERVED)
         assert list(indices) == _READABLE
         worker.given = []
         for found, value in zip(
-            evaluator.logits(answer, OBSERVED), expected, strict=True
+            evaluator.logits(predictor, OBSERVED), expected, strict=True
         ):
             np.testing.assert_allclose(found, value, rtol=1e-5)
 
@@ -315,7 +315,7 @@ def test_a_worker_without_a_pair_has_empty_rows():
         [np.array([-1]), np.zeros((1, 1, 3))],
     ]
     indices, logits = evaluator.indexed_logits(
-        evaluator.answer(_network(1)[0]), OBSERVED
+        evaluator.predictor(_network(1)[0]), OBSERVED
     )
     assert list(worker.given[0]) == [-1] and not worker.given[1].any()
     assert list(indices) == [0] and logits.tolist() == [[[1, 1, 1]]]
@@ -323,16 +323,16 @@ def test_a_worker_without_a_pair_has_empty_rows():
 
 def test_as_many_crops_are_asked_at_once_as_clips_in_training():
     evaluator, sizes = _evaluator(batch_size=10), []
-    answer = evaluator._distribution.answer
+    predict = evaluator._distribution.predict
 
     def counted(function, clips):
         sizes.append(clips.shape[:2] if clips.ndim == 6 else clips.shape[:1])
-        return answer(function, clips)
+        return predict(function, clips)
 
-    evaluator._distribution.answer = counted
+    evaluator._distribution.predict = counted
     model, _ = _network(1)
-    for test_views in ("ten", "one"):
-        evaluate(_experiment(evaluator, test_views), model, {})
+    for test_crops in ("ten", "center"):
+        evaluate(_experiment(evaluator, test_crops), model, {})
     # Of the future and the observed clips.
     assert sizes == [(2, 5), (2, 5), (1, 5)] * 2 + [(5,)] * 2
 
@@ -340,22 +340,22 @@ def test_as_many_crops_are_asked_at_once_as_clips_in_training():
 def test_none_that_can_be_read_is_an_error():
     evaluator = _evaluator(_EVALUATED[3:5])
     with pytest.raises(ValueError, match="None of the evaluated clips can be read"):
-        evaluator.logits(evaluator.answer(_network(1)[0]), FUTURE)
+        evaluator.logits(evaluator.predictor(_network(1)[0]), FUTURE)
 
 
 def test_validation_sees_the_central_view_and_has_the_loss():
     evaluator = _evaluator()
-    model, answer = _network(4)
+    model, predict = _network(4)
     # So sure that exponentials of its logits overflow in float32.
     model.layers[-1].set_weights([200 * w for w in model.layers[-1].get_weights()])
     found = evaluator.validation(model, FUTURE)()
     labels = np.array([_EVALUATED[index].label for index in _READABLE])
     logits = np.stack(
         [
-            200 * answer_of_centre
+            200 * center_logits
             for index in _READABLE
-            for answer_of_centre in _by_view(
-                answer, evaluator._loader.load(_EVALUATED[index].future), False, False
+            for center_logits in _by_crop(
+                predict, evaluator._loader.load(_EVALUATED[index].future), False, False
             )
         ]
     )
@@ -369,12 +369,12 @@ def test_validation_sees_the_central_view_and_has_the_loss():
     assert set(found) == {"top1", "top5", "class_mean_recall", "loss"}
 
 
-def test_answers_are_traced_once_for_each_network_and_views():
+def test_predictors_are_compiled_once_for_each_network_and_crops():
     evaluator, (model, _) = _evaluator(), _network(1)
-    answer = evaluator.answer(model)
-    assert evaluator.over(_EVALUATED[:1]).answer(model) is answer
-    assert evaluator.answer(_network(1)[0]) is not answer
-    assert evaluator.over(_EVALUATED[:1]).logits(answer, FUTURE)[0] == [2]
+    predictor = evaluator.predictor(model)
+    assert evaluator.over(_EVALUATED[:1]).predictor(model) is predictor
+    assert evaluator.predictor(_network(1)[0]) is not predictor
+    assert evaluator.over(_EVALUATED[:1]).logits(predictor, FUTURE)[0] == [2]
 
 
 def test_the_majority_is_that_of_training():

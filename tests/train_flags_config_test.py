@@ -111,7 +111,7 @@ def test_flagfiles_of_the_paper_take_their_paths_on_the_command_line(name):
     if name == "epic_kitchens":
         assert (data.num_frames, data.observed_s) == (32, 32 / 30)
         assert (data.unlabeled_rule, data.unlabeled_pairs) == ("gaps", 26_391)
-        assert config.distillation.layer and config.augmentation.views
+        assert config.distillation.stored_layer and config.augmentation.views
     else:
         assert (data.observed_s, data.labeled_fraction) == (1.0, 0.5)
         assert not data.unlabeled_gaps
@@ -121,3 +121,48 @@ def test_lengths_that_contradict_each_other_are_refused():
     _parse("--frame_rate=8", "--observed_s=2", "--num_frames=16")
     with pytest.raises(flags.IllegalFlagValueError, match="give one of the two"):
         _parse("--frame_rate=8", "--observed_s=1", "--num_frames=16")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("--test_views=one", "--test_crops=center"),
+        ("--test_views=mirrored", "--test_crops=flip"),
+        ("--test_views=ten", "--test_crops=ten"),
+        ("--layer=Mixed_4f", "--stored_layer=Mixed_4f"),
+        ("--shared_draw", "--same_augmentation"),
+        ("--noshared_draw", "--nosame_augmentation"),
+    ],
+)
+def test_the_former_name_of_a_flag_works_and_says_the_new_one(
+    old, new, tmp_path, capsys
+):
+    assert _parse(old) == _parse(new)
+    name = old.removeprefix("--").removeprefix("no").partition("=")[0]
+    assert capsys.readouterr().err == (
+        f"--{name} is now called --{new.removeprefix('--no').lstrip('-').split('=')[0]}"
+        f": write {new}. The old name goes with the next release.\n"
+    )
+    path = tmp_path / "old.flags"
+    path.write_text(f"{old}\n")
+    assert _parse(f"--flagfile={path}") == _parse(new)
+
+
+def test_the_last_of_both_names_wins():
+    assert _parse("--layer=a", "--stored_layer=b") == _parse("--stored_layer=b")
+    assert _parse("--stored_layer=b", "--layer=a") == _parse("--stored_layer=a")
+
+
+def test_a_wrong_value_of_a_former_name_is_refused():
+    with pytest.raises(flags.IllegalFlagValueError, match="center|flip|ten"):
+        _parse("--test_views=two")
+
+
+def test_help_and_flagfiles_know_the_new_names_alone():
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    text = "".join(map(values.module_help, config_lib.GROUP_NAMES))
+    assert "--test_crops" in text and "--[no]same_augmentation" in text
+    assert not [n for n in ("test_views", "shared_draw", "--layer") if n in text]
+    written = config_lib.to_flagfile(_parse("--layer=Mixed_4f", "--test_views=one"))
+    assert "--stored_layer=Mixed_4f\n" in written and "test_views" not in written

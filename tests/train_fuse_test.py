@@ -24,7 +24,7 @@ def videos(tmp_path_factory):
 def _make_run(videos, run_dir, seed, *more):
     """A run whose networks never learned anything."""
     flags = [f"--students={','.join(_METHODS)}", f"--seed={seed}"]
-    flags += ["--test_views=ten", *more]
+    flags += ["--test_crops=ten", *more]
     config = small_run.config(videos, run_dir, *flags)
     RunDirectory(config).begin()
     (run_dir / "students").mkdir()

@@ -89,12 +89,12 @@ def test_a_signal_in_validation_loses_nothing_and_validates_again(tmp_path):
     class Validation:
         """Says how often it ran; the second time a signal comes."""
 
-        def __init__(self, signalled):
-            self.steps, self._signalled = 0, signalled
+        def __init__(self, signaled):
+            self.steps, self._signaled = 0, signaled
 
         def __call__(self):
             self.steps += 1
-            if self._signalled and self.steps == 2:
+            if self._signaled and self.steps == 2:
                 os.kill(os.getpid(), signal.SIGTERM)
             return {"top1": 0.5}
 
@@ -265,7 +265,7 @@ def test_averaged_weights_are_validated_and_kept(tmp_path):
         followed.append([np.array(w) for w in model.trainable_variables])
         steps.append(step)
 
-    model = tiny_training.recogniser(options, 12)
+    model = tiny_training.trainer(options, 12)
     tiny_training.fit(
         model,
         options,

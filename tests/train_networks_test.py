@@ -98,7 +98,7 @@ def test_each_network_is_compared_at_its_own_deepest_map_of_enough_tokens():
     # What is stored reaches the layer; the map lies behind it.
     config = _config("--features=there", "--width=0.1")
     assert networks.student_feature_layers(config, teacher) == ("Mixed_4f",)
-    config = _config("--layer=Mixed_4f")
+    config = _config("--stored_layer=Mixed_4f")
     assert networks.student_feature_layers(config, teacher) == ("Mixed_5c",)
     teacher.name = "somebodys"
     with pytest.raises(ValueError, match="'somebodys': name .*--teacher_feature_layer"):
@@ -134,17 +134,17 @@ def test_each_network_is_compared_at_its_own_deepest_map_of_enough_tokens():
 )
 def test_what_would_stop_the_students_stops_before_the_teacher(arguments, message):
     with pytest.raises(ValueError, match=message):
-        networks.check(_config(*arguments), 3)
+        networks.check_networks(_config(*arguments), 3)
 
 
 def test_other_networks_pass_where_the_student_does_not_start_from_the_teacher():
     arguments = ("--backbone=tsn_small", "--teacher_backbone=tsm_small")
     for init in ("pretrained", "fresh"):
-        networks.check(
+        networks.check_networks(
             _config(*arguments, "--teacher_width=0.2", f"--student_init={init}"), 3
         )
     # The same weights in another order of time.
-    networks.check(_config(*arguments), 3)
+    networks.check_networks(_config(*arguments), 3)
 
 
 def test_random_attributes_are_as_wide_as_the_run():
@@ -165,7 +165,7 @@ def test_everything_up_to_a_layer_stays_as_it_starts():
     trained = {layer.name for layer in network.layers if layer.trainable_weights}
     assert {"conv4_block1_1_conv", "Logits_segments"} <= trained
     with pytest.raises(ValueError, match="--freeze_until: tsn_small has no layer 'x'"):
-        networks.check(_config("--backbone=tsn_small", "--freeze_until=x"), 3)
+        networks.check_networks(_config("--backbone=tsn_small", "--freeze_until=x"), 3)
 
 
 def test_a_student_starts_as_its_flag_says():
@@ -193,7 +193,7 @@ def test_a_student_starts_as_its_flag_says():
 
 def test_a_stem_and_its_tail_are_the_whole_network():
     layer = "MaxPool3d_4a_3x3"
-    config = _config(f"--layer={layer}", "--student_init=fresh", "--dropout=0")
+    config = _config(f"--stored_layer={layer}", "--student_init=fresh", "--dropout=0")
     whole = networks.start_student(config, networks.build_teacher(config, 4))
     moved = np.random.default_rng(0)
     for variable in whole.variables:

@@ -18,10 +18,10 @@ from tests import small_run
 from train import experiment as experiment_lib
 from train import networks
 from train import prepare as prepare_lib
-from train.student import get_student
-from train.teacher import get_teacher
+from train.student import load_or_train_student
+from train.teacher import load_or_train_teacher
 
-_VIEWS = ("--views=3", "--layer=MaxPool3d_4a_3x3", "--students=attention")
+_VIEWS = ("--views=3", "--stored_layer=MaxPool3d_4a_3x3", "--students=attention")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,9 @@ def _train(folder, run_dir, teacher, *more):
     """The trained student and what was logged."""
     config = small_run.config(folder, run_dir, *_VIEWS, f"--teacher={teacher}", *more)
     experiment = experiment_lib.Experiment(config)
-    student = get_student(experiment, "attention", get_teacher(experiment))
+    student = load_or_train_student(
+        experiment, "attention", load_or_train_teacher(experiment)
+    )
     return student, experiment.directory.history()
 
 
@@ -175,7 +177,9 @@ def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
             experiment.save(network, teacher)
         batch = next(iter(experiment.batches(experiment.data.for_students)))
         batches[name] = batch[OBSERVED].numpy()
-        student = get_student(experiment, "attention", get_teacher(experiment))
+        student = load_or_train_student(
+            experiment, "attention", load_or_train_teacher(experiment)
+        )
         networks_[name] = student.get_weights()
     assert batches["videos"].shape[-1] == 2 and batches["videos"].std() > 0.05
     np.testing.assert_array_equal(batches["videos"], batches["records"])

@@ -102,10 +102,10 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
         expected[path.name] = path.read_bytes()
     assert stored == expected
     # The command that a corrupt shard's message names.
-    remake = json.loads(stored["index.json"])["remake"].format(
+    rerun_command = json.loads(stored["index.json"])["remake"].format(
         folder="s3://bucket/clips"
     )
-    status, text = _command(endpoint, *remake.split()[2:])
+    status, text = _command(endpoint, *rerun_command.split()[2:])
     assert status == 0, text
     assert _objects(endpoint, "clips") == expected
     # Videos and annotations are not needed any more.

@@ -81,6 +81,17 @@ def test_runs_of_before_that_keep_no_working_folder_go_on(tmp_path, monkeypatch)
     _open("run", "--video_root=./data")
 
 
+def test_runs_of_the_release_before_go_on_under_the_new_names_of_flags(tmp_path):
+    _work(_begin(tmp_path, "--test_crops=center", "--stored_layer=Mixed_4f"))
+    values = json.loads((tmp_path / "run.json").read_text())
+    del values["test_crops"], values["stored_layer"], values["same_augmentation"]
+    values |= {"test_views": "one", "layer": "Mixed_4f", "shared_draw": False}
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    _open(tmp_path, "--test_crops=center", "--stored_layer=Mixed_4f")
+    with pytest.raises(ValueError, match="--test_crops was 'center', now 'ten'"):
+        _open(tmp_path, "--stored_layer=Mixed_4f")
+
+
 def test_a_training_goes_on_in_a_folder_of_any_name(tmp_path):
     folder = tmp_path / _ANY_CHARACTERS
     weights = tiny_training.train(_open(folder), "--checkpoint_every_steps=5")

@@ -6,7 +6,7 @@ import pytest
 
 from tests import recorded_training, tiny_training
 from train import student as student_lib
-from train.student import feature_loss, get_student
+from train.student import feature_loss, load_or_train_student
 
 _FLAGS = (
     *("--teacher_steps=3", "--student_steps=5"),
@@ -30,10 +30,10 @@ def experiment(tmp_path):
 
 def test_labels_alone_teach_from_what_is_observed(experiment, teacher):
     run = experiment()
-    student = get_student(run, "labels", teacher)
+    student = load_or_train_student(run, "labels", teacher)
     (call,) = run.trained
     data = run.data
-    assert call.pairs == [*data.labeled, *data.at_action]
+    assert call.pairs == [*data.labeled, *data.action_pairs]
     assert (call.steps, call.learning_rate) == (5, 0.5)
     assert call.phase == "student_labels"
     assert call.network is student and call.model.network is student
@@ -55,7 +55,7 @@ def test_distillation_learns_from_every_pair_by_its_flags(
 ):
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
     run = experiment()
-    student = get_student(run, method, teacher)
+    student = load_or_train_student(run, method, teacher)
     (call,) = run.trained
     assert call.pairs == run.data.for_students
     assert (call.steps, call.learning_rate) == (5, 0.5)
@@ -71,7 +71,7 @@ def test_distillation_learns_from_every_pair_by_its_flags(
         "teacher_feature_layer": ("conv5_block1_out",),
         "temperature": 3.0,
         "feature_channels": None,
-        "rematerialise": True,
+        "rematerialize": True,
     }
     assert run.saved == [(student, run.directory / "students" / f"{method}.keras")]
 
@@ -131,7 +131,7 @@ def test_with_stored_features_the_tail_learns_and_is_joined(
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
     # Nothing asks the teacher, whatever the flag says.
     run = experiment("--features=there", "--teacher_cache=memory")
-    student = get_student(run, method, teacher)
+    student = load_or_train_student(run, method, teacher)
     (call,) = run.trained
     stored = run.stored
     assert stored.student is student and stored.joined == 1
@@ -160,7 +160,7 @@ def test_a_cache_of_the_teacher_gives_the_batches(experiment, teacher, monkeypat
     monkeypatch.setattr(student_lib, "TeacherCache", Cache)
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
     run = experiment("--teacher_cache=memory")
-    get_student(run, "direct", teacher)
+    load_or_train_student(run, "direct", teacher)
     (call,) = run.trained
     assert call.batches_from(4) == ("cached", 4)
     ((owner, pairs, asked, loss, num_maps, key),) = made
@@ -173,7 +173,7 @@ def test_a_cache_of_the_teacher_gives_the_batches(experiment, teacher, monkeypat
     weights = teacher.get_weights()
     weights[-1] = weights[-1] + 1
     changed.set_weights(weights)
-    get_student(experiment("--teacher_cache=memory"), "direct", changed)
+    load_or_train_student(experiment("--teacher_cache=memory"), "direct", changed)
     assert made[1][5][0] != key[0]
 
 
@@ -185,11 +185,11 @@ def test_a_student_that_is_there_is_not_trained_again(experiment, teacher):
     there.save(path)
     for task in ("all", "evaluate"):
         run = experiment(f"--task={task}")
-        found = get_student(run, "labels", teacher)
+        found = load_or_train_student(run, "labels", teacher)
         np.testing.assert_array_equal(found.get_weights()[0], there.get_weights()[0])
         assert not run.trained and not run.saved
 
 
 def test_evaluation_alone_trains_none(experiment, teacher):
     with pytest.raises(ValueError, match="needs trained students, and .*labels.keras"):
-        get_student(experiment("--task=evaluate"), "labels", teacher)
+        load_or_train_student(experiment("--task=evaluate"), "labels", teacher)

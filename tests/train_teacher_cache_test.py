@@ -15,7 +15,7 @@ _FLAGS = (
     "--students=attention",
     "--feature_weight=0.1",
     "--views=2",
-    "--noshared_draw",
+    "--nosame_augmentation",
     "--validate_every=1",
 )
 

@@ -8,7 +8,7 @@ import pytest
 from keras import layers
 
 from tests import recorded_training, tiny_training
-from train.teacher import check_teacher, get_teacher, load_teacher
+from train.teacher import check_teacher, load_or_train_teacher, load_teacher
 
 
 def test_one_that_ends_in_softmax_answers_in_logits(tmp_path):
@@ -40,7 +40,7 @@ def test_the_labeled_future_clips_teach_it(tmp_path):
         *("--teacher_steps=3", "--student_steps=5", "--label_smoothing=0.2"),
         *("--teacher_learning_rate=0.3", "--student_learning_rate=0.5"),
     )
-    teacher = get_teacher(run)
+    teacher = load_or_train_teacher(run)
     (call,) = run.trained
     assert call.pairs == run.data.labeled
     assert (call.steps, call.learning_rate, call.phase) == (3, 0.3, "teacher")
@@ -66,7 +66,7 @@ def test_one_that_is_there_is_not_trained_again(tmp_path):
     for task in ("all", "student", "evaluate"):
         run = recorded_training.Experiment(tmp_path, f"--task={task}")
         for found in (
-            get_teacher(run),
+            load_or_train_teacher(run),
             load_teacher(run.config, recorded_training.CLASSES),
         ):
             np.testing.assert_array_equal(*(m.get_weights()[0] for m in (found, there)))
@@ -77,17 +77,19 @@ def test_one_that_is_named_is_taken_before_the_run_s_own(tmp_path):
     _save(tmp_path / "teacher.keras")
     named = _save(tmp_path / "named.keras")
     run = recorded_training.Experiment(tmp_path, f"--teacher={tmp_path}/named.keras")
-    found = get_teacher(run)
+    found = load_or_train_teacher(run)
     np.testing.assert_array_equal(*(m.get_weights()[0] for m in (found, named)))
     with pytest.raises(ValueError, match=r"--teacher=gone.keras does not exist"):
-        get_teacher(recorded_training.Experiment(tmp_path, "--teacher=gone.keras"))
+        load_or_train_teacher(
+            recorded_training.Experiment(tmp_path, "--teacher=gone.keras")
+        )
 
 
 def test_tasks_that_need_one_say_so(tmp_path):
     for task in ("student", "evaluate"):
         run = recorded_training.Experiment(tmp_path, f"--task={task}")
         with pytest.raises(ValueError, match=f"--task={task} needs a trained teacher"):
-            get_teacher(run)
+            load_or_train_teacher(run)
     with pytest.raises(ValueError, match="teacher.keras does not exist. Train the"):
         load_teacher(run.config, recorded_training.CLASSES)
     with pytest.raises(ValueError, match="--teacher=FILE, or its --run_dir"):
@@ -98,15 +100,15 @@ def test_one_of_other_classes_is_refused(tmp_path):
     run = recorded_training.Experiment(tmp_path)
     _save(tmp_path / "teacher.keras", units=4)
     with pytest.raises(ValueError, match="knows 4 classes, the data set has 3: cut,"):
-        get_teacher(run)
+        load_or_train_teacher(run)
     _save(tmp_path / "teacher.keras")
     sidecar = {"classes": ["open", "cut", "shut"], "num_frames": 9, "image_size": 16}
     (tmp_path / "teacher.json").write_text(json.dumps(sidecar))
     with pytest.raises(ValueError, match="knows the classes open, cut, shut; the data"):
-        get_teacher(run)
+        load_or_train_teacher(run)
     sidecar["classes"] = list(recorded_training.CLASSES)
     (tmp_path / "teacher.json").write_text(json.dumps(sidecar))
-    get_teacher(run)
+    load_or_train_teacher(run)
 
 
 @pytest.mark.parametrize(("choosing", "where"), [(0, "training"), (1200, "validation")])

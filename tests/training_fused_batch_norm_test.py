@@ -48,9 +48,9 @@ def test_one_layer_is_the_equation_in_float64(shape, scale):
     draws = np.random.default_rng(1)
     x, dy = draws.normal(3, 2, (2, 4, *shape))
     axes = tuple(range(x.ndim - 1))
-    centred = x - x.mean(axes)
+    centered = x - x.mean(axes)
     norm = 1 / np.sqrt(x.var(axes) + 0.01)
-    normal = centred * norm
+    normal = centered * norm
     # The derivative by x of a sum over y with the weights dy.
     expected = gamma * norm * (dy - dy.mean(axes) - normal * (dy * normal).mean(axes))
 

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from kd_keras.training.fused_batch_norm import training_reader
-from kd_keras.training.rematerialize import rematerialising_reader
+from kd_keras.training.rematerialize import rematerializing_reader
 
 
 def _network():
@@ -54,7 +54,7 @@ def test_values_gradients_and_state_are_those_of_the_whole(num_segments, feature
         return loss, found, [np.array(v) for v in network.variables]
 
     expected = two_steps(training_reader)
-    found = two_steps(rematerialising_reader, num_segments=num_segments)
+    found = two_steps(rematerializing_reader, num_segments=num_segments)
     tf.nest.map_structure(
         lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5),
         found,
@@ -64,7 +64,7 @@ def test_values_gradients_and_state_are_those_of_the_whole(num_segments, feature
 
 def test_the_forward_pass_is_in_the_graph_twice():
     network = _network()
-    read = rematerialising_reader(network, num_segments=3)
+    read = rematerializing_reader(network, num_segments=3)
 
     @tf.function
     def gradients(clips):
@@ -79,11 +79,11 @@ def test_the_forward_pass_is_in_the_graph_twice():
 
 def test_a_map_beside_other_paths_is_refused():
     with pytest.raises(ValueError, match="cannot be cut at 'inside'.*one of: conv"):
-        rematerialising_reader(_network(), "inside")
+        rematerializing_reader(_network(), "inside")
 
 
 def test_a_network_inside_is_refused():
     inputs = keras.Input((8, 8, 3))
     outer = keras.Model(inputs, _network()(inputs), name="outer")
     with pytest.raises(ValueError, match="'outer' has another network inside"):
-        rematerialising_reader(outer)
+        rematerializing_reader(outer)

@@ -10,7 +10,7 @@ import sys
 import keras
 import tensorflow as tf
 
-from kd_keras.training.supervised import Recogniser
+from kd_keras.training.supervised import SupervisedTrainer
 from tests import tiny_training
 from train.loop import optimization
 from train.loop.distribution import Distribution, WorkerLostError
@@ -36,7 +36,7 @@ def train(run_dir, distribution, before=lambda step: None):
             for batch in super()._batches(number):
                 yield {name: value[worker::count] for name, value in batch.items()}
 
-    with distribution.watched(), distribution.scope():
+    with distribution.raise_on_lost_worker(), distribution.scope():
         keras.utils.set_random_seed(0)
         network = keras.Sequential(
             [
@@ -46,19 +46,19 @@ def train(run_dir, distribution, before=lambda step: None):
                 keras.layers.Dense(2, name="Logits"),
             ]
         )
-        model = Recogniser(network, "observed")
+        model = SupervisedTrainer(network, "observed")
         model.compile(optimizer=optimization.optimizer(options, _STEPS, 0.1))
         tiny_training.fit(
             model,
             options,
-            RunDirectory(options, distribution.writes),
+            RunDirectory(options, distribution.is_chief),
             _STEPS,
             before=before,
             stream=OwnRows,
             distribution=distribution,
             validate=lambda: {"top1": 0.5},
         )
-        distribution.wait()
+        distribution.barrier()
         return network.get_weights()
 
 

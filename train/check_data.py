@@ -29,7 +29,7 @@ def report(config, data, output):
     Raises:
         ValueError: If there are problems, with their number; all are printed.
     """
-    found = check_videos.check(data.whole_index)
+    found = check_videos.check_data_set(data.whole_index)
     output = pathlib.Path(output)
     output.mkdir(parents=True, exist_ok=True)
     pairs = {TRAIN: data.labeled, **data.scored}

@@ -6,7 +6,7 @@ import os
 from absl import logging
 
 from kd_keras.data import csv_table, pair_lists, pairs, unlabeled
-from kd_keras.data.batches.order import Sampling
+from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader, TooManyBadVideos
@@ -36,8 +36,8 @@ class RunData:
         index: Classes, videos and segments; withheld labels are gone.
         whole_index: The same with every label.
         labeled: Training pairs with a label.
-        at_action: With --include_action_segments the same again, with the future clip
-            as the observed one; for students alone.
+        action_pairs: With --include_action_segments the same again, with the future
+            clip as the observed one; for students alone.
         unlabeled: Training pairs without.
         evaluated: Labeled pairs of the evaluated part.
         eval_part: `val` or `test`.
@@ -52,7 +52,7 @@ class RunData:
     index: Index
     whole_index: Index
     labeled: list[Pair]
-    at_action: list[Pair]
+    action_pairs: list[Pair]
     unlabeled: list[Pair]
     evaluated: list[Pair]
     eval_part: str
@@ -65,7 +65,7 @@ class RunData:
     @property
     def for_students(self):
         """The pairs that a student may learn from."""
-        return [*self.labeled, *self.at_action, *self.unlabeled]
+        return [*self.labeled, *self.action_pairs, *self.unlabeled]
 
     @property
     def scored(self):
@@ -117,18 +117,20 @@ def load(config, directory, refuse_problems=True):
             count=options.unlabeled_pairs,
             seed=options.label_seed,
         )
-    at_action = []
+    action_pairs = []
     if options.include_action_segments:
-        at_action = [dataclasses.replace(p, observed=p.future) for p in labeled]
+        action_pairs = [dataclasses.replace(p, observed=p.future) for p in labeled]
     groups = {
         "labeled": labeled,
-        "at_action": at_action,
+        "at_action": action_pairs,
         "unlabeled": unlabeled_pairs,
         "evaluated": evaluated,
     }
     if choosing_part not in (eval_part, None):
         groups[choosing_part] = choosing
-    summaries = {name: pairs.summarise(group, index) for name, group in groups.items()}
+    summaries = {
+        name: pairs.summarize_pairs(group, index) for name, group in groups.items()
+    }
     for name, summary in summaries.items():
         print(f"{name}: {summary}", flush=True)
     if rule is not None and options.observed_fraction is None:
@@ -145,7 +147,7 @@ def load(config, directory, refuse_problems=True):
         index=index,
         whole_index=whole_index,
         labeled=labeled,
-        at_action=at_action,
+        action_pairs=action_pairs,
         unlabeled=unlabeled_pairs,
         evaluated=evaluated,
         eval_part=eval_part,
@@ -235,7 +237,7 @@ def sampling(config, pairs):
     """
     options = config.training
     mixed = any(pair.label is None for pair in pairs)
-    return Sampling(
+    return SamplingPolicy(
         balanced=options.balanced,
         labeled_per_batch=options.labeled_per_batch if mixed else None,
         batch_size=options.batch_size,
@@ -356,9 +358,9 @@ def _record_loader(config, records, groups):
     missing = [clip for clip in clips if clip not in loader]
     if missing:
         # Says which flags differ, where they are the reason.
-        shards.check_made_from(
+        shards.check_fingerprint(
             records.folder,
-            {"made_from": records.made_from},
+            {"made_from": records.fingerprint},
             choosing_flags(options),
             only_given=True,
         )

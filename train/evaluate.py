@@ -8,64 +8,64 @@ import numpy as np
 from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.pairs import previous_labels
-from kd_keras.metrics import bigram, confusion_matrix, summarise
+from kd_keras.metrics import bigram, classification_scores, confusion_matrix
 from train import choice
-from train.views import Answer, Views, views_of
+from train.test_time_crops import Crops, MultiCropPredictor, crops_of
 
 
 class Evaluator:
-    """Answers of networks over labeled pairs, by all replicas of a run together.
+    """Logits of networks for labeled pairs, computed by all replicas of a run together.
 
     Args:
         pairs: Labeled pairs.
         loader: The `ClipLoader` of their videos.
         batch_size: Clips per step.
         num_classes: Logits per clip.
-        distribution: The `Distribution` that answers.
+        distribution: The `Distribution` that computes them.
     """
 
     def __init__(self, pairs, loader, batch_size, num_classes, distribution):
         self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
         self._num_classes, self._distribution = num_classes, distribution
-        self._answers = {}
+        self._predictors = {}
 
     def over(self, pairs):
-        """Returns the evaluator of other pairs, which asks by the same answers."""
+        """Returns the evaluator of other pairs, with the same compiled predictors."""
         other = copy.copy(self)
         other._pairs = pairs
         return other
 
-    def answer(self, model, views=Views()):  # noqa: B008 - frozen
-        """Returns the `Answer` of a model to some views, the same each time."""
-        key = id(model), views
-        if key not in self._answers:
-            self._answers[key] = Answer(model, views)
-        return self._answers[key]
+    def predictor(self, model, crops=Crops()):  # noqa: B008 - frozen
+        """Returns the `MultiCropPredictor` of a model; it is compiled once."""
+        key = id(model), crops
+        if key not in self._predictors:
+            self._predictors[key] = MultiCropPredictor(model, crops)
+        return self._predictors[key]
 
-    def logits(self, answer, field):
-        """Returns the labels (pairs,) and logits (pairs, views, num_classes).
+    def logits(self, predictor, field):
+        """Returns the labels (pairs,) and logits (pairs, crops, num_classes).
 
         Args:
-            answer: An `Answer`.
+            predictor: A `MultiCropPredictor`.
             field: `observed` or `future`, the clip that it sees.
         """
-        indices, logits = self.indexed_logits(answer, field)
+        indices, logits = self.indexed_logits(predictor, field)
         return np.array([self._pairs[index].label for index in indices]), logits
 
-    def indexed_logits(self, answer, field):
+    def indexed_logits(self, predictor, field):
         """Returns which of the pairs could be read, and their logits; in order."""
         worker, count = self._distribution.worker, self._distribution.num_workers
         # Every worker has as many rows; those without a pair have the index -1.
         rows = -(-len(self._pairs) // count)
         indices = np.full(rows, -1, np.int64)
-        logits = np.zeros((rows, len(answer.views), self._num_classes), np.float32)
+        logits = np.zeros((rows, len(predictor.crops), self._num_classes), np.float32)
         done = 0
-        for batch in self._batches(self._pairs[worker::count], field, answer):
+        for batch in self._batches(self._pairs[worker::count], field, predictor):
             number = len(batch[INDEX])
-            answered = slice(done, done + number)
-            indices[answered] = batch[INDEX].numpy() * count + worker
-            logits[answered] = self._distribution.answer(
-                answer.function, batch[field]
+            here = slice(done, done + number)
+            indices[here] = batch[INDEX].numpy() * count + worker
+            logits[here] = self._distribution.predict(
+                predictor.function, batch[field]
             ).numpy()
             done += number
         indices = self._distribution.gather(indices)
@@ -77,25 +77,27 @@ class Evaluator:
 
     def validation(self, model, field):
         """Returns a function without arguments that gives the model's scores."""
-        answer = self.answer(model)
+        predictor = self.predictor(model)
 
         def validate():
-            labels, logits = self.logits(answer, field)
+            labels, logits = self.logits(predictor, field)
             logits = logits[:, 0]
-            return summarise(labels, logits) | {"loss": _cross_entropy(labels, logits)}
+            return classification_scores(labels, logits) | {
+                "loss": _cross_entropy(labels, logits)
+            }
 
         return validate
 
-    def _batches(self, pairs, field, answer):
+    def _batches(self, pairs, field, predictor):
         if not pairs:
             return ()
         return from_clips.pair_dataset(
             pairs,
             self._loader,
             # As much memory as in training.
-            batch_size=-(-self._batch_size // answer.views.num_crops),
+            batch_size=-(-self._batch_size // predictor.crops.num_positions),
             training=False,
-            corners=answer.views.corners,
+            corners=predictor.crops.corners,
             fields=(field,),
         )
 
@@ -110,19 +112,19 @@ def evaluate(experiment, teacher, students):
     """
     data, evaluator = experiment.data, experiment.evaluator
     num_classes = len(data.index.classes)
-    views = views_of(experiment.config.augmentation)
+    crops = crops_of(experiment.config.augmentation)
 
-    def ask(answer, field, evaluator=evaluator):
+    def score(predictor, field, evaluator=evaluator):
         """The labels, the logits, and the scores."""
-        labels, by_view = evaluator.logits(answer, field)
-        logits = by_view.mean(1)
-        scores = summarise(labels, logits)
-        scores["one_view_top1"] = summarise(labels, by_view[:, 0])["top1"]
+        labels, by_crop = evaluator.logits(predictor, field)
+        logits = by_crop.mean(1)
+        scores = classification_scores(labels, logits)
+        scores["one_view_top1"] = classification_scores(labels, by_crop[:, 0])["top1"]
         return labels, logits, scores
 
-    answer = evaluator.answer(teacher, views)
-    labels, future, future_scores = ask(answer, FUTURE)
-    _, _, observed_scores = ask(answer, OBSERVED)
+    predictor = evaluator.predictor(teacher, crops)
+    labels, future, future_scores = score(predictor, FUTURE)
+    _, _, observed_scores = score(predictor, OBSERVED)
     results = {
         "majority": {"top1": majority([p.label for p in data.labeled], labels)},
         "teacher": {"future": future_scores, "observed": observed_scores},
@@ -133,13 +135,13 @@ def evaluate(experiment, teacher, students):
     confusion = {"teacher": confusion_matrix(labels, future).tolist()}
     scores = {}
     for method, student in students.items():
-        answer = evaluator.answer(student, views)
-        _, logits, scores[method] = ask(answer, OBSERVED)
+        predictor = evaluator.predictor(student, crops)
+        _, logits, scores[method] = score(predictor, OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()
     if students:
-        chosen = _choose(data, evaluator, students, scores, len(labels), ask, views)
+        chosen = _choose(data, evaluator, students, scores, len(labels), score, crops)
         results |= {
             "student": scores[chosen.method],
             "best_student": chosen.method,
@@ -148,7 +150,7 @@ def evaluate(experiment, teacher, students):
         }
     return results | {
         "num_train_labeled": len(data.labeled),
-        "num_train_at_action": len(data.at_action),
+        "num_train_at_action": len(data.action_pairs),
         "num_train_unlabeled": len(data.unlabeled),
         "num_evaluated": len(labels),
         "num_classes": num_classes,
@@ -160,7 +162,7 @@ def evaluate(experiment, teacher, students):
     }
 
 
-def _choose(data, evaluator, students, scores, num_evaluated, ask, views):
+def _choose(data, evaluator, students, scores, num_evaluated, score, crops):
     """The `Choice` among students, by scores on the pairs that choose."""
     if not data.choosing:
         return choice.choose(None, scores, 0)
@@ -168,8 +170,8 @@ def _choose(data, evaluator, students, scores, num_evaluated, ask, views):
         return choice.choose(data.choosing_part, scores, num_evaluated, True)
     others, by_others = evaluator.over(data.choosing), {}
     for method, student in students.items():
-        answer = evaluator.answer(student, views)
-        labels, _, by_others[method] = ask(answer, OBSERVED, others)
+        predictor = evaluator.predictor(student, crops)
+        labels, _, by_others[method] = score(predictor, OBSERVED, others)
     return choice.choose(data.choosing_part, by_others, len(labels))
 
 
@@ -187,8 +189,8 @@ def bigram_top1(training_pairs, pairs):
     if all(label is None for label in previous):
         return None
     training_labels = [pair.label for pair in training_pairs]
-    answers = bigram(previous_labels(training_pairs), training_labels, previous)
-    return float(np.mean([a == p.label for a, p in zip(answers, pairs, strict=True)]))
+    guesses = bigram(previous_labels(training_pairs), training_labels, previous)
+    return float(np.mean([a == p.label for a, p in zip(guesses, pairs, strict=True)]))
 
 
 def readable_pairs(data):

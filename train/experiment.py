@@ -12,7 +12,7 @@ from export.student_file import ExportSpec, load_spec, save_student
 from kd_keras import console
 from kd_keras.data.batches import from_clips, from_records
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
-from kd_keras.data.clips.views import bytes_to_input
+from kd_keras.data.clips.views import normalize_batch
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, report, teacher_cache
@@ -21,9 +21,9 @@ from train.loop import distribution as distribution_lib
 from train.loop import guards, loop, optimization
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
-from train.run_directory import RunDirectory, alone, write_json, written_aside
-from train.student import get_student
-from train.teacher import check_teacher, get_teacher
+from train.run_directory import RunDirectory, exclusive_lock, write_json, written_aside
+from train.student import load_or_train_student
+from train.teacher import check_teacher, load_or_train_teacher
 
 # Both clips of a pair.
 CLIPS = (OBSERVED, FUTURE)
@@ -46,14 +46,17 @@ def run_experiment(config, store=None):
             if config.run.distribution != "tpu":
                 # XLA introduces itself when it compiles for the first time.
                 tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
-        with distribution.watched(), alone(config, distribution.writes):
+        with (
+            distribution.raise_on_lost_worker(),
+            exclusive_lock(config, distribution.is_chief),
+        ):
             experiment = Experiment(config, distribution, interruption, store)
             with distribution.scope():
                 teacher, students = _train(experiment)
                 results = evaluate(experiment, teacher, students)
-            problem = _write(experiment, results) if distribution.writes else None
+            problem = _write(experiment, results) if distribution.is_chief else None
             # The others end well, whatever becomes of the export.
-            distribution.wait()
+            distribution.barrier()
             if problem is not None:
                 raise problem
         return results
@@ -62,17 +65,17 @@ def run_experiment(config, store=None):
 def _train(experiment):
     config, data = experiment.config, experiment.data
     if config.run.task in ("all", "student"):
-        networks.check(config, len(data.index.classes))
+        networks.check_networks(config, len(data.index.classes))
     experiment.begin()
-    if experiment.distribution.writes:
+    if experiment.distribution.is_chief:
         report.show_inputs(experiment)
-    teacher = get_teacher(experiment)
+    teacher = load_or_train_teacher(experiment)
     students = {}
     if config.run.task != "teacher":
         if config.run.task != "evaluate":
             check_teacher(experiment, teacher)
         for method in config.distillation.students:
-            students[method] = get_student(experiment, method, teacher)
+            students[method] = load_or_train_student(experiment, method, teacher)
     return teacher, students
 
 
@@ -139,13 +142,13 @@ class Experiment:
         half_precision.require_device(config.run.dtype_policy)
         keras.config.set_dtype_policy(config.run.dtype_policy)
         self.distribution.check_batch_size(config.training.batch_size)
-        teacher_cache.check(config)
-        self.directory = RunDirectory(config, self.distribution.writes, store)
+        teacher_cache.check_flags(config)
+        self.directory = RunDirectory(config, self.distribution.is_chief, store)
         self.data = self._load_data()
         self._data_set = data_set.describe(config.data, self.data.whole_index)
         if self.directory.holds_work():
             data_set.refuse_changes(self.directory.path, self._data_set, "a run")
-        if self.distribution.writes:
+        if self.distribution.is_chief:
             data_lib.write_lists(config.data, self.data, self.directory)
         self.evaluator = Evaluator(
             self.data.evaluated,
@@ -162,7 +165,7 @@ class Experiment:
     def batches(self, pairs, start_step=0, fields=CLIPS):
         """Returns the endless stream of training batches from a step on.
 
-        Their clips are uint8; `to_input` belongs into the step.
+        Their clips are uint8; `normalize_batch` belongs into the step.
         """
         options = {
             "batch_size": self.config.training.batch_size,
@@ -170,9 +173,9 @@ class Experiment:
             "start_step": start_step,
             "views": self.config.augmentation.views,
             "augmentation": self.data.augmentation,
-            "shared_draw": self.config.augmentation.shared_draw,
+            "same_augmentation": self.config.augmentation.same_augmentation,
             "fields": fields,
-            "as_bytes": True,
+            "as_uint8": True,
         }
         address = self.config.data.data_service
         if address is None:
@@ -190,9 +193,9 @@ class Experiment:
             )
         )
 
-    def to_input(self, batch):
+    def normalize_batch(self, batch):
         """Returns the batch with its clips as the networks see them."""
-        return bytes_to_input(batch, self.data.loader.clip_format.gain)
+        return normalize_batch(batch, self.data.loader.clip_format.flow_scale)
 
     def own_rows(self, batches):
         """Returns this worker's part of global batches."""
@@ -232,7 +235,7 @@ class Experiment:
             model,
             batches_from,
             steps,
-            to_input=self.to_input,
+            normalize_batch=self.normalize_batch,
             options=options,
             run=self.directory,
             phase=phase,
@@ -258,9 +261,9 @@ class Experiment:
 
     def save(self, model, path):
         """Saves a network and the .json that says how to feed it."""
-        if self.distribution.writes:
+        if self.distribution.is_chief:
             self._save(model, path)
-        self.distribution.wait()
+        self.distribution.barrier()
 
     def _save(self, model, path):
         path.parent.mkdir(exist_ok=True)
@@ -274,7 +277,7 @@ class Experiment:
                 num_frames=clips.num_frames,
                 image_size=clips.image_size,
                 fit=clips.fit,
-                margin=clips.margin,
+                resize_ratio=clips.resize_ratio,
                 short_clip=clips.short_clip,
                 observed_s=data.observed_s if in_seconds else None,
                 lead_time_s=data.lead_time_s if in_seconds else None,
@@ -307,11 +310,11 @@ class Experiment:
 
     def _load_data(self):
         # The one that writes may generate videos for all.
-        if not self.distribution.writes:
-            self.distribution.wait()
+        if not self.distribution.is_chief:
+            self.distribution.barrier()
         data = data_lib.load(self.config, self.directory)
-        if self.distribution.writes:
-            self.distribution.wait()
+        if self.distribution.is_chief:
+            self.distribution.barrier()
         options, num_classes = self.config.training, len(data.index.classes)
         for members in (data.labeled, *data.scored.values()):
             guards.check_labels(members, num_classes)

@@ -6,15 +6,15 @@ import keras
 import numpy as np
 
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
-from kd_keras.metrics import confusion_matrix, summarise
+from kd_keras.metrics import classification_scores, confusion_matrix
 from train import data as data_lib
 from train import data_set, remote_run, report
 from train.evaluate import Evaluator, bad_videos, majority
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
-from train.run_directory import RunDirectory, alone, write_json
+from train.run_directory import RunDirectory, exclusive_lock, write_json
 from train.teacher import load_teacher
-from train.views import views_of
+from train.test_time_crops import crops_of
 
 BOTH = "both"
 # In the order of --fuse.
@@ -34,7 +34,7 @@ def run_fusion(config, store=None):
         ValueError: A run lacks something, or the two do not evaluate the same pairs.
     """
     _check(config, store)
-    with alone(config):
+    with exclusive_lock(config):
         directory = RunDirectory(config, store=store)
         with remote_run.fetched(*config.run.fuse) as paths:
             results = _evaluate(config, paths)
@@ -92,21 +92,21 @@ class Stream:
             methods: Of the students.
         """
         teacher = load_teacher(self.config, self.data.index.classes)
-        views = views_of(self.config.augmentation)
+        crops = crops_of(self.config.augmentation)
         logits, seen = {}, []
 
-        def ask(name, answer, field):
-            indices, by_view = self._evaluator.indexed_logits(answer, field)
-            logits[name] = by_view.mean(1)
+        def predict(name, predictor, field):
+            indices, by_crop = self._evaluator.indexed_logits(predictor, field)
+            logits[name] = by_crop.mean(1)
             seen.append(indices)
 
-        answer = self._evaluator.answer(teacher, views)
-        ask("teacher.future", answer, FUTURE)
-        ask("teacher.observed", answer, OBSERVED)
+        predictor = self._evaluator.predictor(teacher, crops)
+        predict("teacher.future", predictor, FUTURE)
+        predict("teacher.observed", predictor, OBSERVED)
         for method in methods:
             student = keras.saving.load_model(self._student(method), compile=False)
-            answer = self._evaluator.answer(student, views)
-            ask(f"students.{method}", answer, OBSERVED)
+            predictor = self._evaluator.predictor(student, crops)
+            predict(f"students.{method}", predictor, OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))
         for name, own in zip(logits, seen, strict=True):
@@ -214,7 +214,7 @@ def _results(streams, logits, labels):
         scores[column] = {"teacher": {}, "students": {}}
         for name, values in by_name.items():
             kind, _, which = name.partition(".")
-            scores[column][kind][which] = summarise(labels, values)
+            scores[column][kind][which] = classification_scores(labels, values)
     confusion = {
         name: confusion_matrix(labels, values).tolist()
         for name, values in logits[BOTH].items()

@@ -12,7 +12,7 @@ from kd_keras.models.i3d import ENDPOINTS
 from kd_keras.training import half_precision
 from train.loop import guards
 
-# What reaches it is stored, unless --layer names another.
+# What reaches it is stored, unless --stored_layer names another.
 DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"
 
 
@@ -44,7 +44,7 @@ def teacher_architecture(config):
     return Architecture(backbone, width, weights)
 
 
-def check(config, num_classes):
+def check_networks(config, num_classes):
     """Finds out before the teacher is trained what would stop the students.
 
     Raises:
@@ -84,7 +84,7 @@ def build_student(config, num_classes):
 def start_student(config, teacher):
     """Returns a student that starts where --student_init says.
 
-    With --layer, everything up to it stays as it starts.
+    With --stored_layer, everything up to it stays as it starts.
     """
     num_classes = teacher.output.shape[-1]
     init = config.distillation.student_init
@@ -97,8 +97,8 @@ def start_student(config, teacher):
     if init == "teacher":
         _check_start(config, student, teacher)
         student.set_weights(teacher.get_weights())
-    if config.distillation.layer is not None:
-        for layer in stem(student, config.distillation.layer).layers:
+    if config.distillation.stored_layer is not None:
+        for layer in stem(student, config.distillation.stored_layer).layers:
             layer.trainable = False
     return student
 
@@ -107,8 +107,8 @@ def stem(student, layer):
     """Returns the part of a student from its input to a layer; it shares its layers."""
     if student.name != "i3d" or layer not in ENDPOINTS[:-1]:
         raise ValueError(
-            f"--layer must be one of {', '.join(ENDPOINTS[:-1])}, and --backbone=i3d. "
-            f"Got {layer} and {student.name}."
+            "--stored_layer needs --backbone=i3d and must be one of "
+            f"{', '.join(ENDPOINTS[:-1])}. Got {layer} and {student.name}."
         )
     return keras.Model(student.input, student.get_layer(layer).output)
 
@@ -175,7 +175,7 @@ def student_feature_layers(config, student):
     """
     layers = config.distillation.feature_layer
     if not layers:
-        behind = config.distillation.layer
+        behind = config.distillation.stored_layer
         if behind is None and config.data.features is not None:
             behind = DEFAULT_STORED_LAYER
         return (backbones.default_feature_layer(student, behind),)

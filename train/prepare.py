@@ -19,7 +19,7 @@ from train.flags import data as data_flags
 
 _FLAGFILE = "prepare.flags"
 # Continues and mends a folder.
-_REMAKE = (
+_RERUN_COMMAND = (
     f"python -m train.prepare --flagfile={{folder}}/{_FLAGFILE} --output={{folder}} "
     "--verify"
 )
@@ -62,7 +62,7 @@ def prepare(config, preparation):
 
     remote.require_file_system(preparation.output)
     # Before the videos are opened, which may take long.
-    exclusive.check(preparation.output)
+    exclusive.require_free(preparation.output)
     files = {_FLAGFILE: _flagfile(config, preparation).encode()}
     if not config.run.run_dir:
         return _prepare(config, preparation, files)
@@ -85,10 +85,12 @@ def _prepare(config, preparation, files):
     if preparation.check:
         from train import check_data
 
-        with exclusive.alone(preparation.output):
+        with exclusive.exclusive_lock(preparation.output):
             return check_data.report(config, data, preparation.output)
     work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
-    return work.write(config, preparation, data, remake=_REMAKE, files=files)
+    return work.write(
+        config, preparation, data, rerun_command=_RERUN_COMMAND, files=files
+    )
 
 
 def _flagfile(config, preparation):

@@ -13,19 +13,21 @@ from train import data_set
 _NUM_SAMPLED = 8
 
 
-def write(config, preparation, data, remake, files):
+def write(config, preparation, data, rerun_command, files):
     """Writes the clips of all pairs; returns their reader.
 
     Args:
         config: The run's `Config`.
         preparation: The `Preparation`.
         data: The `RunData`.
-        remake: The command that continues and mends the folder.
+        rerun_command: The command that continues and mends the folder.
         files: Other files of the folder, by name.
     """
     scored = [pair for members in data.scored.values() for pair in members]
     pairs = [*data.for_students, *scored]
-    units = clip_records.clip_units(data_lib.clips_of(pairs), preparation.shard_records)
+    shard_keys = clip_records.clip_shards(
+        data_lib.clips_of(pairs), preparation.shard_records
+    )
     clip_format = data.loader.clip_format
     recorder = clip_records.ClipRecorder(
         data.whole_index.videos,
@@ -42,10 +44,10 @@ def write(config, preparation, data, remake, files):
     data_set.refuse_changes(preparation.output, values, "clips")
     written = write_shards(
         preparation.output,
-        units,
+        shard_keys,
         recorder,
         kind=clip_records.KIND,
-        made_from={
+        fingerprint={
             **data_lib.choosing_flags(config.data),
             **clip_records.format_values(clip_format),
             "--jpeg_quality": preparation.jpeg_quality,
@@ -53,8 +55,8 @@ def write(config, preparation, data, remake, files):
             "data_set": shards.digest(stored_data_set.values(data.whole_index)),
             "stored flow": shards.digest(_stored_flow(data.whole_index)),
         },
-        remake=remake,
-        expected_bytes=_expected_bytes(units, recorder),
+        rerun_command=rerun_command,
+        expected_bytes=_expected_bytes(shard_keys, recorder),
         files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
     )
@@ -84,9 +86,9 @@ def _labels(pairs, classes):
     }
 
 
-def _expected_bytes(units, recorder):
+def _expected_bytes(shard_keys, recorder):
     """Size of all records, from some that lie evenly among them."""
-    keys = [key for unit in units for key in unit]
+    keys = [key for some in shard_keys for key in some]
     chosen = np.linspace(0, len(keys) - 1, min(len(keys), _NUM_SAMPLED)).astype(int)
     sizes = [
         len(record)

@@ -15,7 +15,7 @@ from train.student import feature_loss
 from train.teacher import load_teacher
 
 
-def write(config, preparation, data, remake, files):
+def write(config, preparation, data, rerun_command, files):
     """Writes the views of all training pairs; arguments as in `prepare_clips`."""
     _check(config)
     keras.utils.set_random_seed(config.run.seed)
@@ -31,38 +31,39 @@ def write(config, preparation, data, remake, files):
     student = networks.start_student(config, teacher)
     layer = stored_features.layer_of(config)
     config = dataclasses.replace(
-        config, distillation=dataclasses.replace(config.distillation, layer=layer)
+        config,
+        distillation=dataclasses.replace(config.distillation, stored_layer=layer),
     )
     pairs = data.for_students
-    units = feature_records.feature_units(
+    shard_keys = feature_records.feature_shards(
         pairs, config.augmentation.views, preparation.shard_records
     )
-    answer = _answer(config, student, teacher, layer)
+    predict = _predictor(config, student, teacher, layer)
     recorder = feature_records.FeatureRecorder(
         pairs,
         data.loader,
-        answer,
+        predict,
         data.augmentation,
-        config.augmentation.shared_draw,
+        config.augmentation.same_augmentation,
         preparation.precision,
         config.training.batch_size,
     )
-    size = sum(len(record) for _, record in recorder([units[0][0]]).records)
+    size = sum(len(record) for _, record in recorder([shard_keys[0][0]]).records)
     written = write_shards(
         preparation.output,
-        units,
+        shard_keys,
         recorder,
         kind=feature_records.KIND,
-        made_from={
-            **stored_features.made_from(config, student, teacher, layer),
+        fingerprint={
+            **stored_features.fingerprint(config, student, teacher, layer),
             "--precision": preparation.precision,
             "--shard_records": preparation.shard_records,
             "--views": config.augmentation.views,
             "--batch_size": config.training.batch_size,
             "arrays": sorted(stored_features.prefixes(config)),
         },
-        remake=remake,
-        expected_bytes=int(1.01 * size * sum(map(len, units))),
+        rerun_command=rerun_command,
+        expected_bytes=int(1.01 * size * sum(map(len, shard_keys))),
         files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
     )
@@ -70,7 +71,7 @@ def write(config, preparation, data, remake, files):
     return written
 
 
-def _answer(config, student, teacher, layer):
+def _predictor(config, student, teacher, layer):
     """The function (observed, future) -> arrays by prefix."""
     wanted, options = stored_features.prefixes(config), config.distillation
     with_map = feature_records.FEATURES in wanted
@@ -80,7 +81,7 @@ def _answer(config, student, teacher, layer):
     loss = feature_loss("attention", options)
 
     @tf.function(reduce_retracing=True)
-    def answer(observed, future):
+    def predict(observed, future):
         probabilities, features = frozen(future)
         arrays = {
             feature_records.STUDENT_INPUT: stem(observed, training=False),
@@ -88,11 +89,13 @@ def _answer(config, student, teacher, layer):
         }
         if with_map:
             arrays[feature_records.FEATURES] = features
-        if feature_records.READING in wanted:
-            arrays[feature_records.READING] = loss.teacher_reading(features)
+        if feature_records.SELF_ATTENTION in wanted:
+            arrays[feature_records.SELF_ATTENTION] = loss.teacher_self_attention(
+                features
+            )
         return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
-    return answer
+    return predict
 
 
 def _check(config):

@@ -18,7 +18,7 @@ from train.flags import config as config_lib
 from train.loop.guards import warn
 from train.run_directory import write_json
 
-# Made again where they are missing: generated videos, decoded clips, answers.
+# Made again where they are missing: generated videos, decoded clips, targets.
 _MADE_AGAIN = ("demo", "clips", "teacher_targets")
 # Lines that are ahead of a state are dropped, lines that are missing are not made.
 _FIRST = "metrics.jsonl"
@@ -100,11 +100,11 @@ class RemoteRun:
         self._known = {}
 
     @contextlib.contextmanager
-    def alone(self):
+    def exclusive_lock(self):
         """While entered, no other process works on the run."""
         with contextlib.ExitStack() as stack:
             with _explained(self.url, "read and written"):
-                stack.enter_context(exclusive.alone(self.url))
+                stack.enter_context(exclusive.exclusive_lock(self.url))
             yield
 
     def pull(self):

@@ -22,7 +22,7 @@ def show_inputs(experiment):
     data, classes = experiment.data, experiment.data.index.classes
     every = max(1, len(data.labeled) // _NUM_SHOWN)
     pairs = [*data.labeled[::every][:_NUM_SHOWN], *data.unlabeled[:1]]
-    batches = experiment.batches(pairs).map(experiment.to_input)
+    batches = experiment.batches(pairs).map(experiment.normalize_batch)
     batches = batches.unbatch().take(len(pairs))
     clips, titles = [], []
     for example in batches.as_numpy_iterator():

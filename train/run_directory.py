@@ -124,6 +124,7 @@ class RunDirectory:
         if not known.exists() or not self.holds_work():
             return
         before = json.loads(known.read_text(encoding="utf-8"))
+        before = config_lib.with_new_names(before)
         now = json.loads(json.dumps(config_lib.as_flags(self._config)))
         folder = before.pop(_FOLDER, os.getcwd())
         differing = [
@@ -150,7 +151,7 @@ def _is_same(name, before, now, folder):
     )
 
 
-def alone(config, writes=True):
+def exclusive_lock(config, writes=True):
     """Returns a context that keeps other processes out of a run's folder.
 
     The workers of one run are one process here: the one that writes.
@@ -158,7 +159,11 @@ def alone(config, writes=True):
     Raises:
         InUseError: With the other's host, process and start.
     """
-    return exclusive.alone(config.run.run_dir) if writes else contextlib.nullcontext()
+    return (
+        exclusive.exclusive_lock(config.run.run_dir)
+        if writes
+        else contextlib.nullcontext()
+    )
 
 
 @contextlib.contextmanager

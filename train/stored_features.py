@@ -1,4 +1,4 @@
-"""Training from stored features: the part of a student behind --layer."""
+"""Training from stored features: the part of a student behind --stored_layer."""
 
 import hashlib
 
@@ -35,7 +35,7 @@ class StoredFeatures:
         layer = layer_of(config)
         self._experiment, self._student = experiment, student
         self._records = shards.Shards(
-            config.data.features, made_from(config, student, teacher, layer)
+            config.data.features, fingerprint(config, student, teacher, layer)
         )
         values = data_set.describe(config.data, experiment.data.whole_index)
         data_set.refuse_changes(config.data.features, values, "features")
@@ -49,7 +49,7 @@ class StoredFeatures:
         if method in ("direct", "attention"):
             features.append(feature_records.FEATURES)
         if method == "attention":
-            features.append(feature_records.READING)
+            features.append(feature_records.SELF_ATTENTION)
         batches = feature_dataset(
             pairs,
             self._records,
@@ -83,7 +83,7 @@ class StoredFeatures:
 
 def layer_of(config):
     """Returns the layer whose input to the rest of the student is stored."""
-    return config.distillation.layer or networks.DEFAULT_STORED_LAYER
+    return config.distillation.stored_layer or networks.DEFAULT_STORED_LAYER
 
 
 def compared_layer(config, student, teacher):
@@ -101,14 +101,15 @@ def compared_layer(config, student, teacher):
     return layers[0]
 
 
-def made_from(config, student, teacher, layer):
+def fingerprint(config, student, teacher, layer):
     """What stored features depend on, by name; training from them compares it."""
     return {
         **clip_records.format_values(data_lib.clip_format(config.data)),
+        # Some have the names that their flags had when files began to hold them.
+        "--shared_draw": config.augmentation.same_augmentation,
         **{
             f"--{name}": getattr(config.augmentation, name)
             for name in (
-                "shared_draw",
                 "crop",
                 "flip",
                 "brightness",
@@ -120,10 +121,10 @@ def made_from(config, student, teacher, layer):
         "--layer": layer,
         "--teacher_feature_layer": compared_layer(config, student, teacher),
         "--alpha": config.distillation.alpha,
-        "weights of the student up to --layer": checksum(
+        "weights of the student up to --layer": weights_checksum(
             networks.stem(student, layer).get_weights()
         ),
-        "weights of the teacher": checksum(teacher.get_weights()),
+        "weights of the teacher": weights_checksum(teacher.get_weights()),
     }
 
 
@@ -134,11 +135,11 @@ def prefixes(config):
     if methods & {"direct", "attention"}:
         names.add(feature_records.FEATURES)
     if "attention" in methods:
-        names.add(feature_records.READING)
+        names.add(feature_records.SELF_ATTENTION)
     return names
 
 
-def checksum(weights):
+def weights_checksum(weights):
     """Names the values of a network's weights."""
     sha256 = hashlib.sha256()
     for weight in weights:
@@ -155,7 +156,7 @@ def _named_for_the_distiller(batch):
         )
     if feature_records.FEATURES in batch:
         features = batch.pop(feature_records.FEATURES)
-        if feature_records.READING in batch:
-            features = features, batch.pop(feature_records.READING)
+        if feature_records.SELF_ATTENTION in batch:
+            features = features, batch.pop(feature_records.SELF_ATTENTION)
         batch[distiller.TEACHER_FEATURES] = features
     return batch

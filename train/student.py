@@ -8,12 +8,12 @@ from kd_keras.distill import Distiller
 from kd_keras.models.backbones import tokens_of
 from kd_keras.training.feature_reader import num_channels
 from train import networks
-from train.stored_features import StoredFeatures, checksum
-from train.teacher import train_recogniser
+from train.stored_features import StoredFeatures, weights_checksum
+from train.teacher import train_supervised
 from train.teacher_cache import TeacherCache
 
 
-def get_student(experiment, method, teacher):
+def load_or_train_student(experiment, method, teacher):
     """Returns a trained student; trains it unless the run directory holds it.
 
     Args:
@@ -35,10 +35,10 @@ def get_student(experiment, method, teacher):
         stored = StoredFeatures(experiment, student, teacher)
     if method == "labels":
         training = experiment.config.training
-        train_recogniser(
+        train_supervised(
             experiment,
             student if stored is None else stored.tail,
-            [*experiment.data.labeled, *experiment.data.at_action],
+            [*experiment.data.labeled, *experiment.data.action_pairs],
             OBSERVED,
             f"student_{method}",
             training.student_steps,
@@ -110,7 +110,7 @@ def _distil(experiment, method, student, teacher, stored):
     if stored is not None:
         channels = [num_channels(teacher, layer) for layer in teacher_layers]
     loss = feature_loss(method, options)
-    if loss is not None and experiment.distribution.writes:
+    if loss is not None and experiment.distribution.is_chief:
         _say_layers(method, student, layers)
     distiller = Distiller(
         network,
@@ -120,7 +120,7 @@ def _distil(experiment, method, student, teacher, stored):
         teacher_feature_layer=teacher_layers,
         temperature=options.temperature,
         feature_channels=channels,
-        rematerialise=training.remat,
+        rematerialize=training.remat,
         **feature_weight(options, training.student_steps),
     )
     pairs = data.for_students
@@ -132,7 +132,7 @@ def _distil(experiment, method, student, teacher, stored):
             distiller.teacher,
             loss,
             0 if loss is None else len(layers),
-            (checksum(teacher.get_weights()), teacher_layers, options.alpha),
+            (weights_checksum(teacher.get_weights()), teacher_layers, options.alpha),
         )
 
     def batches_from(step):

@@ -7,8 +7,8 @@ import numpy as np
 
 from export.student_file import clip_shape, load_spec
 from kd_keras.data.batches.fields import FUTURE
-from kd_keras.models.answers import as_logits
-from kd_keras.training.supervised import Recogniser
+from kd_keras.models.outputs import as_logits
+from kd_keras.training.supervised import SupervisedTrainer
 from train import networks
 from train.loop import guards
 
@@ -16,7 +16,7 @@ from train.loop import guards
 _MAX_CHECKED = 512
 
 
-def get_teacher(experiment):
+def load_or_train_teacher(experiment):
     """Returns the run's teacher: given, already trained, or trained now."""
     path = teacher_path(experiment.config.run)
     if path.exists():
@@ -68,7 +68,7 @@ def load_teacher(config, classes):
     return _load(path, config, classes)
 
 
-def train_recogniser(
+def train_supervised(
     experiment, model, pairs, field, phase, steps, learning_rate, stored=None
 ):
     """Trains a network from labeled pairs alone, on one of their two clips.
@@ -91,14 +91,14 @@ def train_recogniser(
             return stored.batches(pairs, step, "labels")
         return experiment.batches(pairs, step, fields=(field,))
 
-    recogniser = Recogniser(
+    trainer = SupervisedTrainer(
         model,
         field,
         config.training.label_smoothing,
-        rematerialise=config.training.remat,
+        rematerialize=config.training.remat,
     )
     experiment.train(
-        recogniser,
+        trainer,
         batches_from,
         steps,
         learning_rate,
@@ -112,7 +112,7 @@ def train_recogniser(
 def _train(experiment, path):
     config = experiment.config
     model = networks.build_teacher(config, len(experiment.data.index.classes))
-    train_recogniser(
+    train_supervised(
         experiment,
         model,
         experiment.data.labeled,

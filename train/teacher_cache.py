@@ -15,9 +15,9 @@ import tensorflow as tf
 
 from kd_keras.data import kept_arrays
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
-from kd_keras.data.batches.order import Order
+from kd_keras.data.batches.order import SampleOrder
 from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import read_view, to_input
+from kd_keras.data.clips.views import normalize, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.video.info import BadVideo
 from kd_keras.distill import distiller
@@ -27,7 +27,8 @@ from train.loop import guards
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
 
-_PROBABILITIES, _FEATURES, _READING = "probabilities", "features", "reading"
+# Names of the arrays on disk.
+_PROBABILITIES, _FEATURES, _SELF_ATTENTION = "probabilities", "features", "reading"
 _READABLE = "readable"
 
 
@@ -40,19 +41,19 @@ class TeacherCache:
         frozen: The `FrozenTeacher`.
         loss: The feature loss, or None.
         num_maps: How many maps of the teacher are compared.
-        made_from: Text of all that the targets depend on beside pairs and clips, such
+        fingerprint: Text of all that the targets depend on beside pairs and clips, such
             as the checksum of the teacher's weights.
     Raises:
         ValueError: If each pass shows new views.
     """
 
-    def __init__(self, experiment, pairs, frozen, loss, num_maps, made_from):
+    def __init__(self, experiment, pairs, frozen, loss, num_maps, fingerprint):
         self._experiment, self._pairs = experiment, pairs
         self._frozen, self._loss, self._num_maps = frozen, loss, num_maps
         config = experiment.config
-        check(config)
+        check_flags(config)
         self._views = config.augmentation.views
-        self._order = Order(
+        self._order = SampleOrder(
             pairs,
             config.run.seed,
             self._views,
@@ -61,7 +62,7 @@ class TeacherCache:
         self._readable = np.ones(len(pairs), bool)
         folder = None
         if config.distillation.teacher_cache == "disk":
-            folder = experiment.directory / "teacher_targets" / self._key(made_from)
+            folder = experiment.directory / "teacher_targets" / self._key(fingerprint)
         self._blocks = self._fill(folder)
 
     def batches(self, start_step):
@@ -94,8 +95,8 @@ class TeacherCache:
 
             def of_map(number):
                 features = targets[_of_map(_FEATURES, number)]
-                reading = targets.get(_of_map(_READING, number))
-                return features if reading is None else (features, reading)
+                attended = targets.get(_of_map(_SELF_ATTENTION, number))
+                return features if attended is None else (features, attended)
 
             if self._num_maps:
                 maps = tuple(map(of_map, range(self._num_maps)))
@@ -120,55 +121,57 @@ class TeacherCache:
             for index in range(len(self._pairs))
             for view in range(max(self._views, 1))
         ]
-        units = [keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)]
-        answer = self._answer()
-        bar = progress_bar(len(keys), "view", self._experiment.distribution.writes)
+        key_blocks = [
+            keys[start : start + _BLOCK] for start in range(0, len(keys), _BLOCK)
+        ]
+        predict = self._compiled()
+        bar = progress_bar(len(keys), "view", self._experiment.distribution.is_chief)
         blocks = []
-        for number, unit in enumerate(units):
+        for number, block in enumerate(key_blocks):
             name = None if folder is None else folder / f"block-{number:06d}"
             arrays = None if name is None else self._kept(name)
             if arrays is None:
-                arrays = self._make(unit, answer)
+                arrays = self._make(block, predict)
                 if number == 0:
                     self._say_size(arrays, len(keys), folder)
                 if name is not None:
                     self._write(name, arrays)
                     arrays = self._kept(name) or arrays
             arrays = dict(sorted(arrays.items()))
-            for (index, _), readable in zip(unit, arrays.pop(_READABLE), strict=True):
+            for (index, _), readable in zip(block, arrays.pop(_READABLE), strict=True):
                 self._readable[index] &= bool(readable)
             blocks.append(arrays)
-            bar.add(len(unit))
+            bar.add(len(block))
         return blocks
 
-    def _answer(self):
+    def _compiled(self):
         loss = self._loss
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def answer(clips):
+        def predict(clips):
             probabilities, features = self._frozen(clips)
             arrays = {_PROBABILITIES: probabilities}
             for number, feature_map in enumerate(features or ()):
                 arrays[_of_map(_FEATURES, number)] = feature_map
-                if hasattr(loss, "teacher_reading"):
-                    arrays[_of_map(_READING, number)] = loss.teacher_reading(
+                if hasattr(loss, "teacher_self_attention"):
+                    arrays[_of_map(_SELF_ATTENTION, number)] = loss.teacher_self_attention(
                         feature_map
                     )
             return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
-        return answer
+        return predict
 
-    def _make(self, unit, answer):
+    def _make(self, block, predict):
         with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
-            clips = list(pool.map(self._clip, unit))
+            clips = list(pool.map(self._clip, block))
         readable = np.array([clip is not None for clip in clips])
         clip_format = self._experiment.data.loader.clip_format
         clips = np.stack(
-            [clip_format.black if clip is None else clip for clip in clips]
+            [clip_format.blank_clip if clip is None else clip for clip in clips]
         )
         step = self._experiment.config.training.batch_size
         parts = [
-            answer(to_input(clips[start : start + step], clip_format.gain))
+            predict(normalize(clips[start : start + step], clip_format.flow_scale))
             for start in range(0, len(clips), step)
         ]
         arrays = {
@@ -184,14 +187,18 @@ class TeacherCache:
         try:
             if self._views:
                 _, clip = read_view(
-                    pair, view, data.loader, data.augmentation, options.shared_draw
+                    pair,
+                    view,
+                    data.loader,
+                    data.augmentation,
+                    options.same_augmentation,
                 )
                 return clip
             data.loader.load(pair.observed)
             clip = data.loader.load(pair.future)
         except BadVideo:
             return None
-        return augment.centre_crop(clip, data.loader.clip_format.image_size)
+        return augment.center_crop(clip, data.loader.clip_format.image_size)
 
     def _kept(self, folder):
         """The arrays of a block, left on disk; None if it is missing or damaged."""
@@ -200,8 +207,8 @@ class TeacherCache:
         names = [_PROBABILITIES, _READABLE]
         for number in range(self._num_maps):
             names.append(_of_map(_FEATURES, number))
-            if hasattr(self._loss, "teacher_reading"):
-                names.append(_of_map(_READING, number))
+            if hasattr(self._loss, "teacher_self_attention"):
+                names.append(_of_map(_SELF_ATTENTION, number))
         try:
             return {
                 name: kept_arrays.read_array(folder / f"{name}.npy", mmap_mode="r")
@@ -232,10 +239,10 @@ class TeacherCache:
         size = f"{views * row / 1e9:.3f} GB in {place}"
         print(f"The teacher's targets of {views} views take {size}", flush=True)
 
-    def _key(self, made_from):
+    def _key(self, fingerprint):
         """Names everything that the targets depend on."""
         config = self._experiment.config
-        text = repr((self._pairs, config.data, config.augmentation, made_from))
+        text = repr((self._pairs, config.data, config.augmentation, fingerprint))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -245,6 +252,7 @@ def _of_map(name, number):
 
 
 def check(config):
+def check_flags(config):
     """Refuses a cache of what no pass repeats.
 
     Raises:

@@ -49,7 +49,7 @@ def visible(name: str) -> str:
 def alike(names: Iterable[str]) -> list[list[str]]:
     """Returns the groups of names that differ by nothing that a reader would mean.
 
-    That is by case, blanks, Unicode normalisation or invisible characters.
+    That is by case, blanks, Unicode normalization or invisible characters.
     """
     groups = collections.defaultdict(list)
     for name in dict.fromkeys(names):

@@ -19,7 +19,7 @@ class InUseError(OSError):
 
 
 @contextlib.contextmanager
-def alone(folder: str | os.PathLike) -> Iterator[None]:
+def exclusive_lock(folder: str | os.PathLike) -> Iterator[None]:
     """Keeps other processes out of a folder while it is entered.
 
     The file of a process of this machine that is gone is taken over. Whether one of
@@ -36,7 +36,7 @@ def alone(folder: str | os.PathLike) -> Iterator[None]:
     remote.make_folder(folder)
     path, own = remote.join(folder, LOCK), _own()
     while not _create(path, own):
-        check(folder)
+        require_free(folder)
         _take_away(path)
     try:
         yield
@@ -44,7 +44,7 @@ def alone(folder: str | os.PathLike) -> Iterator[None]:
         _give_back(path, own)
 
 
-def check(folder: str | os.PathLike) -> None:
+def require_free(folder: str | os.PathLike) -> None:
     """Raises InUseError if another process works in a folder."""
     path = remote.join(folder, LOCK)
     holder = _read(path)

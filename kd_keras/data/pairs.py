@@ -154,7 +154,7 @@ def labeled_pairs(
     """Returns one pair for each labeled segment of a part, in the segments' order.
 
     A pair whose observed clip lies wholly before the video is kept: the student then
-    sees the first frame repeated (`summarise` counts these).
+    sees the first frame repeated (`summarize_pairs` counts these).
 
     Args:
         part: `train`, `val`, `test` or `held_out`.
@@ -226,7 +226,7 @@ def previous_labels(pairs: Sequence[Pair]) -> list[int | None]:
     return previous
 
 
-def summarise(pairs: Iterable[Pair], index: Index | None = None) -> PairSummary:
+def summarize_pairs(pairs: Iterable[Pair], index: Index | None = None) -> PairSummary:
     """Counts the pairs, the padding, and the hours of footage that they show.
 
     Args:

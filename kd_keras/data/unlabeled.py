@@ -58,7 +58,7 @@ def unlabeled_pairs(
             actions, labeled or withheld.
         observed_fraction: There are no windows with it.
         rule: One of `RULES`; None for the segments without a label alone.
-        stride_s: Seconds between the starts of neighbouring future clips on the grid;
+        stride_s: Seconds between the starts of neighboring future clips on the grid;
             None for their duration, so that they do not overlap. Given, `count` draws
             from the grid at once.
         count: Draw so many of all candidates; None for all of the grid.
@@ -79,16 +79,16 @@ def unlabeled_pairs(
         if segment.label is None and _duration_s(segment) <= longest_s + SAME_S
     ]
     pairs = [pair for pair in pairs if not _shows_a_blank(index, pair)]
-    levels = iter(())
+    refinements = iter(())
     if rule is not None and observed_fraction is None:
         timing = _window_timing(timing, segments)
-        rooms = _rooms(index, segments, timing, rule)
+        ranges = _start_ranges(index, segments, timing, rule)
         disjoint_first = stride_s is None and count is not None
         stride_s = timing.future_s if stride_s is None else stride_s
-        levels = _levels(rooms, timing, stride_s, disjoint_first)
-    candidates = [*pairs, *next(levels, [])]
+        refinements = _refinements(ranges, timing, stride_s, disjoint_first)
+    candidates = [*pairs, *next(refinements, [])]
     if count is not None:
-        candidates = _draw(candidates, levels, count, seed)
+        candidates = _draw(candidates, refinements, count, seed)
     return [c if isinstance(c, Pair) else _window(timing, *c) for c in candidates]
 
 
@@ -147,14 +147,14 @@ def describe_footage(
     segments = _training_segments(index)
     gaps_s = [
         end_s - start_s
-        for spaces in _spaces(index, segments, GAPS).values()
-        for start_s, end_s in spaces
+        for intervals in _allowed_intervals(index, segments, GAPS).values()
+        for start_s, end_s in intervals
     ]
     num_disjoint = 0
     if rule is not None and observed_fraction is None:
         timing = _window_timing(timing, segments)
-        rooms = _rooms(index, segments, timing, rule)
-        num_disjoint = sum(1 for _ in _disjoint(rooms, timing))
+        ranges = _start_ranges(index, segments, timing, rule)
+        num_disjoint = sum(1 for _ in _disjoint(ranges, timing))
     clips = [clip for pair in pairs for clip in (pair.observed, pair.future)]
     shown = collections.defaultdict(list)
     for number, clip in enumerate(clips):
@@ -211,7 +211,7 @@ def _window_timing(timing, segments):
 
 
 @dataclasses.dataclass(frozen=True)
-class _Room:
+class _StartRange:
     """Where one space lets future clips start: [first_s, last_s]."""
 
     video: str
@@ -220,22 +220,22 @@ class _Room:
     end_s: float
 
 
-def _rooms(index, segments, timing, rule):
+def _start_ranges(index, segments, timing, rule):
     before_s = timing.lead_time_s + timing.observed_s
-    rooms = []
-    for name, spaces in _spaces(index, segments, rule).items():
+    ranges = []
+    for name, intervals in _allowed_intervals(index, segments, rule).items():
         blank_ends_s = [0.0, *(end_s for _, end_s in index.blanks_s(name))]
-        for start_s, end_s in spaces:
+        for start_s, end_s in intervals:
             shown_from_s = max(s for s in blank_ends_s if s <= start_s)
             first_s = shown_from_s if rule == FUTURE_IN_GAP else start_s
             first_s = max(first_s + before_s, start_s)
             last_s = end_s - timing.future_s
             if first_s <= last_s + SAME_S:
-                rooms.append(_Room(name, first_s, last_s, end_s))
-    return rooms
+                ranges.append(_StartRange(name, first_s, last_s, end_s))
+    return ranges
 
 
-def _spaces(index, segments, rule):
+def _allowed_intervals(index, segments, rule):
     """The intervals of each training video in which a rule lets clips lie."""
     covered = {name: [*index.blanks_s(name)] for name in _training_videos(index)}
     if rule != ANYWHERE:
@@ -259,64 +259,64 @@ def _gaps(intervals, duration_s):
         yield gap_start_s, duration_s
 
 
-def _levels(rooms, timing, stride_s, disjoint_first):
-    """Yields lists of (room, start): each has what those before it do not."""
+def _refinements(ranges, timing, stride_s, disjoint_first):
+    """Yields lists of (where, start): each has what those before it do not."""
     seen = set()
 
     def new(starts):
         added = []
-        for room, start_s in starts:
-            key = room.video, round(start_s / SAME_S)
+        for where, start_s in starts:
+            key = where.video, round(start_s / SAME_S)
             if key not in seen:
                 seen.add(key)
-                added.append((room, start_s))
+                added.append((where, start_s))
         return added
 
-    if not rooms:
+    if not ranges:
         return
     if disjoint_first:
-        yield new(_disjoint(rooms, timing))
-    yield new(_grid(rooms, stride_s))
+        yield new(_disjoint(ranges, timing))
+    yield new(_grid(ranges, stride_s))
     while (stride_s := stride_s / 2) >= _SHORTEST_STRIDE_S:
-        yield new(_grid(rooms, stride_s))
+        yield new(_grid(ranges, stride_s))
 
 
-def _grid(rooms, stride_s):
-    for room in rooms:
-        num_steps = math.floor((room.last_s - room.first_s + SAME_S) / stride_s)
+def _grid(ranges, stride_s):
+    for where in ranges:
+        num_steps = math.floor((where.last_s - where.first_s + SAME_S) / stride_s)
         for step in range(num_steps + 1):
-            yield room, room.first_s + step * stride_s
+            yield where, where.first_s + step * stride_s
 
 
-def _disjoint(rooms, timing):
+def _disjoint(ranges, timing):
     """Yields windows from the left: the one that ends first leaves the most room."""
     before_s = timing.lead_time_s + timing.observed_s
     video, free_s = None, 0.0
-    for room in rooms:
-        if room.video != video:
-            video, free_s = room.video, 0.0
-        first_s = max(room.first_s, free_s + before_s)
+    for where in ranges:
+        if where.video != video:
+            video, free_s = where.video, 0.0
+        first_s = max(where.first_s, free_s + before_s)
         for _, start_s in _grid(
-            [dataclasses.replace(room, first_s=first_s)], before_s + timing.future_s
+            [dataclasses.replace(where, first_s=first_s)], before_s + timing.future_s
         ):
-            yield room, start_s
+            yield where, start_s
             free_s = start_s + timing.future_s
 
 
-def _window(timing, room, start_s):
-    future = Clip(room.video, start_s, min(start_s + timing.future_s, room.end_s))
-    return Pair(timing.observed_before(room.video, start_s), future, None)
+def _window(timing, where, start_s):
+    future = Clip(where.video, start_s, min(start_s + timing.future_s, where.end_s))
+    return Pair(timing.observed_before(where.video, start_s), future, None)
 
 
-def _draw(candidates, levels, count, seed):
-    """Draws from the candidates and, when all are taken, from each further level."""
+def _draw(candidates, refinements, count, seed):
+    """Draws from the candidates and, when all are taken, from each refinement."""
     # Seeded random() is the same in every version of Python; sample() may change.
     draws = random.Random(seed)
     drawn = []
-    for level in itertools.chain([candidates], levels):
-        ranked = sorted((draws.random(), place) for place in range(len(level)))
+    for refinement in itertools.chain([candidates], refinements):
+        ranked = sorted((draws.random(), place) for place in range(len(refinement)))
         places = sorted(place for _, place in ranked[: count - len(drawn)])
-        drawn += [level[place] for place in places]
+        drawn += [refinement[place] for place in places]
         if len(drawn) == count:
             return drawn
     raise ValueError(

@@ -8,11 +8,11 @@ from kd_keras.distill.gradient_ratio import GradientRatioWeight
 from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
-from kd_keras.models.answers import gives_probabilities
+from kd_keras.models.outputs import gives_probabilities
 from kd_keras.training import gradients
 from kd_keras.training.feature_reader import layer_names, num_channels
 from kd_keras.training.fused_batch_norm import training_reader
-from kd_keras.training.rematerialize import rematerialising_reader
+from kd_keras.training.rematerialize import rematerializing_reader
 
 # The fields of a batch.
 OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
@@ -59,12 +59,12 @@ class Distiller(keras.Model):
         feature_layer: Name of the layer whose maps are compared, or several names,
             whose losses are added up.
         teacher_feature_layer: The same in the teacher, if it differs.
-        temperature: > 0, softens pseudo-labels and the student's answer to them.
+        temperature: > 0, softens pseudo-labels and the student's prediction of them.
         gradient_ratio: > 0, what "auto" holds the weighted gradient of the feature loss
             at, in times that of the other terms: a number, or a function of the step.
         feature_channels: Channels of stored teacher maps, for each feature layer;
             needed only if teacher is None and they differ from the student's.
-        rematerialise: Whether the student is trained in less memory, by computing
+        rematerialize: Whether the student is trained in less memory, by computing
             most of its maps twice.
     Raises:
         ValueError: For values out of range, layers that do not exist, or a student
@@ -113,7 +113,7 @@ class Distiller(keras.Model):
         temperature=1.0,
         feature_channels=None,
         teacher_feature_layer=None,
-        rematerialise=False,
+        rematerialize=False,
         gradient_ratio=DEFAULT_GRADIENT_RATIO,
         name="distiller",
     ):
@@ -154,7 +154,7 @@ class Distiller(keras.Model):
         if teacher is not None:
             self.teacher = FrozenTeacher(teacher, teacher_layers or None)
         self._compared, self.projections = layers, []
-        reader = rematerialising_reader if rematerialise else training_reader
+        reader = rematerializing_reader if rematerialize else training_reader
         self._read_student = reader(student, layers or None)
         self._feature_loss = None
         if feature_loss is not None:
@@ -229,7 +229,7 @@ class Distiller(keras.Model):
             outputs = logits, self._projected(maps)
             losses = self._example_losses(batch, targets, outputs)
             terms = self._loss_terms(batch, losses, weight)
-            scaled = gradients.scaled(sum(terms.values()), self.optimizer)
+            scaled = gradients.scale_loss(sum(terms.values()), self.optimizer)
         known = gradients.apply(
             tape, scaled, self.trainable_variables, self.optimizer, beside
         )

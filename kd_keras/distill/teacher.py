@@ -2,12 +2,12 @@
 
 import keras
 
-from kd_keras.models.answers import as_logits
+from kd_keras.models.outputs import as_logits
 from kd_keras.training.feature_reader import feature_reader
 
 
 class FrozenTeacher:
-    """A recognition network that only answers: never trained, never saved.
+    """A recognition network that only predicts: never trained, never saved.
 
     Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
     gives (probabilities (batch, num_classes), feature map, a tuple of them or None),

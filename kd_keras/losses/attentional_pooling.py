@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from kd_keras.losses import blockwise, feature_maps, one_block
+from kd_keras.losses import chunked_attention, dense_attention, feature_maps
 
 DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
@@ -44,7 +44,7 @@ def attentional_pooling(queries, values, alpha=None):
     feature_maps.check_comparable(queries, values, "Queries and values")
     queries = feature_maps.to_tokens(queries, "Queries")
     values = feature_maps.to_tokens(values, "Values")
-    scores = one_block.scores_of(queries, values, _sharpness(alpha, values))
+    scores = dense_attention.scores_of(queries, values, _sharpness(alpha, values))
     return ops.matmul(ops.softmax(scores), values)
 
 
@@ -52,8 +52,8 @@ def attentional_pooling(queries, values, alpha=None):
 class AttentionalPoolingLoss(keras.losses.Loss):
     """Compares feature maps whose contents may have moved (paper, eq. 3-5).
 
-    Every token of a map reads both maps by attentional pooling; the loss is the
-    distance between the two readings.
+    Every token of a map attends to both maps by attentional pooling; the loss is
+    the distance between the two results.
 
     Args:
         alpha: Sharpness of the attention, > 0. None means 1/sqrt(channels).
@@ -74,8 +74,8 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         dtype: As in every Keras loss, but values are float32 under any policy.
     Shapes:
         y_true: Teacher features (batch, ..., channels), which get no gradient; or the
-            pair (features, reading), where reading is what `teacher_reading` returned
-            for them: computed once per clip, it saves two of seven products.
+            pair (features, attended) with what `teacher_self_attention` returned for
+            them: computed once per clip, it saves two of seven products.
         y_pred: Student features (batch, ..., channels): as many channels, any number
             of tokens. Unreduced result: (batch,).
     Raises:
@@ -131,10 +131,10 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             feature_maps.check_same_shape(
                 y_true,
                 own,
-                "Teacher features and their reading",
-                "pass what `teacher_reading` returned for these features",
+                "Teacher features and their self-attention",
+                "pass what `teacher_self_attention` returned for these features",
             )
-            own = ops.stop_gradient(feature_maps.to_tokens(own, "Reading"))
+            own = ops.stop_gradient(feature_maps.to_tokens(own, "Self-attention"))
         teacher = ops.stop_gradient(feature_maps.to_tokens(y_true, "Teacher features"))
         student = feature_maps.to_tokens(y_pred, "Student features")
         feature_maps.check_comparable(y_true, y_pred, "Teacher and student features")
@@ -143,21 +143,21 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         chunk_size = _chunk_size(self.chunk_size, teacher, student)
         of_student = self.direction != "teacher_to_student"
         of_teacher = self.direction != "student_to_teacher"
-        student_in_teacher, teacher_in_student = _cross_readings(
+        student_in_teacher, teacher_in_student = _cross_attention(
             teacher, student, alpha, chunk_size, of_student, of_teacher
         )
         loss = 0.0
         if of_student:
-            student_in_student = _self_reading(student, alpha, chunk_size)
+            student_in_student = _self_attention(student, alpha, chunk_size)
             loss += self._distance(student_in_teacher, student_in_student)
         if of_teacher:
             if own is None:
-                own = _self_reading(teacher, alpha, chunk_size)
+                own = _self_attention(teacher, alpha, chunk_size)
             loss += self._distance(teacher_in_student, own)
         return loss
 
-    def teacher_reading(self, teacher_features):
-        """phi(r_i, R): reads the teacher's map with its own tokens.
+    def teacher_self_attention(self, teacher_features):
+        """phi(r_i, R): every token of the teacher's map attends to the same map.
 
         It does not change while the teacher does not: store it with the features and
         pass both to the loss.
@@ -171,8 +171,8 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         teacher = ops.stop_gradient(teacher)
         alpha = _sharpness(self.alpha, teacher)
         chunk_size = _chunk_size(self.chunk_size, teacher, teacher)
-        reading = _self_reading(teacher, alpha, chunk_size)
-        return ops.reshape(reading, ops.shape(teacher_features))
+        attended = _self_attention(teacher, alpha, chunk_size)
+        return ops.reshape(attended, ops.shape(teacher_features))
 
     def get_config(self):
         return {
@@ -215,17 +215,19 @@ def _chunk_size(chunk_size, teacher, student):
     return None if fits or tokens <= _MAX_TOKENS_IN_ONE_BLOCK else _CHUNK_SIZE
 
 
-def _cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
+def _cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
     """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None where not wanted."""
     if chunk_size is None:
-        return one_block.cross_readings(teacher, student, alpha, of_student, of_teacher)
-    return blockwise.cross_readings(
+        return dense_attention.cross_attention(
+            teacher, student, alpha, of_student, of_teacher
+        )
+    return chunked_attention.cross_attention(
         teacher, student, alpha, chunk_size, of_student, of_teacher
     )
 
 
-def _self_reading(features, alpha, chunk_size):
+def _self_attention(features, alpha, chunk_size):
     """phi(a_i, A)."""
     if chunk_size is None:
-        return one_block.self_reading(features, alpha)
-    return blockwise.self_reading(features, alpha, chunk_size)
+        return dense_attention.self_attention(features, alpha)
+    return chunked_attention.self_attention(features, alpha, chunk_size)

@@ -24,7 +24,7 @@ def check_arguments(
         )
     if channels not in (1, 2, 3):
         raise ValueError(
-            f"channels must be 3 (RGB), 2 (optical flow) or 1 (grey). Got {channels}."
+            f"channels must be 3 (RGB), 2 (optical flow) or 1 (gray). Got {channels}."
         )
     if not width > 0:
         raise ValueError(f"width must be positive. Got {width}.")
@@ -46,7 +46,7 @@ def height_and_width(image_size) -> tuple[int | None, int | None]:
     return tuple(sides)
 
 
-def scaled(published: int, width: float) -> int:
+def scale_filters(published: int, width: float) -> int:
     """The number of filters of a network `width` times as wide."""
     return max(1, math.floor(published * width + 0.5))
 

@@ -15,7 +15,7 @@ from kd_keras.models.arguments import (
     check_arguments,
     head_dtype,
     height_and_width,
-    scaled,
+    scale_filters,
 )
 from kd_keras.models.i3d_weights import load_i3d_weights
 
@@ -25,7 +25,7 @@ MIN_FRAMES = 9
 
 @dataclasses.dataclass(frozen=True)
 class Conv:
-    """A convolution, batch normalisation and ReLU."""
+    """A convolution, batch normalization and ReLU."""
 
     name: str
     filters: int
@@ -96,8 +96,8 @@ def I3D(
     """Builds I3D, or its tail, from Keras's own layers.
 
     Every endpoint (`ENDPOINTS`) is a layer of that name: of a convolution the output
-    after batch normalisation and ReLU, of a Mixed stage the concatenation. The head
-    averages the whole image and pairs of neighbouring time steps, as the published
+    after batch normalization and ReLU, of a Mixed stage the concatenation. The head
+    averages the whole image and pairs of neighboring time steps, as the published
     2x7x7 pooling does at 224 pixels, so the first and the last step count half. The
     classifier is linear: averaging over time before it gives the published logits,
     which are averaged after it.
@@ -148,7 +148,7 @@ def I3D(
         raise ValueError(f"start must be one of {', '.join(starts)}. Got {start!r}.")
 
     def filters(published: int) -> int:
-        return scaled(published, width)
+        return scale_filters(published, width)
 
     done = 0 if start is None else ENDPOINTS.index(start) + 1
     inputs = keras.Input(

@@ -202,7 +202,7 @@ def _prefix(shapes, wanted: Mapping[str, tuple[int, ...]]) -> str:
 
 
 def _fits(stored: tuple[int, ...], expected: tuple[int, ...]) -> bool:
-    """Some checkpoints keep batch normalisation as (1, 1, 1, 1, filters)."""
+    """Some checkpoints keep batch normalization as (1, 1, 1, 1, filters)."""
     return stored in (expected, (1, 1, 1, 1, *expected))
 
 

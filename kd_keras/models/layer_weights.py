@@ -26,7 +26,7 @@ def load_layer_weights(
 
     Layers inside of a layer (the visual attributes) keep what they have. A first
     convolution that was trained on RGB is averaged over its channels where the model
-    takes flow or grey (Wang et al. 2016).
+    takes flow or gray (Wang et al. 2016).
 
     Args:
         model: What a builder of `kd_keras.models` made; I3D's published checkpoints

@@ -15,7 +15,7 @@ from kd_keras.models.arguments import (
     check_arguments,
     head_dtype,
     height_and_width,
-    scaled,
+    scale_filters,
 )
 from kd_keras.models.layer_weights import load_layer_weights
 from kd_keras.models.tsn import TSN
@@ -82,7 +82,7 @@ def R2Plus1D(
         name: Name of the model.
     Shapes:
         Input `clip`: (batch, time, height, width, channels) in [-1, 1]; RGB is
-        normalised inside as the published weights saw it. Output: logits (batch,
+        normalized inside as the published weights saw it. Output: logits (batch,
         num_classes), float32 under mixed precision too.
     Raises:
         ValueError: If an argument is out of range or `weights` do not fit.
@@ -103,12 +103,12 @@ def R2Plus1D(
         dtype="float32",
         name="clip",
     )
-    unit = _Unit(batch_norm_momentum)
-    x = _add_stem(_normalise(inputs), unit, width)
+    conv_bn = _ConvBN(batch_norm_momentum)
+    x = _add_stem(_normalize(inputs), conv_bn, width)
     for stage in _STAGES:
-        filters = scaled(stage.filters, width)
-        x = _add_block(x, f"{stage.name}_0", filters, stage.strides, unit)
-        x = _add_block(x, f"{stage.name}_1", filters, 1, unit)
+        filters = scale_filters(stage.filters, width)
+        x = _add_block(x, f"{stage.name}_0", filters, stage.strides, conv_bn)
+        x = _add_block(x, f"{stage.name}_1", filters, 1, conv_bn)
     scores = None
     if attributes is not None:
         attributes.trainable = False
@@ -156,7 +156,7 @@ def visual_attributes(
     return keras.Model(network.input, scores, name="attributes")
 
 
-def _normalise(x):
+def _normalize(x):
     if x.shape[-1] != 3:
         return x
     scale = [0.5 / deviation for deviation in _KINETICS_DEVIATION]
@@ -167,8 +167,8 @@ def _normalise(x):
     return layers.Rescaling(scale, offset, dtype="float32", name="preprocessing")(x)
 
 
-class _Unit:
-    """Adds convolutions with batch normalisation to a network."""
+class _ConvBN:
+    """Adds convolutions with batch normalization to a network."""
 
     def __init__(self, momentum):
         self._momentum = momentum
@@ -210,26 +210,31 @@ class _Unit:
         )
 
 
-def _add_stem(x, unit: _Unit, width: float):
-    middle, filters = scaled(_STEM_MIDDLE, width), scaled(_STEM_FILTERS, width)
-    x = unit(x, "stem_0", "stem_1", middle, (1, 7, 7), (1, 2, 2), activation="stem_2")
-    return unit(x, "stem_3", "stem_4", filters, (3, 1, 1), activation="stem")
+def _add_stem(x, conv_bn: _ConvBN, width: float):
+    middle, filters = (
+        scale_filters(_STEM_MIDDLE, width),
+        scale_filters(_STEM_FILTERS, width),
+    )
+    x = conv_bn(
+        x, "stem_0", "stem_1", middle, (1, 7, 7), (1, 2, 2), activation="stem_2"
+    )
+    return conv_bn(x, "stem_3", "stem_4", filters, (3, 1, 1), activation="stem")
 
 
-def _add_block(x, name: str, filters: int, strides: int, unit: _Unit):
+def _add_block(x, name: str, filters: int, strides: int, conv_bn: _ConvBN):
     entering = x.shape[-1]
     # As many weights as the 3x3x3 convolution that the two replace.
     middle = max(1, 27 * entering * filters // (9 * entering + 3 * filters))
-    branch = unit.factored(
+    branch = conv_bn.factored(
         x, f"{name}_conv1_0", f"{name}_conv1_1", filters, middle, strides,
         activation=f"{name}_conv1_2",
     )  # fmt: skip
-    branch = unit.factored(
+    branch = conv_bn.factored(
         branch, f"{name}_conv2_0", f"{name}_conv2_1", filters, middle, strides=1
     )
     if strides > 1:
         shortcut = f"{name}_downsample"
-        x = unit(x, f"{shortcut}_0", f"{shortcut}_1", filters, (1, 1, 1), strides)
+        x = conv_bn(x, f"{shortcut}_0", f"{shortcut}_1", filters, (1, 1, 1), strides)
     x = layers.Add(name=f"{name}_add")([x, branch])
     return layers.ReLU(name=name)(x)
 

@@ -14,7 +14,7 @@ from kd_keras.models.arguments import (
     check_arguments,
     head_dtype,
     height_and_width,
-    scaled,
+    scale_filters,
 )
 from kd_keras.models.layer_weights import load_layer_weights
 
@@ -160,7 +160,7 @@ def TSN(
             f"segments must be from 1 to num_frames, {num_frames}. Got {segments}."
         )
     table = NETWORKS[network]
-    unit = _Unit(width, table.imagenet, batch_norm_momentum)
+    conv_bn = _ConvBN(width, table.imagenet, batch_norm_momentum)
     inputs = keras.Input(
         (num_frames, height, width_px, channels), dtype="float32", name="clip"
     )
@@ -169,12 +169,12 @@ def TSN(
         x = ops.take(x, _middles(num_frames, segments), axis=1)
     if table.imagenet:
         x = _as_keras_applications(x)
-    x = _add_stem(x, table, unit)
+    x = _add_stem(x, table, conv_bn)
     for stage in table.stages:
         for block in range(1, stage.blocks + 1):
             strides = stage.strides if block == 1 else 1
             x = _add_block(
-                x, _endpoint(stage, block), stage.filters, strides, table, unit,
+                x, _endpoint(stage, block), stage.filters, strides, table, conv_bn,
                 projected=block == 1, shifted=temporal_shift,
             )  # fmt: skip
     model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
@@ -232,8 +232,8 @@ def _as_keras_applications(x):
     return ops.flip(x, axis=-1)
 
 
-class _Unit:
-    """Adds convolutions with batch normalisation to a network."""
+class _ConvBN:
+    """Adds convolutions with batch normalization to a network."""
 
     def __init__(self, width, use_bias, momentum):
         self._width, self._use_bias, self._momentum = width, use_bias, momentum
@@ -251,7 +251,7 @@ class _Unit:
             )(x)
             padding = "valid"
         x = layers.Conv2D(
-            scaled(filters, self._width),
+            scale_filters(filters, self._width),
             kernel,
             strides,
             padding,
@@ -265,9 +265,9 @@ class _Unit:
         return layers.ReLU(name=f"{name}_relu")(x) if activation else x
 
 
-def _add_stem(x, table: _Network, unit: _Unit):
+def _add_stem(x, table: _Network, conv_bn: _ConvBN):
     segments, (kernel, filters) = x.shape[1], table.stem
-    x = unit(_fold(x), "conv1", filters, kernel, strides=2)
+    x = conv_bn(_fold(x), "conv1", filters, kernel, strides=2)
     if table.pool:
         x = layers.ZeroPadding2D(1, data_format="channels_last", name="pool1_pad")(x)
         x = layers.MaxPooling2D(
@@ -276,21 +276,21 @@ def _add_stem(x, table: _Network, unit: _Unit):
     return _unfold(x, segments)
 
 
-def _add_block(x, endpoint, filters, strides, table, unit, projected, shifted):
+def _add_block(x, endpoint, filters, strides, table, conv_bn, projected, shifted):
     name, segments = endpoint.removesuffix("_out"), x.shape[1]
     shortcut = _fold(x)
     branch = _fold(_shift(x)) if shifted else shortcut
     if table.bottleneck:
         leaving = 4 * filters
-        branch = unit(branch, f"{name}_1", filters, 1, strides)
-        branch = unit(branch, f"{name}_2", filters, 3)
-        branch = unit(branch, f"{name}_3", leaving, 1, activation=False)
+        branch = conv_bn(branch, f"{name}_1", filters, 1, strides)
+        branch = conv_bn(branch, f"{name}_2", filters, 3)
+        branch = conv_bn(branch, f"{name}_3", leaving, 1, activation=False)
     else:
         leaving = filters
-        branch = unit(branch, f"{name}_1", filters, 3, strides)
-        branch = unit(branch, f"{name}_2", filters, 3, activation=False)
+        branch = conv_bn(branch, f"{name}_1", filters, 3, strides)
+        branch = conv_bn(branch, f"{name}_2", filters, 3, activation=False)
     if projected:
-        shortcut = unit(shortcut, f"{name}_0", leaving, 1, strides, activation=False)
+        shortcut = conv_bn(shortcut, f"{name}_0", leaving, 1, strides, activation=False)
     x = layers.Add(name=f"{name}_add")([shortcut, branch])
     return layers.ReLU(name=endpoint)(_unfold(x, segments))
 

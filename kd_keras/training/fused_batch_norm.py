@@ -17,8 +17,8 @@ def training_reader(model, feature_layer=None):
     twin = with_fused_batch_norm(model)
 
     def read(clips, training=False):
-        answer = (twin if training else model)(clips, training=training)
-        return (answer, None) if feature_layer is None else answer
+        outputs = (twin if training else model)(clips, training=training)
+        return (outputs, None) if feature_layer is None else outputs
 
     return read
 

@@ -3,18 +3,18 @@
 import tensorflow as tf
 
 
-def scaled(loss, optimizer):
+def scale_loss(loss, optimizer):
     """Scales the mean loss of a replica so that the sum of gradients is the mean's."""
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return optimizer.scale_loss(loss / replicas)
 
 
 def apply(tape, loss, weights, optimizer, beside=()):
-    """Takes a step down the gradient of a `scaled` loss.
+    """Takes a step down the gradient of a loss that `scale_loss` scaled.
 
     Args:
         tape: Saw the loss.
-        loss: What `scaled` returned.
+        loss: What `scale_loss` returned.
         weights: What the step changes.
         optimizer: Takes the step.
         beside: Tensors whose gradients the caller wants to know.

@@ -7,7 +7,7 @@ from kd_keras.training.feature_reader import feature_reader, layer_names
 from kd_keras.training.fused_batch_norm import with_fused_batch_norm
 
 
-def rematerialising_reader(model, feature_layer=None, num_segments=8):
+def rematerializing_reader(model, feature_layer=None, num_segments=8):
     """Returns a function clips -> (logits, feature map), as `feature_reader` does.
 
     In training it keeps what passes from one segment of the network to the next; the

@@ -6,17 +6,17 @@ import tensorflow as tf
 from kd_keras.data.batches.fields import LABEL
 from kd_keras.training import gradients
 from kd_keras.training.fused_batch_norm import training_reader
-from kd_keras.training.rematerialize import rematerialising_reader
+from kd_keras.training.rematerialize import rematerializing_reader
 
 
-class Recogniser(keras.Model):
-    """Minimises the cross-entropy of a network's answers; steps as `Distiller` does.
+class SupervisedTrainer(keras.Model):
+    """Minimizes the cross-entropy of a network; takes steps as `Distiller` does.
 
     Args:
         network: A Keras model from clips to logits.
         field: The field of a batch that the network sees.
         label_smoothing: Share of the target that all classes have in equal parts.
-        rematerialise: Whether it is trained in less memory, by computing most of its
+        rematerialize: Whether it is trained in less memory, by computing most of its
             maps twice.
     """
 
@@ -25,12 +25,12 @@ class Recogniser(keras.Model):
         network,
         field,
         label_smoothing=0.0,
-        rematerialise=False,
-        name="recogniser",
+        rematerialize=False,
+        name="supervised_trainer",
     ):
         super().__init__(name=name)
         self.network, self._field = network, field
-        reader = rematerialising_reader if rematerialise else training_reader
+        reader = rematerializing_reader if rematerialize else training_reader
         self._read = reader(network)
         self._cross_entropy = keras.losses.CategoricalCrossentropy(
             from_logits=True, label_smoothing=label_smoothing, reduction=None
@@ -59,7 +59,7 @@ class Recogniser(keras.Model):
             logits, _ = self._read(batch[self._field], training=True)
             losses = self._cross_entropy(targets, tf.cast(logits, tf.float32))
             loss = tf.reduce_mean(losses)
-            scaled = gradients.scaled(loss, self.optimizer)
+            scaled = gradients.scale_loss(loss, self.optimizer)
         gradients.apply(tape, scaled, self.trainable_variables, self.optimizer)
         self._loss.update_state(losses)
         self._top1.update_state(label, logits)

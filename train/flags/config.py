@@ -12,15 +12,9 @@ from absl import flags
 
 from export import flagfiles
 from kd_keras.data import given_paths
-from train.flags import (
-    defaults as flag_defaults,
-)
-from train.flags import (
-    fields as flag_fields,
-)
-from train.flags import (
-    learning as learning_flags,
-)
+from train.flags import defaults as flag_defaults
+from train.flags import fields as flag_fields
+from train.flags import learning as learning_flags
 from train.flags.data import Augmentation, Data
 from train.flags.fields import flag as _flag
 from train.flags.fields import path_flag as _path_flag
@@ -110,7 +104,7 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
             flag_fields.define(field, values)
             # Help lists flags by group.
             values.register_key_flag_for_module(group.__name__, values[field.name])
-    flag_defaults.check(values)
+    flag_defaults.refuse_contradictions(values)
 
 
 def from_flags(values=flags.FLAGS):
@@ -174,11 +168,9 @@ def flagfile_of(values):
     """Returns the text of a flagfile with these values by name."""
     lines = []
     for name, value in values.items():
-        if isinstance(value, bool):
-            lines.append(f"--{name}" if value else f"--no{name}")
-        elif value is not None:
+        if value is not None:
             text = _as_list(value) if isinstance(value, tuple) else value
-            lines.append(f"--{name}={text}")
+            lines.append(flag_fields.flagfile_line(name, text))
     return "\n".join(lines) + "\n"
 
 
@@ -187,6 +179,18 @@ def _as_list(values):
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()
+
+
+def with_new_names(values):
+    """Returns values by flag, of a run of the release before, by the new names."""
+    values = dict(values)
+    for group in _RUN_GROUPS:
+        for field in dataclasses.fields(group):
+            if (former := field.metadata.get("former")) in values:
+                value = values.pop(former)
+                choices = field.metadata["former_choices"]
+                values[field.name] = choices.get(value, value)
+    return values
 
 
 def as_flags(config):

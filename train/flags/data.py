@@ -207,7 +207,7 @@ class Data:
     features: str | None = _path_flag(
         None,
         "Folder of stored features that train.prepare wrote, local or s3://; students "
-        "are trained from them. Needs --layer and --views as they were stored.",
+        "are trained from them. Needs --stored_layer and --views as they were stored.",
     )
     data_service: str | None = _flag(
         None,
@@ -218,11 +218,13 @@ class Data:
 
 @dataclasses.dataclass(frozen=True)
 class Augmentation:
-    """Random changes to training clips, and the views that evaluation sees."""
+    """Random changes to training clips, and the crops that evaluation sees."""
 
-    shared_draw: bool = _flag(
+    same_augmentation: bool = _flag(
         False,
-        "Draw crop, flip and colour once per pair; otherwise once per clip.",
+        "Crop, flip and change the colors of both clips of a pair alike; otherwise "
+        "each clip by itself.",
+        former="shared_draw",
     )
     views: int = _flag(
         0,
@@ -230,15 +232,17 @@ class Augmentation:
         "stored. 0 draws anew at each pass.",
         lower=0,
     )
-    crop: bool = _flag(True, "Crop at random instead of at the centre.")
+    crop: bool = _flag(True, "Crop at random instead of at the center.")
     flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
-    test_views: str = _flag(
+    test_crops: str = _flag(
         "ten",
-        "Views of a clip whose logits are averaged in evaluation, as far as training "
-        "shows such. one: the central crop. mirrored: and its mirror image. ten: and "
-        "the crops in the corners, each mirrored too. The top-1 of one view stands "
-        "beside; validation while training and exports see one.",
-        choices=("one", "mirrored", "ten"),
+        "Crops of a clip whose logits are averaged in evaluation, as far as training "
+        "showed such. center: the central crop. flip: and its mirror image. ten: and "
+        "the crops in the corners, each mirrored too. The top-1 of the central crop "
+        "stands beside; validation while training and exports see that one alone.",
+        choices=("center", "flip", "ten"),
+        former="test_views",
+        former_choices=(("one", "center"), ("mirrored", "flip")),
     )
     brightness: float = _flag(
         0.0,
@@ -270,9 +274,9 @@ class Preparation:
     kind: str = _flag(
         "clips",
         "clips: every clip of the run, as JPEG; with --modality=flow its flow, as PNG, "
-        "which loses nothing. features: what reaches --layer (MaxPool3d_4a_3x3 by "
-        "default) in the student, for --views augmented views of every training pair, "
-        "and what the teacher says of them.",
+        "which loses nothing. features: what reaches --stored_layer "
+        "(MaxPool3d_4a_3x3 by default) in the student, for --views augmented views of "
+        "every training pair, and what the teacher predicts for them.",
         choices=("clips", "features"),
     )
     jpeg_quality: int = _flag(95, "Quality of stored frames.", lower=1, upper=100)

@@ -13,8 +13,8 @@ _SHORTEST_OBSERVED_S = 0.01
 _OPENED_WHEN_READ = ("epic_kitchens", "thumos14")
 
 
-def check(values):
-    """Has flags that contradict each other refused when they are parsed."""
+def refuse_contradictions(values):
+    """Registers validators that refuse flags which contradict each other."""
     flags.register_multi_flags_validator(
         ["num_frames", "frame_rate", "observed_s"],
         _agree_on_the_observed_clip,

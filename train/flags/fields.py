@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 
@@ -10,9 +11,17 @@ from absl import flags
 from kd_keras.data import given_paths
 
 
-def flag(default, text, choices=None, lower=None, upper=None):
-    """A field of a dataclass that `define` makes a flag of."""
+def flag(
+    default, text, choices=None, lower=None, upper=None, former=None, former_choices=()
+):
+    """A field of a dataclass that `define` makes a flag of.
+
+    Args:
+        former: The name of the flag in the release before, which still works.
+        former_choices: (former, new) for each choice that had another name there.
+    """
     metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
+    metadata |= {"former": former, "former_choices": dict(former_choices)}
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -83,6 +92,16 @@ def define(field, values):
         flags.DEFINE_string(name, default, meta["help"], **given)
     if is_path(field):
         flags.register_validator(name, _require_usable, **given)
+    if former := meta.get("former"):
+        flag = _FormerName(former, values[name], meta["former_choices"])
+        flags.DEFINE_flag(flag, values, module_name="former names")
+
+
+def flagfile_line(name, value):
+    """Returns how a flagfile gives a flag this value."""
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no{name}"
+    return f"--{name}={value}"
 
 
 def is_path(field):
@@ -93,6 +112,44 @@ def is_path(field):
 def element_type(field):
     """Returns the type of the elements of a field such as `tuple[str, ...]`."""
     return typing.get_args(field.type)[0]
+
+
+class _FormerName(flags.Flag):
+    """The name that a flag had in the release before; help does not list it."""
+
+    def __init__(self, name, flag, choices):
+        self._flag, self._choices = flag, choices
+        super().__init__(
+            flag.parser,
+            flag.serializer,
+            name,
+            flag.default,
+            f"Now --{flag.name}.",
+            boolean=flag.boolean,
+        )
+
+    def parse(self, argument):
+        value = self._choices.get(argument, argument)
+        self._flag.parse(value)
+        self._flag.using_default_value = False
+        self.present += 1
+        option = flagfile_line(self._flag.name, self._flag.value)
+        print(
+            f"--{self.name} is now called --{self._flag.name}: write {option}. The "
+            "old name goes with the next release.",
+            file=sys.stderr,
+        )
+
+    @property
+    def value(self):
+        return self._flag.value
+
+    @value.setter
+    def value(self, value):
+        self._flag.value = value
+
+    def _parse_from_default(self, value):
+        return value
 
 
 class _NumberOrWord(flags.ArgumentParser):

@@ -111,10 +111,11 @@ class Distillation:
         "teacher of the same network starts from. fresh: from other random weights.",
         choices=("teacher", "pretrained", "fresh"),
     )
-    layer: str | None = _flag(
+    stored_layer: str | None = _flag(
         None,
         "Students keep everything up to this layer as it starts, such as "
         "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
+        former="layer",
     )
     feature_layer: tuple[str, ...] = _flag(
         (),
@@ -157,7 +158,7 @@ class Distillation:
     )
     distance: str = _flag(
         "huber",
-        "Squared or Huber distance of two readings, summed over channels.",
+        "Squared or Huber distance of attended features, summed over channels.",
         choices=("squared", "huber"),
     )
     delta: float = _flag(1.0, "Where Huber turns from square to line.", lower=1e-9)

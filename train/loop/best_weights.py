@@ -1,11 +1,11 @@
-"""Which weights of a training are kept, and when it has learned enough."""
+"""The weights with the best validation, and when training may stop early."""
 
 import math
 
 import tensorflow as tf
 
 
-class Patience:
+class BestWeights:
     """Remembers the weights with the best validation.
 
     Args:
@@ -28,7 +28,7 @@ class Patience:
             self._kept = [tf.Variable(w.value, trainable=False) for w in self._weights]
             self.variables["weights"] = self._kept
 
-    def see(self, step, validated):
+    def update(self, step, validated):
         """Compares the current weights with the best ones.
 
         Args:
@@ -47,15 +47,15 @@ class Patience:
                 kept.assign(tf.convert_to_tensor(weight.value))
 
     def is_over(self, step):
-        """Returns whether so many validations in a row were no better."""
+        """Returns whether --early_stopping validations in a row were no better."""
         if not self._patience:
             return False
         return (
             step - int(self._best_step.numpy()) >= self._patience * self._validate_every
         )
 
-    def take_best(self, say):
-        """Gives the model the best weights, where they are kept."""
+    def restore_best(self, say):
+        """Gives the model the best weights, if they are kept."""
         if not self._keeps_best:
             return
         say(f"The weights are those of {self}.")

@@ -4,7 +4,7 @@ import numpy as np
 
 # Validations that a line is drawn through: the second half of all, if so many.
 _FEWEST = 4
-# What the line has to rise by, as a fraction of right answers.
+# What the line has to rise by, as a fraction of right predictions.
 _LEAST_GAIN = 0.01
 # And by how many standard errors, for it to be no accident.
 _ERRORS = 2.0

@@ -16,7 +16,7 @@ import tensorflow as tf
 _SLURM_PORT = 12355
 
 
-# What TensorFlow raises where a worker does not answer any more.
+# What TensorFlow raises if a worker no longer responds.
 _LOST = (
     tf.errors.AbortedError,
     tf.errors.CancelledError,
@@ -59,7 +59,7 @@ class Distribution:
                 self.worker = tasks.index((resolver.task_type, resolver.task_id))
 
     @property
-    def writes(self):
+    def is_chief(self):
         """Whether this process writes the run's files; one does."""
         return self.worker == 0
 
@@ -68,8 +68,8 @@ class Distribution:
         return self.strategy.scope()
 
     @contextlib.contextmanager
-    def watched(self):
-        """Says so where another worker is gone."""
+    def raise_on_lost_worker(self):
+        """Context manager: raises `WorkerLostError` if another worker is gone."""
         try:
             yield
         except _LOST as error:
@@ -114,8 +114,8 @@ class Distribution:
             for name, value in results.items()
         }
 
-    def answer(self, function, clips):
-        """Cuts clips over the replicas of this process; returns answers in order."""
+    def predict(self, function, clips):
+        """Computes clips on the replicas of this process; results are in order."""
         local = self.num_replicas // self.num_workers
         if local == 1:
             return self.strategy.run(function, args=(clips,))
@@ -123,8 +123,8 @@ class Distribution:
         missing = -number % local
         clips = tf.concat([clips, tf.repeat(clips[-1:], missing, axis=0)], axis=0)
         parts = self.split({"clips": clips})["clips"]
-        answers = self.strategy.run(function, args=(parts,))
-        return tf.concat(self.strategy.experimental_local_results(answers), 0)[:number]
+        results = self.strategy.run(function, args=(parts,))
+        return tf.concat(self.strategy.experimental_local_results(results), 0)[:number]
 
     def gather(self, values):
         """Joins the rows that the workers have of a NumPy array, worker by worker.
@@ -147,11 +147,11 @@ class Distribution:
         parts = first.reshape(self.num_workers, local, *values.shape)
         return np.concatenate(parts[:, 0])
 
-    def wait(self):
+    def barrier(self):
         """Waits until every worker is here."""
         self.gather(np.zeros([1], np.float32))
 
-    def agreement(self, model):
+    def sync_batch_norm(self, model):
         """Returns the function that gives BatchNorm's moving statistics their mean.
 
         Every replica moves its own; the function is called before they are used.

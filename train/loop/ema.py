@@ -6,7 +6,7 @@ import keras
 import tensorflow as tf
 
 
-class WeightAverage:
+class WeightEMA:
     """Follows the trained weights: average = decay * average + (1 - decay) * weight.
 
     The decay grows to its value as (1 + n) / (10 + n) over the updates n, so that the
@@ -44,7 +44,7 @@ class WeightAverage:
 
     @contextlib.contextmanager
     def in_place(self):
-        """While entered, the weights have their averages' values."""
+        """Context manager: temporarily replaces the weights by their average."""
         if not self._decay:
             yield
             return
@@ -57,7 +57,7 @@ class WeightAverage:
                 weight.assign(value)
 
     def apply(self):
-        """Gives the weights their averages' values for good."""
+        """Replaces the weights by their moving averages for good."""
         if self._decay:
             for weight, average in zip(self._weights, self._averages, strict=True):
                 weight.assign(tf.convert_to_tensor(average.value))

@@ -7,10 +7,10 @@ import tensorflow as tf
 
 from kd_keras.data.batches.fields import INDEX
 from train.loop import climbing, guards
-from train.loop.best_weights import Patience
+from train.loop.best_weights import BestWeights
 from train.loop.checkpoints import Checkpoints
 from train.loop.distribution import Distribution
-from train.loop.ema import WeightAverage
+from train.loop.ema import WeightEMA
 from train.loop.interruption import Interrupted, Interruption
 from train.loop.progress import Progress
 
@@ -18,7 +18,7 @@ from train.loop.progress import Progress
 _STEPS_BEFORE_PROFILE = 5
 
 # What a worker asks of all: to stop, to save.
-_WISHES = "wishes"
+_REQUESTS = "requests"
 
 
 def train(
@@ -26,7 +26,7 @@ def train(
     batches_from,
     steps,
     *,
-    to_input=dict,
+    normalize_batch=dict,
     options,
     run,
     phase,
@@ -41,12 +41,12 @@ def train(
     goes on when it is made again, and leaves the same weights and metrics.
 
     Args:
-        model: A `Distiller` or `Recogniser`.
+        model: A `Distiller` or `SupervisedTrainer`.
         batches_from: Function from a step to this worker's part of the batches that
             begin there, dicts with the field "index".
         steps: Total number of steps.
-        to_input: Function from such a batch to what the model learns from; part of the
-            step.
+        normalize_batch: Function from such a batch to what the model learns from, a
+            part of the step.
         options: The run's `Training` flags.
         run: The `RunDirectory` that keeps metrics and state.
         phase: Names what is trained, in files and messages.
@@ -67,7 +67,7 @@ def train(
         model,
         batches_from,
         steps,
-        to_input=to_input,
+        normalize_batch=normalize_batch,
         options=options,
         run=run,
         name=phase,
@@ -77,7 +77,7 @@ def train(
         interruption=interruption,
     )
     with interruption.deferred():
-        phase.go()
+        phase.run()
         if interruption.signal is not None:
             interruption.stop(f"{phase.name} is trained.")
 
@@ -91,7 +91,7 @@ class _Phase:
         batches_from,
         steps,
         *,
-        to_input,
+        normalize_batch,
         options,
         run,
         name,
@@ -100,13 +100,13 @@ class _Phase:
         distribution,
         interruption,
     ):
-        self.name, self._to_input = name, to_input
+        self.name, self._normalize_batch = name, normalize_batch
         self._model, self._batches_from, self._steps = model, batches_from, steps
         self._options, self._run, self._validate = options, run, validate
         self._pairs, self._distribution = pairs, distribution
         self._interruption = interruption
-        self._average = WeightAverage(model.trainable_variables, options.ema)
-        self._patience = Patience(model, options)
+        self._ema = WeightEMA(model.trainable_variables, options.ema)
+        self._best_weights = BestWeights(model, options)
         self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
         self._checkpoints = Checkpoints(
@@ -114,26 +114,27 @@ class _Phase:
             {
                 "validated": self._validated,
                 "first_loss": self._first_loss,
-                "patience": self._patience.variables,
-                "average": _values(self._average.variables),
+                # Named as checkpoints of older releases have them.
+                "patience": self._best_weights.variables,
+                "average": _values(self._ema.variables),
                 # In a list: a Keras model as a whole would leave out the state of its
                 # random numbers, and dropout would differ after an interruption.
                 "model": _values([*model.variables, *model.metrics_variables]),
                 "optimizer": _values(model.optimizer.variables),
             },
             keep=options.keep_checkpoints,
-            writes=distribution.writes,
+            writes=distribution.is_chief,
         )
-        self._agree = distribution.agreement(model)
+        self._sync_batch_norm = distribution.sync_batch_norm(model)
         self._take_step = self._compiled_step()
         self._norms = tf.function(
             lambda batch: distribution.run(
-                lambda part: model.gradient_norms(to_input(part)), batch
+                lambda part: model.gradient_norms(normalize_batch(part)), batch
             ),
             autograph=False,
         )
 
-    def go(self):
+    def run(self):
         """Trains to the end, and leaves the weights that were asked for."""
         self._model.reset_metrics()
         start = self._checkpoints.restore()
@@ -143,9 +144,9 @@ class _Phase:
         self._run.forget_after(self.name, int(self._validated.numpy()))
         self._train(start)
         self._say_if_climbing()
-        self._average.apply()
-        self._patience.take_best(self._say)
-        self._agree()
+        self._ema.apply()
+        self._best_weights.restore_best(self._say)
+        self._sync_batch_norm()
 
     def _train(self, start):
         step = start
@@ -153,17 +154,19 @@ class _Phase:
             # A signal came in the middle of it.
             batch = self._split(next(iter(self._batches_from(step - 1))))
             self._end_window(step, batch)
-        if step >= self._steps or self._patience.is_over(step):
+        if step >= self._steps or self._best_weights.is_over(step):
             return
-        progress = Progress(self.name, start, self._steps, self._distribution.writes)
+        progress = Progress(self.name, start, self._steps, self._distribution.is_chief)
         profile = _Profile(self._options.profile, self._run / "tensorboard" / self.name)
         batches = self._batches_from(start).take(self._steps - start)
         save_time = _Timer(self._options.checkpoint_every_minutes)
         for batch in progress.timed(batches):
             profile.before(step - start)
             parts = self._split(batch)
-            wishes = [self._interruption.signal is not None, save_time.is_due()]
-            terms, (stops, saves) = self._take_step(parts, np.array(wishes, np.float32))
+            requests = [self._interruption.signal is not None, save_time.is_due()]
+            terms, (stops, saves) = self._take_step(
+                parts, np.array(requests, np.float32)
+            )
             terms = {name: float(value) for name, value in terms.items()}
             step += 1
             self._guard(step, terms, batch)
@@ -181,28 +184,28 @@ class _Phase:
             elif saves or self._is_checkpoint(step):
                 self._save(step)
                 save_time.restart()
-            if self._patience.is_over(step):
-                self._say(f"{self.name} stops early: {self._patience}")
+            if self._best_weights.is_over(step):
+                self._say(f"{self.name} stops early: {self._best_weights}")
                 break
         profile.end()
 
     def _compiled_step(self):
-        model, average, distribution = self._model, self._average, self._distribution
-        to_input = self._to_input
+        model, ema, distribution = self._model, self._ema, self._distribution
+        normalize_batch = self._normalize_batch
         learn = model.learn
         if _uses_xla(self._options.jit_compile, distribution):
             learn = tf.function(learn, jit_compile=True)
 
-        def on_replica(batch, wishes):
-            terms = learn(to_input(batch))
-            average.update()
-            return {**terms, _WISHES: tf.identity(wishes)}
+        def on_replica(batch, requests):
+            terms = learn(normalize_batch(batch))
+            ema.update()
+            return {**terms, _REQUESTS: tf.identity(requests)}
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def step(batch, wishes):
-            results = distribution.run(on_replica, batch, wishes)
-            # What one worker wishes, all do.
-            return results, tf.unstack(results.pop(_WISHES) > 0)
+        def step(batch, requests):
+            results = distribution.run(on_replica, batch, requests)
+            # All workers do what one of them requests.
+            return results, tf.unstack(results.pop(_REQUESTS) > 0)
 
         return step
 
@@ -219,10 +222,10 @@ class _Phase:
 
     def _end_window(self, step, batch):
         """Validates, writes a line of metrics, and saves."""
-        self._agree()
+        self._sync_batch_norm()
         norms = {name: float(value) for name, value in self._norms(batch).items()}
         try:
-            with self._average.in_place(), self._interruption.at_once():
+            with self._ema.in_place(), self._interruption.at_once():
                 validated = self._validate()
         except Interrupted:
             self._save(step)
@@ -231,14 +234,14 @@ class _Phase:
         line |= {f"gradient_norm_{name}": value for name, value in norms.items()}
         line |= {f"val_{name}": value for name, value in validated.items()}
         self._run.log(self.name, step, line)
-        if self._distribution.writes:
+        if self._distribution.is_chief:
             guards.warn_of_gradients(self.name, step, norms)
             shown = " ".join(f"{name} {value:.4g}" for name, value in line.items())
             self._say(f"{self.name} {step}: {shown}")
         self._model.reset_metrics()
         self._validated.assign(step)
-        with self._average.in_place():
-            self._patience.see(step, validated)
+        with self._ema.in_place():
+            self._best_weights.update(step, validated)
         self._save(step)
 
     def _is_validation(self, step):
@@ -249,7 +252,7 @@ class _Phase:
         return every is not None and step % every == 0
 
     def _save(self, step):
-        self._agree()
+        self._sync_batch_norm()
         self._checkpoints.save(step)
         self._run.push()
 
@@ -263,7 +266,7 @@ class _Phase:
             self._say(said)
 
     def _say(self, text):
-        if self._distribution.writes:
+        if self._distribution.is_chief:
             print(text, flush=True)
 
 

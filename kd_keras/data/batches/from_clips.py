@@ -6,15 +6,15 @@ import numpy as np
 import tensorflow as tf
 
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
-from kd_keras.data.batches.order import Order, Sampling
+from kd_keras.data.batches.order import SampleOrder, SamplingPolicy
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.clips.views import (
     augmented,
-    bytes_to_input,
-    draws_at,
-    view_draws,
+    normalize_batch,
+    pair_params,
+    view_params,
 )
 from kd_keras.data.parallel import num_cores
 from kd_keras.data.segments import Pair
@@ -32,13 +32,13 @@ def pair_dataset(
     seed: int = 0,
     start_step: int = 0,
     views: int = 0,
-    sampling: Sampling = Sampling(),  # noqa: B008 - frozen
+    sampling: SamplingPolicy = SamplingPolicy(),  # noqa: B008 - frozen
     shard: tuple[int, int] = (0, 1),
     augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
-    shared_draw: bool = True,
+    same_augmentation: bool = True,
     corners: bool = False,
     fields: Sequence[str] = (OBSERVED, FUTURE),
-    as_bytes: bool = False,
+    as_uint8: bool = False,
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
     """Batches of pairs as dicts, decoded ahead of their use.
@@ -58,14 +58,15 @@ def pair_dataset(
         shard: (number, count) gives every count-th row of the training batches from
             that number on: the part of one of several workers.
         augmentation: Of training clips.
-        shared_draw: Whether both clips of a pair are cropped, mirrored and coloured
-            alike (the crops at the same relative position), so that what stays where
-            it is keeps its place. Otherwise each has a draw of its own.
+        same_augmentation: Whether both clips of a pair are cropped and mirrored and
+            their colors changed alike (the crops at the same relative position), so
+            that what stays where it is keeps its place. Otherwise each has parameters
+            of its own.
         corners: Whether evaluation also gives the crops in the corners: clips then
             have an axis behind the batch, of the central crop and the four.
         fields: Clips to decode, of "observed" and "future".
-        as_bytes: Whether clips stay uint8, a quarter of the memory on their way to the
-            device, where `bytes_to_input` belongs into the step.
+        as_uint8: Whether clips stay uint8, a quarter of the memory on their way to the
+            device, where `normalize_batch` belongs into the step.
         num_parallel: Pairs that are read at a time; None is one per core.
     Returns:
         Dataset of dicts: each field float32 (batch, time, size, size, channels) in
@@ -80,8 +81,8 @@ def pair_dataset(
     size = clip_format.image_size
     clip_shape = [clip_format.num_frames, size, size, clip_format.channels]
     if training:
-        order = Order(pairs, seed, views, sampling)
-        read = _TrainingReader(order, loader, fields, augmentation, shared_draw)
+        order = SampleOrder(pairs, seed, views, sampling)
+        read = _TrainingReader(order, loader, fields, augmentation, same_augmentation)
         positions = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
         number, count = shard
         positions = positions.shard(count, number)
@@ -100,8 +101,8 @@ def pair_dataset(
         return pair
 
     def finish(batch):
-        if not as_bytes:
-            batch = bytes_to_input(batch, clip_format.gain)
+        if not as_uint8:
+            batch = normalize_batch(batch, clip_format.flow_scale)
         batch[LABEL] = tf.gather(labels, batch[INDEX])
         batch[LABELED] = tf.gather(labeled, batch[INDEX])
         return batch
@@ -125,24 +126,24 @@ def read_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
 class _TrainingReader:
     """Called by tf.data with a position in the stream: a pair's index and its clips."""
 
-    def __init__(self, order, loader, fields, augmentation, shared_draw):
+    def __init__(self, order, loader, fields, augmentation, same_augmentation):
         self._order, self._loader, self._fields = order, loader, fields
-        self._augmentation, self._shared_draw = augmentation, shared_draw
+        self._augmentation, self._same_augmentation = augmentation, same_augmentation
 
     def __call__(self, position):
         position = int(position)
         index, clips = self._readable_pair(self._order.index(position))
-        draws = self._draws(position, index)
+        params = self._params(position, index)
         clip_format = self._loader.clip_format
-        clips = augmented(clips, draws, clip_format, self._augmentation)
+        clips = augmented(clips, params, clip_format, self._augmentation)
         return [np.int64(index), *clips]
 
-    def _draws(self, position, index):
+    def _params(self, position, index):
         order = self._order
         if not order.views:
-            return draws_at(order.seed, position, self._shared_draw)
+            return pair_params(order.seed, position, self._same_augmentation)
         pair = order.pairs[index]
-        return view_draws(pair, order.view(position), self._shared_draw)
+        return view_params(pair, order.view(position), self._same_augmentation)
 
     def _readable_pair(self, first):
         pairs = self._order.pairs
@@ -158,17 +159,17 @@ class _TrainingReader:
 
 
 class _EvaluationReader:
-    """Called by tf.data with an index into `pairs`: it and the centres of its clips."""
+    """Called by tf.data with an index into `pairs`: it and the centers of its clips."""
 
     def __init__(self, pairs, loader, fields, corners):
         self._pairs, self._loader, self._fields = pairs, loader, fields
-        self._cut = augment.five_crops if corners else augment.centre_crop
+        self._cut = augment.five_crops if corners else augment.center_crop
 
     def __call__(self, index):
         clip_format = self._loader.clip_format
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
-            index, clips = _UNREADABLE, [clip_format.black] * len(self._fields)
+            index, clips = _UNREADABLE, [clip_format.blank_clip] * len(self._fields)
         return [index, *(self._cut(clip, clip_format.image_size) for clip in clips)]
 
 

@@ -22,7 +22,7 @@ def feature_dataset(
     prefixes: Sequence[str],
     seed: int = 0,
     start_step: int = 0,
-    sampling: order.Sampling = order.Sampling(),  # noqa: B008 - frozen
+    sampling: order.SamplingPolicy = order.SamplingPolicy(),  # noqa: B008 - frozen
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
     """The training batches of `pipeline.pair_dataset`, from stored features.
@@ -69,7 +69,7 @@ class _Reader:
     """Called by tf.data with a position in the stream: a pair's index and arrays."""
 
     def __init__(self, pairs, records, prefixes, seed, views, sampling):
-        self._order = order.Order(pairs, seed, views, sampling)
+        self._order = order.SampleOrder(pairs, seed, views, sampling)
         self._records, self._prefixes = records, prefixes
         missing = [
             pair

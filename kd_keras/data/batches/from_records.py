@@ -9,11 +9,11 @@ import tensorflow as tf
 from kd_keras.data import remote
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
 from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import bytes_to_input
+from kd_keras.data.clips.views import normalize_batch
 from kd_keras.data.records import media_sequence
 from kd_keras.data.records.clips import RecordLoader, clip_key
 
-# The draws of a clip, in the order of `augment.Draw`.
+# The random numbers of a clip, in the order of `augment.AugmentationParams`.
 _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(6)
 
 
@@ -26,18 +26,18 @@ def record_dataset(
     start_step: int = 0,
     views: int = 0,
     augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008 - frozen
-    shared_draw: bool = True,
+    same_augmentation: bool = True,
     fields=(OBSERVED, FUTURE),
-    as_bytes: bool = False,
+    as_uint8: bool = False,
     data_service: str | None = None,
     num_parallel: int | None = None,
 ) -> tf.data.Dataset:
-    """The endless training stream of `pair_dataset`, with draws of its own.
+    """The endless training stream of `pair_dataset`, with random numbers of its own.
 
-    Everything depends on the seed and the position alone, but orders and draws are not
-    those of `pair_dataset`, whose generators TensorFlow lacks. Pairs that could not be
-    read are left out. Several workers share the positions and deliver what is ready
-    first; one worker keeps the order.
+    Everything depends on the seed and the position alone, but orders and random
+    numbers differ from `pair_dataset`, whose generators TensorFlow lacks. Pairs that
+    could not be read are left out. Several workers share the positions and deliver
+    what is ready first; one worker keeps the order.
 
     Args:
         data_service: Address of a dispatcher, such as "grpc://host:5000". Its workers
@@ -71,17 +71,17 @@ def record_dataset(
         if views:
             # Unlike any position's.
             key = [-1, index * views + epoch % views]
-        draws = tf.random.stateless_uniform([2, 6], tf.cast(tf.stack(key), tf.int64))
+        params = tf.random.stateless_uniform([2, 6], tf.cast(tf.stack(key), tf.int64))
         one = {
             INDEX: tf.data.Dataset.from_tensors(numbers[index]),
             LABEL: tf.data.Dataset.from_tensors(labels[index]),
             LABELED: tf.data.Dataset.from_tensors(labeled[index]),
         }
         for number, field in enumerate(fields):
-            draw = draws[0 if shared_draw else number]
+            own = params[0 if same_augmentation else number]
             path, start = (column[index] for column in places[field])
             one[field] = _record_at(path, start).map(
-                lambda record, draw=draw: _clip(record, draw, augmentation, clip_format)
+                lambda record, own=own: _clip(record, own, augmentation, clip_format)
             )
         return tf.data.Dataset.zip(one)
 
@@ -100,9 +100,9 @@ def record_dataset(
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service
             )
         )
-    if not as_bytes:
-        gain = clip_format.gain
-        dataset = dataset.map(lambda batch: bytes_to_input(batch, gain))
+    if not as_uint8:
+        flow_scale = clip_format.flow_scale
+        dataset = dataset.map(lambda batch: normalize_batch(batch, flow_scale))
     return dataset.prefetch(2)
 
 
@@ -124,7 +124,7 @@ def _record_at(path, start):
     return tf.data.experimental.from_variant(variant, spec).take(1)
 
 
-def _clip(record, draw, augmentation, clip_format):
+def _clip(record, params, augmentation, clip_format):
     """uint8 (num_frames, size, size, channels): cut out when decoded, and changed."""
     is_flow, size = clip_format.modality == "flow", clip_format.image_size
     prefix = f"{media_sequence.FORWARD_FLOW}/" if is_flow else ""
@@ -132,7 +132,7 @@ def _clip(record, draw, augmentation, clip_format):
     room = tf.cast(tf.stack([height, width]), tf.int32) - size
     corner = room // 2
     if augmentation.crop:
-        place = draw[_TOP : _LEFT + 1] * tf.cast(room + 1, tf.float32)
+        place = params[_TOP : _LEFT + 1] * tf.cast(room + 1, tf.float32)
         corner = tf.minimum(tf.cast(place, tf.int32), room)
     decode = _cut_flow if is_flow else _cut_frame
     frames = tf.map_fn(
@@ -144,7 +144,7 @@ def _clip(record, draw, augmentation, clip_format):
     channels = clip_format.channels
     frames = tf.ensure_shape(frames, [clip_format.num_frames, size, size, channels])
     if augmentation.flip:
-        is_flipped = draw[_FLIP] < augmentation.flip
+        is_flipped = params[_FLIP] < augmentation.flip
         mirrored = tf.reverse(frames, [2])
         if is_flow:
             levels = tf.constant(clip_format.flow_encoding.mirrored())
@@ -154,7 +154,7 @@ def _clip(record, draw, augmentation, clip_format):
     if is_flow:
         return frames
     if augmentation.brightness or augmentation.contrast or augmentation.saturation:
-        frames = _coloured(frames, draw, augmentation)
+        frames = _colored(frames, params, augmentation)
     return frames
 
 
@@ -191,19 +191,19 @@ def _cut_flow(image, window):
     return levels[top : top + height, left : left + width]
 
 
-def _coloured(frames, draw, augmentation):
+def _colored(frames, params, augmentation):
     """Saturation, then contrast, then brightness, as in `augment.augment`."""
 
     def factor(number, strength):
-        return 1 + strength * (2 * draw[number] - 1)
+        return 1 + strength * (2 * params[number] - 1)
 
     saturation = factor(_SATURATION, augmentation.saturation)
     contrast = factor(_CONTRAST, augmentation.contrast)
     added = 255 * (factor(_BRIGHTNESS, augmentation.brightness) - 1)
-    grey = tf.constant(augment.GREY, tf.float32)
-    colours = tf.cast(frames, tf.float32)
-    mean_grey = tf.tensordot(tf.reduce_mean(colours, [0, 1, 2]), grey, 1)
-    mixed = saturation * tf.eye(3) + (1 - saturation) * tf.tile(grey[None], [3, 1])
-    colours = tf.tensordot(colours, contrast * mixed, [[3], [1]])
-    colours += (1 - contrast) * mean_grey + added
-    return tf.cast(tf.clip_by_value(tf.round(colours), 0, 255), tf.uint8)
+    gray = tf.constant(augment.GRAY, tf.float32)
+    colors = tf.cast(frames, tf.float32)
+    mean_gray = tf.tensordot(tf.reduce_mean(colors, [0, 1, 2]), gray, 1)
+    mixed = saturation * tf.eye(3) + (1 - saturation) * tf.tile(gray[None], [3, 1])
+    colors = tf.tensordot(colors, contrast * mixed, [[3], [1]])
+    colors += (1 - contrast) * mean_gray + added
+    return tf.cast(tf.clip_by_value(tf.round(colors), 0, 255), tf.uint8)

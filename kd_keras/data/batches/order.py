@@ -12,7 +12,7 @@ from kd_keras.data.segments import Pair
 
 
 @dataclasses.dataclass(frozen=True)
-class Sampling:
+class SamplingPolicy:
     """How often pairs are shown.
 
     Attributes:
@@ -36,7 +36,7 @@ class Sampling:
             )
 
 
-class Order:
+class SampleOrder:
     """The order of training pairs: a function of seed and position alone.
 
     Every run of `len(pairs)` positions is one shuffled pass over the pairs. With
@@ -54,7 +54,7 @@ class Order:
         pairs: Sequence[Pair],
         seed: int,
         views: int = 0,
-        sampling: Sampling = Sampling(),
+        sampling: SamplingPolicy = SamplingPolicy(),
     ):
         if not 0 <= views <= MAX_VIEWS:
             raise ValueError(f"views must lie between 0 and {MAX_VIEWS}. Got {views}.")

@@ -165,8 +165,8 @@ def _of_mirrored_frames(video, info, times_s, shape):
     frames = reading.read_frames(
         video, info, np.concatenate([afters - 1, afters]), (width, height)
     )
-    grey = [flow_lib.as_grey(np.ascontiguousarray(f[:, ::-1])) for f in frames]
-    for before, after in zip(grey[: len(afters)], grey[len(afters) :], strict=True):
+    gray = [flow_lib.as_gray(np.ascontiguousarray(f[:, ::-1])) for f in frames]
+    for before, after in zip(gray[: len(afters)], gray[len(afters) :], strict=True):
         yield flow_lib.flow_between(before, after, "dis")
 
 

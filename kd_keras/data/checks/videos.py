@@ -17,7 +17,7 @@ from kd_keras.data.video import reading
 # A video is looked at where these fractions of it have passed.
 _LOOKS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _THUMBNAIL_PX = 32
-# Grey levels of 255 that compression changes a thumbnail by, at most.
+# Gray levels of 255 that compression changes a thumbnail by, at most.
 _COMPRESSION = 3.0
 # Two recordings of one scene differ by what moves in them; copies by much less.
 _PART_OF_MOTION = 0.5
@@ -100,7 +100,7 @@ class Report:
         ]
 
 
-def check(index: Index, num_threads: int | None = None) -> Report:
+def check_data_set(index: Index, num_threads: int | None = None) -> Report:
     """Opens every video at five places and compares it with its annotations.
 
     Two videos of different parts leak when their files are equal, or when what they
@@ -141,9 +141,9 @@ def _look(video, index):
         frames = reading.read_frames(
             video, info, places, (_THUMBNAIL_PX, _THUMBNAIL_PX)
         )
-        grey = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
+        gray = [cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY) for frame in frames]
         # A video of a few frames gives fewer places.
-        thumbnails = np.resize(np.stack(grey), (len(_LOOKS), *grey[0].shape))
+        thumbnails = np.resize(np.stack(gray), (len(_LOOKS), *gray[0].shape))
     except reading.BadVideo as error:
         problem = f"cannot be decoded ({error.reason})"
     if annotated_s > info.duration_s + 1 / rate:
@@ -249,7 +249,7 @@ def _equal_contents(index, thumbnails):
         for offset in np.flatnonzero(alike & (parts[later] != video.part)):
             other = videos[number + 1 + offset]
             reason = (
-                f"the same content, {gaps[offset]:.1f} of 255 grey levels apart where "
+                f"the same content, {gaps[offset]:.1f} of 255 gray levels apart where "
                 f"{moves[offset]:.1f} move"
             )
             yield _leak(video, other, reason)

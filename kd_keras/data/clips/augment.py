@@ -1,7 +1,7 @@
-"""Random crops, mirror images and colours: one draw for all frames of a clip.
+"""Random crops, mirror images and colors: the same for all frames of a clip.
 
-Clips are 8-bit RGB or optical flow. One draw changes both alike, so that the flow of a
-clip still fits its frames; colours are those of RGB alone.
+Clips are 8-bit RGB or optical flow. The same parameters change both alike,
+so that the flow of a clip still fits its frames; colors are changed in RGB alone.
 """
 
 import dataclasses
@@ -13,8 +13,8 @@ import numpy as np
 
 from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 
-# Luma of ITU-R BT.601: the grey of a colour.
-GREY = np.array([0.299, 0.587, 0.114])
+# Luma of ITU-R BT.601: the gray of a color.
+GRAY = np.array([0.299, 0.587, 0.114])
 
 # Bytes; that of TensorFlow's tensors.
 _ALIGNMENT = 64
@@ -27,10 +27,10 @@ class Augmentation:
     Attributes:
         crop: Cut the square out at random; otherwise the central one.
         flip: Probability of a mirror image, left for right. 0 where sides matter.
-        brightness: b in [0, 1]: adds a value from [-b, b] to colours in [0, 1].
-        contrast: c in [0, 1]: scales the distance to the clip's mean grey by a factor
+        brightness: b in [0, 1]: adds a value from [-b, b] to colors in [0, 1].
+        contrast: c in [0, 1]: scales the distance to the clip's mean gray by a factor
             from [1 - c, 1 + c].
-        saturation: s in [0, 1]: scales the distance to the pixel's own grey by a
+        saturation: s in [0, 1]: scales the distance to the pixel's own gray by a
             factor from [1 - s, 1 + s].
     """
 
@@ -49,7 +49,7 @@ class Augmentation:
 
 
 @dataclasses.dataclass(frozen=True)
-class Draw:
+class AugmentationParams:
     """Numbers in [0, 1) that decide how one clip is changed."""
 
     top: float
@@ -60,24 +60,24 @@ class Draw:
     saturation: float
 
 
-def draw(seed: int, number: int) -> Draw:
-    """The draw of this number: a function of the two arguments alone."""
+def params_at(seed: int, number: int) -> AugmentationParams:
+    """The parameters of this number: a function of the two arguments alone."""
     key = np.array([seed % 2**64, number], np.uint64)
     uniform = np.random.Generator(np.random.Philox(key=key)).random(6)
-    return Draw(*uniform.tolist())
+    return AugmentationParams(*uniform.tolist())
 
 
 def augment(
     clip: np.ndarray,
     image_size: int,
     augmentation: Augmentation,
-    draw: Draw,
+    params: AugmentationParams,
     flow_encoding: FlowEncoding = I3D_FLOW,
 ) -> np.ndarray:
-    """Crops, mirrors and colours a uint8 clip (time, height, width, channels).
+    """Crops, mirrors and colors a uint8 clip (time, height, width, channels).
 
     The crop lies at a relative position between the sides, so that clips of different
-    sizes are cut alike. Colours are rounded to 8 bits.
+    sizes are cut alike. Colors are rounded to 8 bits.
 
     Args:
         clip: RGB (3 channels), or the levels of u and v of optical flow (2). A mirror
@@ -85,10 +85,10 @@ def augment(
         flow_encoding: What the levels of flow mean.
     """
     channels = clip.shape[-1]
-    place = (draw.top, draw.left) if augmentation.crop else None
+    place = (params.top, params.left) if augmentation.crop else None
     clip = _crop(clip, image_size, place)
     changed = _empty(clip.shape)
-    if draw.flip < augmentation.flip:
+    if params.flip < augmentation.flip:
         for frame, mirrored in zip(clip, changed, strict=True):
             cv2.flip(frame, 1, dst=mirrored)
         if channels == 2:
@@ -100,12 +100,12 @@ def augment(
     ):
         # OpenCV sees the frames as one tall picture.
         picture = changed.reshape(-1, image_size, channels)
-        picture = cv2.transform(picture, _colour_change(picture, augmentation, draw))
+        picture = cv2.transform(picture, _color_change(picture, augmentation, params))
         changed = picture.reshape(changed.shape)
     return changed
 
 
-def centre_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
+def center_crop(clip: np.ndarray, image_size: int) -> np.ndarray:
     """The central square, which evaluation sees."""
     return _crop(clip, image_size, None)
 
@@ -138,15 +138,15 @@ def _empty(shape):
     return room[start : start + size].reshape(shape)
 
 
-def _colour_change(picture, augmentation, draw):
+def _color_change(picture, augmentation, params):
     """Saturation, then contrast, then brightness, as one affine map (3, 4) of RGB."""
-    saturation = _factor(draw.saturation, augmentation.saturation)
-    contrast = _factor(draw.contrast, augmentation.contrast)
-    added = 255 * (_factor(draw.brightness, augmentation.brightness) - 1)
-    # Saturation leaves the greys, so the mean grey can be taken before it.
-    mean_grey = np.dot(GREY, _mean(picture))
-    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(GREY, (3, 1))
-    shift = (1 - contrast) * mean_grey + added
+    saturation = _factor(params.saturation, augmentation.saturation)
+    contrast = _factor(params.contrast, augmentation.contrast)
+    added = 255 * (_factor(params.brightness, augmentation.brightness) - 1)
+    # Saturation leaves the grays, so the mean gray can be taken before it.
+    mean_gray = np.dot(GRAY, _mean(picture))
+    mixed = saturation * np.eye(3) + (1 - saturation) * np.tile(GRAY, (3, 1))
+    shift = (1 - contrast) * mean_gray + added
     return np.column_stack([contrast * mixed, np.full(3, shift)])
 
 

@@ -11,6 +11,8 @@ from kd_keras.data.video.frame_times import SHORT_CLIPS
 FITS = ("crop", "stretch")
 # Channels of each.
 MODALITIES = {"rgb": 3, "flow": 2}
+# What files call the attributes that have another name there.
+STORED_NAMES = {"resize_ratio": "margin"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class ClipFormat:
         fit: "crop" or "stretch".
         short_clip: What a clip with fewer frames than `num_frames` gives; see
             `frame_indices`.
-        margin: `resized_side` / `image_size`, at least 1; 1 cuts nothing off.
+        resize_ratio: `resized_side` / `image_size`, at least 1; 1 cuts nothing off.
         modality: "rgb", or "flow": optical flow, u and v.
         flow_method: What computes the flow where a video brings none; see
             `flow.compute_flow`.
@@ -40,7 +42,7 @@ class ClipFormat:
     image_size: int = 112
     fit: str = "crop"
     short_clip: str = "resample"
-    margin: float = 8 / 7
+    resize_ratio: float = 8 / 7
     modality: str = "rgb"
     flow_method: str = "tvl1"
     flow_encoding: FlowEncoding = I3D_FLOW
@@ -57,8 +59,10 @@ class ClipFormat:
             raise ValueError(
                 f"short_clip must be one of {SHORT_CLIPS}. Got {self.short_clip!r}."
             )
-        if not 1 <= self.margin < math.inf:
-            raise ValueError(f"margin must be at least 1. Got {self.margin}.")
+        if not 1 <= self.resize_ratio < math.inf:
+            raise ValueError(
+                f"resize_ratio must be at least 1. Got {self.resize_ratio}."
+            )
         if self.modality not in MODALITIES:
             raise ValueError(
                 f"modality must be one of {tuple(MODALITIES)}. Got {self.modality!r}."
@@ -74,16 +78,15 @@ class ClipFormat:
         return MODALITIES[self.modality]
 
     @property
-    def gain(self) -> float:
-        """What levels spread over [-1, 1] are multiplied with, and cut to [-1, 1].
+    def flow_scale(self) -> float:
+        """Scale from stored flow to network input, which is then clipped to [-1, 1].
 
-        1 but for flow that is kept up to another bound than the 20 pixels that a
-        network sees as 1.
+        It is 1 unless the flow was stored with a bound other than 20 pixels.
         """
         return self.flow_encoding.bound_px / BOUND_PX if self.modality == "flow" else 1
 
     @property
-    def black(self) -> np.ndarray:
+    def blank_clip(self) -> np.ndarray:
         """A clip of zeros, which stands for one that cannot be read."""
         size = self.image_size
         return np.zeros((self.num_frames, size, size, self.channels), np.uint8)
@@ -91,7 +94,13 @@ class ClipFormat:
     @property
     def resized_side(self) -> int:
         """Pixels of the shorter side before the square is cut out."""
-        return math.floor(self.image_size * self.margin + 0.5)
+        return math.floor(self.image_size * self.resize_ratio + 0.5)
+
+    def to_stored(self) -> dict:
+        """The values by the names that files have for them, those of every release."""
+        values = dataclasses.asdict(self)
+        values = {STORED_NAMES.get(name, name): v for name, v in values.items()}
+        return values | {"flow_encoding": self.flow_encoding.to_stored()}
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a frame of this height and width is resized to."""

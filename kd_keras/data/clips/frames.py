@@ -140,9 +140,9 @@ def _size(info, clip_format):
 def _stored_flow(video, info, indices, clip_format):
     levels = read_flow_levels(video, info, indices, _size(info, clip_format))
     stored, wanted = info.encoding, clip_format.flow_encoding
-    if (stored.bound_px, stored.truncates) == (wanted.bound_px, wanted.truncates):
+    if (stored.bound_px, stored.rounds_down) == (wanted.bound_px, wanted.rounds_down):
         return levels
-    return wanted.quantise(stored.dequantise(np.arange(256)) * flow_lib.BOUND_PX)[
+    return wanted.quantize(stored.dequantize(np.arange(256)) * flow_lib.BOUND_PX)[
         levels
     ]
 
@@ -152,19 +152,19 @@ def _computed_flow(video, info, indices, clip_format):
     befores = _frames_before(times_s, afters)
     needed = np.union1d(befores, afters)
     frames = reading.iterate_frames(video, info, needed, _size(info, clip_format))
-    grey = {
-        int(index): flow_lib.as_grey(frame)
+    gray = {
+        int(index): flow_lib.as_gray(frame)
         for index, frame in zip(needed, frames, strict=True)
     }
     levels = []
     for before, after in zip(befores, afters, strict=True):
         flow = flow_lib.flow_between(
-            grey[int(before)], grey[int(after)], clip_format.flow_method
+            gray[int(before)], gray[int(after)], clip_format.flow_method
         )
         apart_s = times_s[after] - times_s[before]
         scale = flow_lib.HEIGHT_PX / clip_format.resized_side
         scale /= flow_lib.FRAME_RATE * apart_s
-        levels.append(clip_format.flow_encoding.quantise(flow * np.float32(scale)))
+        levels.append(clip_format.flow_encoding.quantize(flow * np.float32(scale)))
     return np.stack(levels)
 
 

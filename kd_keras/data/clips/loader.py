@@ -1,7 +1,6 @@
 """Clips as arrays: one shape for all, decoded once, bad videos set aside."""
 
 import concurrent.futures
-import dataclasses
 import hashlib
 import json
 import logging
@@ -229,21 +228,23 @@ class ClipLoader:
     def _cache_path(self, clip):
         """Named after all that the frames depend on, so nothing old is ever read."""
         video = self._video(clip.video)
-        made_from = {
+        fingerprint = {
             "version": _CACHE_VERSION,
             "video": clip.video,
             "source": _state_of(clip.video, video.path),
             "frame_rate": video.frame_rate,
             "interval_s": (float(clip.start_s), float(clip.end_s)),
-            "format": dataclasses.asdict(self.clip_format),
+            "format": self.clip_format.to_stored(),
         }
         if self.clip_format.modality == "flow" and video.flow_path is not None:
-            made_from |= {
+            fingerprint |= {
                 "flow": _state_of(clip.video, video.flow_path),
-                "flow_encoding": dataclasses.asdict(video.flow_encoding or I3D_FLOW),
+                "flow_encoding": (video.flow_encoding or I3D_FLOW).to_stored(),
                 "flow_frame_rate": video.flow_frame_rate,
             }
-        key = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()
+        key = hashlib.sha256(
+            json.dumps(fingerprint, sort_keys=True).encode()
+        ).hexdigest()
         return self.cache_dir / key[:2] / f"{key[2:40]}.npy"
 
 

@@ -19,58 +19,64 @@ def read_view(
     view: int,
     loader: ClipLoader,
     augmentation: Augmentation,
-    shared_draw: bool,
+    same_augmentation: bool,
 ) -> list[np.ndarray]:
     """The observed and the future clip of a view, as `pair_dataset` with views shows.
 
     Returns:
-        Two uint8 clips (time, size, size, channels); `to_input` makes them input.
+        Two uint8 clips (time, size, size, channels); `normalize` makes them input.
     Raises:
         BadVideo: A clip cannot be read.
     """
     clips = [loader.load(clip) for clip in (pair.observed, pair.future)]
-    draws = view_draws(pair, view, shared_draw)
-    return augmented(clips, draws, loader.clip_format, augmentation)
+    params = view_params(pair, view, same_augmentation)
+    return augmented(clips, params, loader.clip_format, augmentation)
 
 
-def view_draws(pair: Pair, view: int, shared_draw: bool) -> list[augment.Draw]:
-    """The draws of a view: a function of the two clips and its number alone."""
+def view_params(
+    pair: Pair, view: int, same_augmentation: bool
+) -> list[augment.AugmentationParams]:
+    """The parameters of a view: a function of its two clips and its number alone."""
     name = repr((pair.observed, pair.future)).encode()
     number = int.from_bytes(hashlib.sha256(name).digest()[:6], "big")
-    return draws_at(0, number * MAX_VIEWS + view, shared_draw)
+    return pair_params(0, number * MAX_VIEWS + view, same_augmentation)
 
 
-def draws_at(seed: int, number: int, shared_draw: bool) -> list[augment.Draw]:
-    """The draws of two clips; a function of a seed and a number alone."""
-    first = augment.draw(seed, 2 * number)
-    return [first, first if shared_draw else augment.draw(seed, 2 * number + 1)]
+def pair_params(
+    seed: int, number: int, same_augmentation: bool
+) -> list[augment.AugmentationParams]:
+    """The parameters of two clips; a function of a seed and a number alone."""
+    first = augment.params_at(seed, 2 * number)
+    if same_augmentation:
+        return [first, first]
+    return [first, augment.params_at(seed, 2 * number + 1)]
 
 
-def augmented(clips, draws, clip_format, augmentation):
-    """The clips, each by its draw; one clip alone by that of the first of two."""
+def augmented(clips, params, clip_format, augmentation):
+    """The clips, each by its parameters; one clip alone by the first of two."""
     return [
         augment.augment(
-            clip, clip_format.image_size, augmentation, draw, clip_format.flow_encoding
+            clip, clip_format.image_size, augmentation, one, clip_format.flow_encoding
         )
-        for clip, draw in zip(clips, draws, strict=False)
+        for clip, one in zip(clips, params, strict=False)
     ]
 
 
-def to_input(clips: tf.Tensor, gain: float = 1.0) -> tf.Tensor:
-    """uint8 -> float32 in [-1, 1]; `gain` is that of the `ClipFormat`."""
+def normalize(clips: tf.Tensor, flow_scale: float = 1.0) -> tf.Tensor:
+    """uint8 -> float32 in [-1, 1]; `flow_scale` is that of the `ClipFormat`."""
     # A quotient would be rounded one way in a graph and another way outside of it.
     clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1
-    return clips if gain == 1 else tf.clip_by_value(clips * gain, -1.0, 1.0)
+    return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)
 
 
-def bytes_to_input(batch: dict, gain: float = 1.0) -> dict:
-    """The batch with `to_input` of its clips, where they are bytes still."""
+def normalize_batch(batch: dict, flow_scale: float = 1.0) -> dict:
+    """The batch with its uint8 clips normalized."""
     return {
-        field: to_input(value, gain) if _is_bytes(value) else value
+        field: normalize(value, flow_scale) if _is_bytes(value) else value
         for field, value in batch.items()
     }
 
 
 def _is_bytes(value):
-    # Fields may be nested, such as a map with its reading; clips are not.
+    # Fields may be nested, such as a map with its self-attention; clips are not.
     return getattr(value, "dtype", None) == tf.uint8

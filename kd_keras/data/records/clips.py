@@ -4,7 +4,6 @@ Frames are JPEGs. Flow is a PNG for each step, with u in its red and v in its gr
 channel, and loses nothing: one level is more than most things move.
 """
 
-import dataclasses
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -15,7 +14,7 @@ import simplejpeg
 from kd_keras.data.clips import frames as clip_frames
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.records import media_sequence, shards
-from kd_keras.data.records.shard_writer import Made
+from kd_keras.data.records.shard_writer import ShardContents
 from kd_keras.data.segments import Clip
 from kd_keras.data.video import reading
 from kd_keras.data.video.info import BadVideo, Video
@@ -34,10 +33,10 @@ def clip_key(clip: Clip) -> tuple:
     return clip.video, float(clip.start_s), float(clip.end_s)
 
 
-def clip_units(clips: Iterable[Clip], clips_per_shard: int = 128) -> list[list[tuple]]:
+def clip_shards(clips: Iterable[Clip], clips_per_shard: int = 128) -> list[list[tuple]]:
     """Cuts the clips into the work of each shard; clips of a video lie together."""
     keys = sorted({clip_key(clip) for clip in clips})
-    return [list(unit) for unit in _batched(keys, clips_per_shard)]
+    return [list(some) for some in _batched(keys, clips_per_shard)]
 
 
 class ClipRecorder:
@@ -71,16 +70,16 @@ class ClipRecorder:
         self._format, self._quality = clip_format, jpeg_quality
         self._labels = {} if labels is None else labels
 
-    def __call__(self, unit: Sequence[tuple]) -> Made:
+    def __call__(self, keys: Sequence[tuple]) -> ShardContents:
         """The records of a shard; videos that cannot be read are left out."""
-        made = Made([])
-        made.records = self._records(unit, made.left_out)
+        made = ShardContents([])
+        made.records = self._records(keys, made.left_out)
         return made
 
-    def _records(self, unit, left_out):
-        for name, keys in itertools.groupby(unit, key=lambda key: key[0]):
+    def _records(self, keys, left_out):
+        for name, own in itertools.groupby(keys, key=lambda key: key[0]):
             try:
-                yield from self._records_of_video(name, list(keys))
+                yield from self._records_of_video(name, list(own))
             except BadVideo as error:
                 left_out[name] = error.reason
 
@@ -154,9 +153,9 @@ class RecordLoader:
     """
 
     def __init__(self, records: shards.Shards, clip_format: ClipFormat):
-        shards.check_made_from(
+        shards.check_fingerprint(
             records.folder,
-            {"made_from": records.made_from},
+            {"made_from": records.fingerprint},
             format_values(clip_format),
             only_given=True,
         )
@@ -194,8 +193,7 @@ class RecordLoader:
 def format_values(clip_format: ClipFormat) -> dict:
     """What identifies a clip format in an index."""
     return {
-        f"clip_format.{name}": value
-        for name, value in dataclasses.asdict(clip_format).items()
+        f"clip_format.{name}": value for name, value in clip_format.to_stored().items()
     }
 
 

@@ -36,7 +36,7 @@ def values(index: Index, with_times: bool = False) -> dict:
 
 
 def to_json(index: Index, with_times: bool = False) -> bytes:
-    """Serialises `values`."""
+    """Serializes `values`."""
     return json.dumps(values(index, with_times)).encode()
 
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import MAX_VIEWS, read_view, to_input
+from kd_keras.data.clips.views import MAX_VIEWS, normalize, read_view
 from kd_keras.data.records import media_sequence
-from kd_keras.data.records.shard_writer import Made
+from kd_keras.data.records.shard_writer import ShardContents
 from kd_keras.data.segments import Pair
 from kd_keras.data.video.info import BadVideo
 
@@ -23,7 +23,7 @@ PRECISIONS = ("float16", "float32")
 STUDENT_INPUT = "STUDENT_INPUT"
 PROBABILITIES = "TEACHER_PROBABILITIES"
 FEATURES = "TEACHER_FEATURES"
-READING = "TEACHER_READING"
+SELF_ATTENTION = "TEACHER_READING"
 
 # The largest finite float16: what is beyond would be stored as infinity.
 _FLOAT16_MAX = float(np.finfo(np.float16).max)
@@ -36,7 +36,7 @@ def feature_key(pair: Pair, view: int) -> tuple:
     return observed.video, *map(float, times_s), view
 
 
-def feature_units(
+def feature_shards(
     pairs: Sequence[Pair], views: int, records_per_shard: int = 128
 ) -> list[list[tuple]]:
     """Cuts the views of pairs into the work of each shard; a pair's lie together."""
@@ -56,51 +56,51 @@ class FeatureRecorder:
     Args:
         pairs: Every pair that is asked for.
         loader: A `ClipLoader` or `RecordLoader`.
-        answer: Function (observed, future) of batches of clips in [-1, 1] that gives
+        predict: Function (observed, future) of batches of clips in [-1, 1] that gives
             arrays by prefix, each with the batch first.
         augmentation: Of the views.
-        shared_draw: As in `pair_dataset`.
+        same_augmentation: As in `pair_dataset`.
         precision: "float16" or "float32"; probabilities are float32 always.
-        batch_size: Views that `answer` is given at a time.
+        batch_size: Views that `predict` is given at a time.
     """
 
     def __init__(
         self,
         pairs: Sequence[Pair],
         loader,
-        answer: Callable,
+        predict: Callable,
         augmentation: augment.Augmentation,
-        shared_draw: bool = True,
+        same_augmentation: bool = True,
         precision: str = "float16",
         batch_size: int = 8,
     ):
         if precision not in PRECISIONS:
             raise ValueError(f"precision must be one of {PRECISIONS}. Got {precision}.")
         self._pairs = {feature_key(pair, 0)[:-1]: pair for pair in pairs}
-        self._loader, self._answer = loader, answer
-        self._augmentation, self._shared_draw = augmentation, shared_draw
+        self._loader, self._predict = loader, predict
+        self._augmentation, self._same_augmentation = augmentation, same_augmentation
         self._precision, self._batch_size = precision, batch_size
-        # One shard asks the networks while the others read their clips.
+        # One shard runs the networks while the others read their clips.
         self._lock = threading.Lock()
 
-    def __call__(self, unit: Sequence[tuple]) -> Made:
+    def __call__(self, keys: Sequence[tuple]) -> ShardContents:
         """The records of a shard; pairs that cannot be read are left out."""
-        made = Made([])
-        made.records = self._records(unit, made.left_out)
+        made = ShardContents([])
+        made.records = self._records(keys, made.left_out)
         return made
 
-    def _records(self, unit, left_out):
+    def _records(self, keys, left_out):
         batch = []
-        for key in unit:
+        for key in keys:
             try:
                 batch.append((key, *self._read(key)))
             except BadVideo as error:
                 left_out[error.name] = error.reason
             if len(batch) == self._batch_size:
-                yield from self._answered(batch)
+                yield from self._encoded(batch)
                 batch = []
         if batch:
-            yield from self._answered(batch)
+            yield from self._encoded(batch)
 
     def _read(self, key):
         return read_view(
@@ -108,22 +108,22 @@ class FeatureRecorder:
             key[-1],
             self._loader,
             self._augmentation,
-            self._shared_draw,
+            self._same_augmentation,
         )
 
-    def _answered(self, batch):
+    def _encoded(self, batch):
         keys, observed, future = zip(*batch, strict=True)
-        gain = self._loader.clip_format.gain
+        flow_scale = self._loader.clip_format.flow_scale
         with self._lock:
-            answers = self._answer(
-                to_input(np.stack(observed), gain),
-                to_input(np.stack(future), gain),
+            outputs = self._predict(
+                normalize(np.stack(observed), flow_scale),
+                normalize(np.stack(future), flow_scale),
             )
-        answers = {prefix: np.asarray(array) for prefix, array in answers.items()}
+        outputs = {prefix: np.asarray(array) for prefix, array in outputs.items()}
         for number, key in enumerate(keys):
             arrays = {
                 prefix: self._stored(prefix, array[number])
-                for prefix, array in answers.items()
+                for prefix, array in outputs.items()
             }
             yield key, media_sequence.encode_features("|".join(map(str, key)), arrays)
 

@@ -72,7 +72,7 @@ def encode_clip(
     label_string: str | None = None,
     flow: Images | None = None,
 ) -> bytes:
-    """Serialises a clip; equal arguments give equal bytes.
+    """Serializes a clip; equal arguments give equal bytes.
 
     Args:
         example_id: Identifies the example.
@@ -116,11 +116,11 @@ def encode_clip(
         lists[prefix + IMAGE_TIMESTAMP] = [
             _ints(round(float(time_s) * _MICRO)) for time_s in stream.times_s
         ]
-    return _serialise(context, lists)
+    return _serialize(context, lists)
 
 
 def parse_images(record: bytes, prefix: str = "") -> Images:
-    """Reads a stream of images back from a serialised clip.
+    """Reads a stream of images back from a serialized clip.
 
     Examples:
         >>> from kd_keras.data.records import media_sequence
@@ -153,7 +153,7 @@ def parse_images(record: bytes, prefix: str = "") -> Images:
 
 
 def encode_features(example_id: str, features: dict[str, np.ndarray]) -> bytes:
-    """Serialises arrays by prefix, each as a list of one entry per first index.
+    """Serializes arrays by prefix, each as a list of one entry per first index.
 
     Examples:
         >>> import numpy as np
@@ -173,7 +173,7 @@ def encode_features(example_id: str, features: dict[str, np.ndarray]) -> bytes:
         lists[f"{prefix}/{FEATURE_BYTES}"] = [
             _bytes(step.tobytes()) for step in little_endian
         ]
-    return _serialise(context, lists)
+    return _serialize(context, lists)
 
 
 def parse_features(record: bytes, prefixes: Sequence[str]) -> list[np.ndarray]:
@@ -203,7 +203,7 @@ def parse_features(record: bytes, prefixes: Sequence[str]) -> list[np.ndarray]:
     return arrays
 
 
-def _serialise(context, lists):
+def _serialize(context, lists):
     example = tf.train.SequenceExample(
         context=tf.train.Features(feature=context),
         feature_lists=tf.train.FeatureLists(

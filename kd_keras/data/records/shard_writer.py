@@ -26,11 +26,11 @@ from kd_keras.data.records import shards
 
 
 @dataclasses.dataclass
-class Made:
+class ShardContents:
     """The records of one shard as they are made.
 
     Attributes:
-        records: Yields (key, bytes), in an order that the unit alone decides.
+        records: Yields (key, bytes), in an order that the keys alone decide.
         left_out: Reason by name of what could not be read, complete at the end.
     """
 
@@ -40,12 +40,12 @@ class Made:
 
 def write_shards(
     folder: str | os.PathLike,
-    units: Sequence[Sequence],
-    make: Callable[[Sequence], Made],
+    shard_keys: Sequence[Sequence],
+    make: Callable[[Sequence], ShardContents],
     *,
     kind: str,
-    made_from: Mapping,
-    remake: str,
+    fingerprint: Mapping,
+    rerun_command: str,
     expected_bytes: int,
     files: Mapping[str, bytes] = {},
     verify: bool = False,
@@ -56,14 +56,15 @@ def write_shards(
 
     Args:
         folder: Local or remote; made where it is missing.
-        units: The keys of the records of each shard, in order; tuples of strings and
-            numbers.
-        make: Makes the records of a unit; called from `num_threads` threads.
+        shard_keys: The keys of the records of each shard, in order; tuples of strings
+            and numbers.
+        make: Makes the records of the keys of a shard; called from `num_threads`
+            threads.
         kind: What the records are; begins the names of the shards.
-        made_from: Values by name that decide what is written; a folder that was made
+        fingerprint: Values by name that decide what is written; a folder that was made
             from other values is refused.
-        remake: The command that continues and mends the folder, with `{folder}` where
-            its path goes.
+        rerun_command: The command that continues and mends the folder, with `{folder}`
+            in place of its path.
         expected_bytes: Size of all shards, for the message and the check of the disk.
         files: Contents of other files of the folder, by name.
         verify: Compare the finished shards with their checksums, and make those that
@@ -74,14 +75,18 @@ def write_shards(
         StaleRecords: The folder holds other data.
         OSError: The disk has less room than is needed, or another process writes here.
     """
-    names = [_shard_name(kind, k, len(units)) for k in range(len(units))]
-    with exclusive.alone(folder), _workplace(folder) as workplace:
-        made_from = {"kind": kind, **made_from, "records": shards.digest(units)}
-        index = _begin(folder, made_from, remake)
+    names = [_shard_name(kind, k, len(shard_keys)) for k in range(len(shard_keys))]
+    with exclusive.exclusive_lock(folder), _scratch_dir(folder) as scratch_dir:
+        fingerprint = {
+            "kind": kind,
+            **fingerprint,
+            "records": shards.digest(shard_keys),
+        }
+        index = _begin(folder, fingerprint, rerun_command)
         finished = _finished(folder, index, names, verify)
         missing = [k for k, name in enumerate(names) if name not in finished]
-        total = sum(map(len, units))
-        left = sum(len(units[k]) for k in missing)
+        total = sum(map(len, shard_keys))
+        left = sum(len(shard_keys[k]) for k in missing)
         _require_room(folder, expected_bytes, left / max(1, total))
         for name, content in files.items():
             remote.write_bytes(remote.join(folder, name), content)
@@ -90,11 +95,11 @@ def write_shards(
 
         def work(number):
             name = names[number]
-            shard = _write_shard(folder, name, make(units[number]), workplace)
+            shard = _write_shard(folder, name, make(shard_keys[number]), scratch_dir)
             _write_json(_description(folder, name), dataclasses.asdict(shard))
             with lock:
                 finished[name] = shard
-                bar.add(len(units[number]))
+                bar.add(len(shard_keys[number]))
 
         with _room_explained(folder, expected_bytes):
             _in_parallel(work, missing, num_threads or num_cores())
@@ -106,17 +111,17 @@ def write_shards(
     return shards.Shards(folder)
 
 
-def _begin(folder, made_from, remake):
+def _begin(folder, fingerprint, rerun_command):
     """The index that the folder has, or a new one."""
     index = shards.read_index(folder)
     if index is not None:
-        shards.check_made_from(folder, index, made_from)
+        shards.check_fingerprint(folder, index, fingerprint)
         return index
     return {
         "format_version": shards.FORMAT_VERSION,
         "complete": False,
-        "remake": remake,
-        "made_from": json.loads(json.dumps(made_from)),
+        "remake": rerun_command,
+        "made_from": json.loads(json.dumps(fingerprint)),
         "shards": [],
     }
 
@@ -156,11 +161,11 @@ def _shard_name(kind, number, total):
     return f"{kind}-{number:05d}-of-{total:05d}.tfrecord"
 
 
-def _write_shard(folder, name, made, workplace):
+def _write_shard(folder, name, made, scratch_dir):
     """Writes one shard aside and gives it its name."""
     import tensorflow as tf
 
-    aside = os.path.join(workplace, f".{name}.{os.getpid()}.partial")
+    aside = os.path.join(scratch_dir, f".{name}.{os.getpid()}.partial")
     keys, lengths, checksums = [], [], []
     try:
         with tf.io.TFRecordWriter(aside) as writer:
@@ -237,11 +242,11 @@ def _room_explained(folder, expected_bytes):
 
 
 @contextlib.contextmanager
-def _workplace(folder):
+def _scratch_dir(folder):
     """The folder for half-written shards: the same disk, or a temporary one."""
     if remote.is_remote(folder):
-        with tempfile.TemporaryDirectory(prefix="kd_keras-") as workplace:
-            yield workplace
+        with tempfile.TemporaryDirectory(prefix="kd_keras-") as scratch_dir:
+            yield scratch_dir
         return
     for left in pathlib.Path(folder).glob(".*.partial"):
         left.unlink()

@@ -58,17 +58,17 @@ class Shards:
 
     Args:
         folder: Local or remote.
-        made_from: What the records have to be made from: values by name, such as
+        fingerprint: What the records have to be made from: values by name, such as
             flags, of which those given must equal the index's. None takes any.
     Attributes:
-        made_from: What the index says.
+        fingerprint: What the index says.
         left_out: Reason by name of what could not be read.
     Raises:
-        StaleRecords: The index differs from `made_from`, names the differing keys.
+        StaleRecords: The index differs from `fingerprint`, names the differing keys.
         ValueError: There is no index, or the preparation was interrupted.
     """
 
-    def __init__(self, folder, made_from=None):
+    def __init__(self, folder, fingerprint=None):
         self.folder = folder
         index = read_index(folder)
         if index is None:
@@ -76,14 +76,14 @@ class Shards:
                 f"{folder} holds no {INDEX}: nothing was prepared there. Run "
                 f"python -m train.prepare --output={folder} first."
             )
-        self._remake = index["remake"]
-        check_made_from(folder, index, made_from, only_given=True)
+        self._rerun_command = index["remake"]
+        check_fingerprint(folder, index, fingerprint, only_given=True)
         if not index["complete"]:
             raise ValueError(
                 f"The preparation of {folder} is not finished. Continue it: "
                 f"{self.command()}"
             )
-        self.made_from = index["made_from"]
+        self.fingerprint = index["made_from"]
         self.shards = [Shard(**shard) for shard in index["shards"]]
         self.left_out = {}
         self._places = {}
@@ -137,7 +137,9 @@ class Shards:
 
     def command(self) -> str:
         """The command that prepared the folder, with what mends and continues it."""
-        return self._remake.replace("{folder}", shlex.quote(os.fspath(self.folder)))
+        return self._rerun_command.replace(
+            "{folder}", shlex.quote(os.fspath(self.folder))
+        )
 
     def _read(self, name, start, length):
         path = remote.join(self.folder, name)
@@ -222,11 +224,11 @@ def _require(holds, name, value):
         raise ValueError(f"its {name} is {value!r:.100}")
 
 
-def check_made_from(folder, index, made_from, only_given=False):
+def check_fingerprint(folder, index, fingerprint, only_given=False):
     """Raises StaleRecords unless the index was made from these values."""
-    if made_from is None:
+    if fingerprint is None:
         return
-    found, wanted = index["made_from"], json.loads(json.dumps(made_from))
+    found, wanted = index["made_from"], json.loads(json.dumps(fingerprint))
     differing = [
         f"{name} was {found.get(name)!r}, now {wanted.get(name)!r}"
         for name in (wanted if only_given else sorted({*found, *wanted}))

@@ -81,14 +81,14 @@ class _Canvas:
         self._corner = eye - np.array([width / height, 1.0]) / 2
         self._scale = _OVERSAMPLING * height
 
-    def fill(self, contours, colour):
+    def fill(self, contours, color):
         """Fills the area between closed curves; an inner one leaves a hole."""
         points = [self._to_pixels(contour) for contour in contours]
-        cv2.fillPoly(self._image, points, colour, cv2.LINE_AA, shift=4)
+        cv2.fillPoly(self._image, points, color, cv2.LINE_AA, shift=4)
 
-    def stroke(self, start, end, radius, colour):
+    def stroke(self, start, end, radius, color):
         """Draws a thick line with round ends."""
-        self._line(self._image, start, end, radius, colour)
+        self._line(self._image, start, end, radius, color)
 
     def shade(self, contour):
         cv2.fillPoly(self._shade, [self._to_pixels(contour)], 185, cv2.LINE_AA, shift=4)
@@ -105,10 +105,10 @@ class _Canvas:
     def picture(self, image_size):
         return cv2.resize(self._image, image_size, interpolation=cv2.INTER_AREA)
 
-    def _line(self, image, start, end, radius, colour):
+    def _line(self, image, start, end, radius, color):
         a, b = self._to_pixels(np.stack([start, end])).tolist()
         thickness = max(1, round(2 * radius * self._scale))
-        cv2.line(image, a, b, colour, thickness, cv2.LINE_AA, shift=4)
+        cv2.line(image, a, b, color, thickness, cv2.LINE_AA, shift=4)
 
     def _to_pixels(self, places):
         # In sixteenths of a pixel, as `shift=4` says.
@@ -134,7 +134,7 @@ def _draw_stop(canvas, stop, recording, time_s):
 def _draw_item(canvas, item, place, stretch):
     size = item.radius * stretch
     for contours, shade in _SHAPES[item.kind]:
-        canvas.fill([c * size + place for c in contours], _shaded(item.colour, shade))
+        canvas.fill([c * size + place for c in contours], _shaded(item.color, shade))
 
 
 def _lift(canvas, item, done, since_s):
@@ -150,8 +150,8 @@ def _press(canvas, item, done, since_s):
     place = item.place + np.array([0.0, 0.5 * flat * item.radius])
     if flat > 0:
         edge = place + flat * item.radius * _DISC * (2.3, 1.3)
-        canvas.fill([edge + np.array([0.0, 0.015])], _shaded(item.colour, 0.6))
-        canvas.fill([edge], item.colour)
+        canvas.fill([edge + np.array([0.0, 0.015])], _shaded(item.color, 0.6))
+        canvas.fill([edge], item.color)
     _draw_item(canvas, item, place, np.array([1 + 0.9 * flat, 1 - 0.6 * flat]))
 
 
@@ -169,7 +169,7 @@ def _smash(canvas, item, done, since_s):
         place = item.place + spread * 0.45 * far * np.array([np.cos(way), np.sin(way)])
         shade = (0.75, 1.0, 1.3)[number % 3]
         canvas.fill(
-            [place + 0.45 * item.radius * _SHARD @ turn], _shaded(item.colour, shade)
+            [place + 0.45 * item.radius * _SHARD @ turn], _shaded(item.color, shade)
         )
 
 
@@ -206,7 +206,7 @@ def _draw_hand(canvas, stop, recording, time_s, done):
     canvas.stroke(wrist, cuff, 0.6 * radius, recording.skin)
     canvas.stroke(cuff, shoulder, 0.85 * radius, recording.sleeve)
     for contour, shade in _TOOLS[stop.verb]:
-        canvas.fill([contour @ turn + place], _shaded(stop.tool_colour, shade))
+        canvas.fill([contour @ turn + place], _shaded(stop.tool_color, shade))
     outline = _shaded(recording.skin, 0.75)
     roots = np.stack([np.full(5, 0.45), fingers[:, 2]], axis=-1)
     angles = np.radians(fingers[:, 0])
@@ -230,15 +230,15 @@ def _disc(rx, ry, x=0.0, y=0.0):
     return np.stack([x + rx * np.cos(angles), y + ry * np.sin(angles)], axis=-1)
 
 
-def _shaded(colour, factor):
-    return tuple(min(255.0, factor * channel) for channel in colour)
+def _shaded(color, factor):
+    return tuple(min(255.0, factor * channel) for channel in color)
 
 
 _DISC = _disc(1.0, 1.0)
 _NUM_SHARDS = 24
 _SHARD = np.array([(-1.0, -0.5), (0.9, -0.7), (0.3, 0.9)])
 
-# Contours in radii of the item, each group with the shade of the item's colour.
+# Contours in radii of the item, each group with the shade of the item's color.
 _SHAPES = {
     "box": (
         ((np.array([(-1, -0.55), (1, -0.55), (1, 0.9), (-1, 0.9)]),), 1.0),
@@ -289,7 +289,7 @@ _GRIPS = {
     "smash": _FIST,
 }
 
-# What the hand brings along, ahead of the palm, with the shade of the tool's colour.
+# What the hand brings along, ahead of the palm, with the shade of the tool's color.
 _HANDLE = np.array([(0, -0.15), (2.0, -0.15), (2.0, 0.15), (0, 0.15)])
 _TOOLS = {
     "lift": (),

@@ -31,7 +31,7 @@ class Item:
     kind: str
     place: np.ndarray
     radius: float
-    colour: tuple[float, float, float]
+    color: tuple[float, float, float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Stop:
     entry: np.ndarray
     bend: np.ndarray
     haste: float
-    tool_colour: tuple[float, float, float]
+    tool_color: tuple[float, float, float]
 
     @property
     def label(self) -> str:
@@ -70,7 +70,7 @@ class Recording:
 
     Attributes:
         aspect: Width of the view over its height.
-        camera_s: Times at which the view's centre is at the places `camera`.
+        camera_s: Times at which the view's center is at the places `camera`.
         bench_seed: Of the texture.
     """
 
@@ -114,14 +114,14 @@ def _plan_recording(name, actions, aspect, rng) -> Recording:
     stops, camera_s, camera = [], [], []
     clock_s = 0.4
     for number, (verb, kind) in enumerate(actions):
-        centre = np.array([number * _STOP_GAP * aspect, 0.0])
-        stop = _plan_stop(verb, kind, centre, clock_s, aspect, rng)
+        center = np.array([number * _STOP_GAP * aspect, 0.0])
+        stop = _plan_stop(verb, kind, center, clock_s, aspect, rng)
         stops.append(stop)
         # The camera never rests: what stays on the bench moves in the picture.
         middle_s = (stop.come_s + stop.start_s) / 2
         for time_s in (stop.come_s, middle_s, stop.start_s, stop.end_s):
             camera_s.append(time_s)
-            camera.append(centre + rng.uniform(-_DRIFT, _DRIFT, 2))
+            camera.append(center + rng.uniform(-_DRIFT, _DRIFT, 2))
         clock_s = stop.gone_s + rng.uniform(0.1, 0.3)
     return Recording(
         name=name,
@@ -138,16 +138,16 @@ def _plan_recording(name, actions, aspect, rng) -> Recording:
     )
 
 
-def _plan_stop(verb, kind, centre, clock_s, aspect, rng) -> Stop:
+def _plan_stop(verb, kind, center, clock_s, aspect, rng) -> Stop:
     others = rng.permutation([other for other in OBJECTS if other != kind])
     num_others = rng.choice(len(_NUM_OTHERS), p=_NUM_OTHERS)
     kinds = [kind, *map(str, others[:num_others]), *["pebble"] * rng.integers(2)]
     items = tuple(
         Item(
             kind=each,
-            place=centre + place,
+            place=center + place,
             radius=rng.uniform(0.14, 0.17) if each in OBJECTS else 0.05,
-            colour=_vary(_PAINTS.get(each, (130, 130, 130)), 15, rng),
+            color=_vary(_PAINTS.get(each, (130, 130, 130)), 15, rng),
         )
         for each, place in zip(kinds, _scatter(len(kinds), aspect, rng), strict=True)
     )
@@ -155,7 +155,7 @@ def _plan_stop(verb, kind, centre, clock_s, aspect, rng) -> Stop:
     end_s = start_s + rng.uniform(1.35, 1.5)
     # In from below or from a side, at first towards no object in particular.
     turn = np.radians(rng.uniform(-20, 200))
-    entry = centre + 0.8 * np.array([aspect * np.cos(turn), np.sin(turn)])
+    entry = center + 0.8 * np.array([aspect * np.cos(turn), np.sin(turn)])
     middle = np.mean([item.place for item in items], axis=0)
     return Stop(
         verb=verb,
@@ -168,7 +168,7 @@ def _plan_stop(verb, kind, centre, clock_s, aspect, rng) -> Stop:
         entry=entry,
         bend=entry + 0.35 * (middle - entry) + rng.normal(0, 0.05, 2),
         haste=rng.uniform(1.2, 2.0),
-        tool_colour=_vary(rng.choice(_TOOL_PAINTS[verb]), 10, rng),
+        tool_color=_vary(rng.choice(_TOOL_PAINTS[verb]), 10, rng),
     )
 
 
@@ -182,6 +182,6 @@ def _scatter(count, aspect, rng):
             return places
 
 
-def _vary(colour, spread, rng):
-    varied = np.array(colour) * rng.uniform(0.85, 1.15) + rng.normal(0, spread, 3)
+def _vary(color, spread, rng):
+    varied = np.array(color) * rng.uniform(0.85, 1.15) + rng.normal(0, spread, 3)
     return tuple(np.clip(varied, 0, 255).tolist())

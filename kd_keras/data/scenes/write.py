@@ -96,7 +96,7 @@ def write_scenes(
         return folder / _ANNOTATIONS
 
     recordings = plan_recordings(num_videos, segments_per_video, width / height, seed)
-    # Whole videos belong to a part: a stop's neighbours share its bench and its light.
+    # Whole videos belong to a part: a stop's neighbors share its bench and its light.
     num_val = min(max(1, round(num_videos * val_fraction)), num_videos - 1)
     parts = [TRAIN] * (num_videos - num_val) + [VAL] * num_val
 

@@ -1,11 +1,12 @@
 """Optical flow: computed as I3D's published weights expect it, and its 8-bit levels.
 
 The recipe of the weights: 25 frames per second, 256 pixels high, TV-L1 with OpenCV's
-defaults on grey frames, cut to ±20 pixels, kept in 8 bits, divided by 20.
+defaults on gray frames, cut to ±20 pixels, kept in 8 bits, divided by 20.
 """
 
 import dataclasses
 import itertools
+from collections.abc import Mapping
 
 import cv2
 import numpy as np
@@ -17,6 +18,9 @@ FRAME_RATE = 25.0
 HEIGHT_PX = 256
 # Motion that a network sees as 1; more is cut off.
 BOUND_PX = 20.0
+
+# What files call the attributes that have another name there.
+_STORED_NAMES = {"rounds_down": "truncates"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +34,14 @@ class FlowEncoding:
         stride: Frames from one flow image to the next.
         dilation: Frames from the first of the two that an image compares to the
             second.
-        truncates: Whether levels were rounded down, as for I3D's weights, or to the
+        rounds_down: Whether levels were rounded down, as for I3D's weights, or to the
             nearest.
     """
 
     bound_px: float = BOUND_PX
     stride: int = 1
     dilation: int = 1
-    truncates: bool = True
+    rounds_down: bool = True
 
     def __post_init__(self):
         if not self.bound_px > 0 or self.stride < 1 or self.dilation < 1:
@@ -52,16 +56,29 @@ class FlowEncoding:
 
         Neither stands for exactly 0: I3D's weights saw -0.0039 where nothing moves.
         """
-        return 127 if self.truncates else 128
+        return 127 if self.rounds_down else 128
 
-    def quantise(self, flow: np.ndarray) -> np.ndarray:
+    def to_stored(self) -> dict:
+        """The values by the names that files have for them, those of every release."""
+        values = dataclasses.asdict(self)
+        return {_STORED_NAMES.get(name, name): v for name, v in values.items()}
+
+    @classmethod
+    def from_stored(cls, values: Mapping) -> "FlowEncoding":
+        """The encoding of `to_stored`; names of attributes will do, too."""
+        names = {stored: name for name, stored in _STORED_NAMES.items()}
+        return cls(**{names.get(name, name): v for name, v in values.items()})
+
+    def quantize(self, flow: np.ndarray) -> np.ndarray:
         """Flow in pixels -> uint8 levels."""
         bound = np.float32(self.bound_px)
         levels = (np.clip(flow, -bound, bound) + bound) / (2 * bound) * np.float32(255)
         # Halves up, so that no motion is the zero level.
-        return (levels if self.truncates else levels + np.float32(0.5)).astype(np.uint8)
+        return (levels if self.rounds_down else levels + np.float32(0.5)).astype(
+            np.uint8
+        )
 
-    def dequantise(self, levels: np.ndarray) -> np.ndarray:
+    def dequantize(self, levels: np.ndarray) -> np.ndarray:
         """uint8 levels -> what a network sees: float32 in [-1, 1], ±1 is ±20 px."""
         flow = (np.asarray(levels, np.float32) / 255 - 0.5) * (2 * self.bound_px)
         return (np.clip(flow, -BOUND_PX, BOUND_PX) / BOUND_PX).astype(np.float32)
@@ -80,7 +97,7 @@ class FlowEncoding:
 
 I3D_FLOW = FlowEncoding()
 # The released flow of EPIC-KITCHENS, beside frames at 60 per second.
-EPIC_FLOW = FlowEncoding(bound_px=25.0, stride=2, dilation=3, truncates=False)
+EPIC_FLOW = FlowEncoding(bound_px=25.0, stride=2, dilation=3, rounds_down=False)
 
 
 def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
@@ -90,7 +107,7 @@ def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
     are compared as they are.
 
     Args:
-        frames: uint8 RGB (time, height, width, 3), or grey (time, height, width).
+        frames: uint8 RGB (time, height, width, 3), or gray (time, height, width).
         method: "tvl1", which the weights were trained with, or "dis", which is some
             hundred times faster and less exact. Both with OpenCV's settings.
     Returns:
@@ -101,27 +118,27 @@ def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
         frames.ndim == 3 or (frames.ndim == 4 and frames.shape[-1] == 3)
     ):
         raise ValueError(
-            "Flow is computed of uint8 frames, RGB (time, height, width, 3) or grey "
+            "Flow is computed of uint8 frames, RGB (time, height, width, 3) or gray "
             f"(time, height, width). Got {frames.dtype} {frames.shape}."
         )
     if len(frames) < 2:
         raise ValueError(f"Flow needs at least 2 frames. Got {len(frames)}.")
-    grey = [as_grey(frame) for frame in frames]
+    gray = [as_gray(frame) for frame in frames]
     return np.stack(
         [
             flow_between(before, after, method)
-            for before, after in itertools.pairwise(grey)
+            for before, after in itertools.pairwise(gray)
         ]
     )
 
 
-def as_grey(frame: np.ndarray) -> np.ndarray:
-    """RGB (height, width, 3), or grey already, -> grey (height, width)."""
+def as_gray(frame: np.ndarray) -> np.ndarray:
+    """RGB (height, width, 3), or gray already, -> gray (height, width)."""
     return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
 def flow_between(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarray:
-    """Flow of two grey frames: float32 (height, width, 2) in pixels."""
+    """Flow of two gray frames: float32 (height, width, 2) in pixels."""
     if method not in FLOW_METHODS:
         raise ValueError(f"method must be one of {FLOW_METHODS}. Got {method!r}.")
     # A new one each time: OpenCV's TV-L1 forgets scales for good once a picture is too
@@ -129,14 +146,14 @@ def flow_between(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarr
     return _new(method).calc(before, after, None)
 
 
-def quantise_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
+def quantize_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
     """Flow in pixels -> the uint8 levels that I3D's recipe keeps, rounded down."""
-    return FlowEncoding(bound_px).quantise(flow)
+    return FlowEncoding(bound_px).quantize(flow)
 
 
-def dequantise_flow(levels: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
+def dequantize_flow(levels: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
     """uint8 levels -> what a network sees: float32 in [-1, 1], ±1 is ±20 px."""
-    return FlowEncoding(bound_px).dequantise(levels)
+    return FlowEncoding(bound_px).dequantize(levels)
 
 
 def _new(method):

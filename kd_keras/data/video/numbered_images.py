@@ -41,7 +41,7 @@ def probe_images(video: Video, path: pathlib.Path) -> VideoInfo:
 
 
 def iterate_images(video, info, wanted, size) -> Iterator[np.ndarray]:
-    """Yields the frames at `wanted` as RGB, scaled to `size` (width, height)."""
+    """Yields the frames at `wanted` as RGB, resized to `size` (width, height)."""
     previous, picture = None, None
     distinct = [index for index, _ in itertools.groupby(wanted)]
     decoded = read_images(
@@ -49,7 +49,7 @@ def iterate_images(video, info, wanted, size) -> Iterator[np.ndarray]:
     )
     for index in wanted:
         if index != previous:
-            picture = cv2.cvtColor(scaled(next(decoded), size), cv2.COLOR_BGR2RGB)
+            picture = cv2.cvtColor(resize(next(decoded), size), cv2.COLOR_BGR2RGB)
             previous = index
         yield picture
 
@@ -100,7 +100,7 @@ def read_images(
     flags: int,
     size: tuple[int, int] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yields decoded images, BGR or grey as OpenCV's `flags` say.
+    """Yields decoded images, BGR or gray as OpenCV's `flags` say.
 
     Raises:
         BadVideo: One cannot be decoded, or is not `size` (height, width).
@@ -119,7 +119,7 @@ def read_images(
         yield image
 
 
-def scaled(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     """The image at (width, height), by averaging areas when it shrinks."""
     (height, width), (new_width, new_height) = image.shape[:2], size
     if (width, height) == tuple(size):

@@ -1,4 +1,4 @@
-"""Stored optical flow: numbered grey images in `u` and `v`, in a folder or a tar."""
+"""Stored optical flow: numbered gray images in `u` and `v`, in a folder or a tar."""
 
 import dataclasses
 import pathlib
@@ -9,7 +9,7 @@ import numpy as np
 from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 from kd_keras.data.video.image_files import ImageFiles
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
-from kd_keras.data.video.numbered_images import find_images, read_images, scaled
+from kd_keras.data.video.numbered_images import find_images, read_images, resize
 
 # A file knows its own times, which frames taken from it may have missed at its ends.
 _FILE_TOLERANCE_S = 0.5
@@ -103,7 +103,7 @@ def read_flow_levels(
                 video.name, images, wanted, cv2.IMREAD_GRAYSCALE, stored_size
             )
             for position, image in enumerate(decoded):
-                levels[position, ..., channel] = scaled(image, (width, height))
+                levels[position, ..., channel] = resize(image, (width, height))
     except OSError as error:
         raise BadVideo(video.name, str(error)) from error
     return levels[inverse]

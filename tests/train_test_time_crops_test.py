@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from train.flags import config as config_lib
-from train.views import Answer, Views, views_of
+from train.test_time_crops import Crops, MultiCropPredictor, crops_of
 
 
 @pytest.mark.parametrize("corners", [False, True])
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("channels", [1, 2, 3])
-def test_an_answer_has_all_views(channels, mirrored, corners):
+def test_a_predictor_has_all_crops(channels, mirrored, corners):
     shape = (2, *([5] if corners else []), 3, 4, 5, channels)
     clips = np.random.default_rng(0).uniform(-1, 1, shape).astype("float32")
     inputs = keras.Input(clips.shape[-4:])
@@ -24,23 +24,23 @@ def test_an_answer_has_all_views(channels, mirrored, corners):
             turned[..., 0] *= -1
         for image in [crop, turned] if mirrored else [crop]:
             expected.append(image.reshape(2, -1) @ weights + bias)
-    answer = Answer(model, Views(corners, mirrored))
-    assert len(answer.views) == len(expected)
+    predictor = MultiCropPredictor(model, Crops(corners, mirrored))
+    assert len(predictor.crops) == len(expected)
     np.testing.assert_allclose(
-        answer.function(clips), np.stack(expected, axis=1), atol=1e-5
+        predictor.function(clips), np.stack(expected, axis=1), atol=1e-5
     )
 
 
 @pytest.mark.parametrize(
     "flags, expected",
     [
-        ({}, Views(True, True)),
-        ({"flip": 0.0}, Views(True, False)),
-        ({"crop": False}, Views(False, True)),
-        ({"test_views": "mirrored"}, Views(False, True)),
-        ({"test_views": "mirrored", "flip": 0.0}, Views()),
-        ({"test_views": "one"}, Views()),
+        ({}, Crops(True, True)),
+        ({"flip": 0.0}, Crops(True, False)),
+        ({"crop": False}, Crops(False, True)),
+        ({"test_crops": "flip"}, Crops(False, True)),
+        ({"test_crops": "flip", "flip": 0.0}, Crops()),
+        ({"test_crops": "center"}, Crops()),
     ],
 )
 def test_networks_see_no_views_that_training_did_not_show(flags, expected):
-    assert views_of(config_lib.Augmentation(**flags)) == expected
+    assert crops_of(config_lib.Augmentation(**flags)) == expected

@@ -7,37 +7,37 @@ All maps are float32 (batch, tokens, channels).
 from keras import ops
 
 from kd_keras.losses.custom_gradient import custom_gradient
-from kd_keras.losses.products import transpose, transposed_product
+from kd_keras.losses.matmul import transpose, transposed_product
 
 
-def self_reading(features, alpha, chunk_size):
-    """phi(a_i, A): reads a map with its own tokens, `chunk_size` at a time."""
+def self_attention(features, alpha, chunk_size):
+    """phi(a_i, A): every token of a map attends to it, `chunk_size` at a time."""
     num_tokens = ops.shape(features)[1]
 
     @custom_gradient
-    def reading(features):
+    def attend_all(features):
         features_t = transpose(features)
 
-        def read(start, size, reading):
-            # The reading of a block takes the place of its queries. Blocks thus wait
+        def attend(start, size, attended):
+            # The result of a block takes the place of its queries. Blocks thus wait
             # for each other, of which TensorFlow's graphs would run ten at once.
-            block = _slice(reading, start, size)
+            block = _slice(attended, start, size)
             weights = ops.softmax(ops.matmul(alpha * block, features_t))
-            return _update(reading, start, ops.matmul(weights, features))
+            return _update(attended, start, ops.matmul(weights, features))
 
-        reading = _over_blocks(read, num_tokens, chunk_size, ops.copy(features))
+        attended = _over_blocks(attend, num_tokens, chunk_size, ops.copy(features))
 
         def gradient(upstream):
-            upstream_delta = _append_delta(upstream, reading)
+            upstream_delta = _append_delta(upstream, attended)
             features_one_t = transpose(_append_one(features))
 
             def differentiate(start, size, state):
                 as_query, as_value = state
                 block = _slice(as_query, start, size)
-                d_reading = _slice(upstream_delta, start, size)
+                d_attended = _slice(upstream_delta, start, size)
                 weights = ops.softmax(ops.matmul(alpha * block, features_t))
-                d_scores = weights * ops.matmul(d_reading, features_one_t)
-                as_value += transposed_product(weights, d_reading[..., :-1])
+                d_scores = weights * ops.matmul(d_attended, features_one_t)
+                as_value += transposed_product(weights, d_attended[..., :-1])
                 as_value += transposed_product(d_scores, alpha * block)
                 d_block = alpha * ops.matmul(d_scores, features)
                 return _update(as_query, start, d_block), as_value
@@ -46,17 +46,17 @@ def self_reading(features, alpha, chunk_size):
             state = _over_blocks(differentiate, num_tokens, chunk_size, state)
             return ops.add(*state)
 
-        return reading, gradient
+        return attended, gradient
 
-    return reading(features)
+    return attend_all(features)
 
 
-def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
-    """Reads each map with the tokens of the other; the gradient is the student's.
+def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
+    """The tokens of each map attend to the other map; the gradient is the student's.
 
-    A block of scores, student tokens by all teacher tokens, serves both readings: each
-    of its rows holds all scores of one a_i, and the columns, one for each r_j, gather
-    over the blocks relative to the largest score so far.
+    A block of scores, student tokens by all teacher tokens, serves both directions:
+    each of its rows holds all scores of one a_i, and the columns, one for each r_j,
+    gather over the blocks relative to the largest score so far.
 
     Args:
         chunk_size: Student tokens per block.
@@ -68,16 +68,16 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
     num_rows = num_tokens if of_student else 0
 
     @custom_gradient
-    def readings(student, teacher):
+    def attend_both(student, teacher):
         teacher_t = transpose(teacher)
 
-        def read(start, size, state):
+        def attend(start, size, state):
             rows, peak, z, sums = state
             block = _slice(rows, start, size)
             scores = ops.matmul(alpha * block, teacher_t)
             if of_student:
-                reading = ops.matmul(ops.softmax(scores), teacher)
-                rows = _update(rows, start, reading)
+                attended = ops.matmul(ops.softmax(scores), teacher)
+                rows = _update(rows, start, attended)
             if of_teacher:
                 last_peak = peak
                 peak = ops.maximum(peak, ops.max(scores, axis=1, keepdims=True))
@@ -90,13 +90,13 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
 
         zero = ops.zeros_like(teacher_t[:, :1])
         state = ops.copy(student), zero - float("inf"), zero, ops.zeros_like(teacher)
-        state = _over_blocks(read, num_tokens, chunk_size, state)
+        state = _over_blocks(attend, num_tokens, chunk_size, state)
         rows, peak, z, sums = state
-        read_maps = [rows] if of_student else []
+        results = [rows] if of_student else []
         if of_teacher:
             z_t = transpose(z)
             columns = sums / z_t
-            read_maps.append(columns)
+            results.append(columns)
 
         def gradient(upstream):
             if of_student:
@@ -111,8 +111,8 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
                 scores = ops.matmul(alpha * block, teacher_t)
                 d_scores = d_block = 0.0
                 if of_student:
-                    d_reading = _slice(d_rows, start, size)
-                    d_weights = ops.matmul(d_reading, teacher_one_t)
+                    d_attended = _slice(d_rows, start, size)
+                    d_weights = ops.matmul(d_attended, teacher_one_t)
                     d_scores = ops.softmax(scores) * d_weights
                 if of_teacher:
                     weights = ops.exp(scores - peak)
@@ -127,24 +127,24 @@ def cross_readings(teacher, student, alpha, chunk_size, of_student, of_teacher):
             )
             return d_student, ops.zeros_like(teacher)
 
-        return ops.concatenate(read_maps, axis=1), gradient
+        return ops.concatenate(results, axis=1), gradient
 
-    # One tensor carries both readings, as PyTorch's custom gradients need it.
-    both = readings(student, teacher)
+    # One tensor carries both results, as PyTorch's custom gradients need it.
+    both = attend_both(student, teacher)
     return (
         both[:, :num_rows] if of_student else None,
         both[:, num_rows:] if of_teacher else None,
     )
 
 
-def _append_delta(upstream, reading):
+def _append_delta(upstream, attended):
     """Appends a channel with -δ, δ = Σ_k w_k ∂L/∂w_k.
 
     The gradient of softmax subtracts δ from every ∂L/∂w_k = upstream · v_k; with a one
-    appended to the values their product does so. As the reading is Σ_k w_k v_k, δ is
-    upstream · reading.
+    appended to the values their product does so. As `attended` is Σ_k w_k v_k, δ is
+    upstream · attended.
     """
-    delta = ops.sum(upstream * reading, axis=-1, keepdims=True)
+    delta = ops.sum(upstream * attended, axis=-1, keepdims=True)
     return ops.concatenate([upstream, -delta], axis=-1)
 
 

@@ -1,22 +1,22 @@
 """Attentional pooling with all scores at once, kept for the backward pass.
 
-Does what `blockwise` does, with memory quadratic in the number of tokens and fewer
-products. All maps are float32 (batch, tokens, channels).
+Does what `chunked_attention` does, with fewer products and with memory quadratic in the
+number of tokens. All maps are float32 (batch, tokens, channels).
 """
 
 from keras import ops
 
 from kd_keras.losses.custom_gradient import custom_gradient
-from kd_keras.losses.products import transpose, transposed_product
+from kd_keras.losses.matmul import transpose, transposed_product
 
 
-def self_reading(features, alpha):
-    """phi(a_i, A): reads a map with its own tokens."""
-    return _read(_self_scores(features, alpha), features)
+def self_attention(features, alpha):
+    """phi(a_i, A): every token of a map attends to the same map."""
+    return _attend(_self_scores(features, alpha), features)
 
 
-def cross_readings(teacher, student, alpha, of_student, of_teacher):
-    """Reads each map with the tokens of the other; the gradient is the student's.
+def cross_attention(teacher, student, alpha, of_student, of_teacher):
+    """The tokens of each map attend to the other map; the gradient is the student's.
 
     Args:
         of_student, of_teacher: Which queries are wanted.
@@ -26,8 +26,8 @@ def cross_readings(teacher, student, alpha, of_student, of_teacher):
     # One product for both: the queries are along the rows, or along the columns.
     scores = scores_of(student, teacher, alpha)
     return (
-        _read(scores, teacher, constant_values=True) if of_student else None,
-        _read_along_columns(scores, student) if of_teacher else None,
+        _attend(scores, teacher, constant_values=True) if of_student else None,
+        _attend_along_columns(scores, student) if of_teacher else None,
     )
 
 
@@ -56,52 +56,53 @@ def _self_scores(features, alpha):
     return scores(features)
 
 
-def _read(scores, values, constant_values=False):
+def _attend(scores, values, constant_values=False):
     """phi of the queries along the rows."""
 
     @custom_gradient
-    def reading(scores, values):
+    def attend(scores, values):
         weights = ops.softmax(scores)
-        reading = ops.matmul(weights, values)
+        attended = ops.matmul(weights, values)
 
         def gradient(upstream):
             d_weights = ops.matmul(upstream, transpose(values))
-            # Σ_k w_k ∂L/∂w_k: as the reading is Σ_k w_k v_k, it is upstream · reading.
+            # Σ_k w_k ∂L/∂w_k: as `attended` is Σ_k w_k v_k, it is
+            # upstream · attended.
             if _has_few_tokens(values):
                 delta = ops.sum(weights * d_weights, axis=-1, keepdims=True)
             else:
-                delta = ops.sum(upstream * reading, axis=-1, keepdims=True)
+                delta = ops.sum(upstream * attended, axis=-1, keepdims=True)
             d_scores = weights * (d_weights - delta)
             if constant_values:
                 return d_scores, ops.zeros_like(values)
             return d_scores, transposed_product(weights, upstream)
 
-        return reading, gradient
+        return attended, gradient
 
-    return reading(scores, values)
+    return attend(scores, values)
 
 
-def _read_along_columns(scores, values):
+def _attend_along_columns(scores, values):
     """phi of the queries along the columns; nowhere is the matrix turned around."""
 
     @custom_gradient
-    def reading(scores, values):
+    def attend(scores, values):
         weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
         z = ops.sum(weights, axis=1, keepdims=True)
-        reading = transposed_product(weights, values) / transpose(z)
+        attended = transposed_product(weights, values) / transpose(z)
 
         def gradient(upstream):
             upstream = upstream / transpose(z)
             d_weights = ops.matmul(values, transpose(upstream))
-            if _has_few_tokens(values):  # As in `_read`.
+            if _has_few_tokens(values):  # As in `_attend`.
                 delta = ops.sum(weights * d_weights, axis=1, keepdims=True) / z
             else:
-                delta = transpose(ops.sum(upstream * reading, axis=-1, keepdims=True))
+                delta = transpose(ops.sum(upstream * attended, axis=-1, keepdims=True))
             return weights * (d_weights - delta), ops.matmul(weights, upstream)
 
-        return reading, gradient
+        return attended, gradient
 
-    return reading(scores, values)
+    return attend(scores, values)
 
 
 def _has_few_tokens(x):

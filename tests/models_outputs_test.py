@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
-from kd_keras.models import answers
+from kd_keras.models import outputs
 from tests.published_i3d import run
 
 SHAPE = (4, 8, 8, 3)
@@ -67,15 +67,15 @@ SOFTMAX = {
 
 @pytest.mark.parametrize("end", SOFTMAX.values(), ids=SOFTMAX)
 def test_the_structure_tells_of_a_softmax(end):
-    assert answers.gives_probabilities(network(end))
+    assert outputs.gives_probabilities(network(end))
 
 
 @pytest.mark.parametrize("end", [*SOFTMAX.values(), by_hand], ids=[*SOFTMAX, "by hand"])
 def test_the_answers_tell_of_a_softmax(end):
     # Without what the structure says.
     model = network(lambda x: end(x) * 1.0)
-    assert not answers.gives_probabilities(model)
-    assert answers.gives_probabilities(model, SHAPE)
+    assert not outputs.gives_probabilities(model)
+    assert outputs.gives_probabilities(model, SHAPE)
 
 
 LOGITS = {
@@ -91,11 +91,11 @@ LOGITS = {
 @pytest.mark.parametrize("end", LOGITS.values(), ids=LOGITS)
 def test_logits_are_no_probabilities(end):
     model = network(end)
-    assert not answers.gives_probabilities(model, SHAPE)
-    assert answers.as_logits(model, SHAPE) is model
+    assert not outputs.gives_probabilities(model, SHAPE)
+    assert outputs.as_logits(model, SHAPE) is model
     expected = np.exp(run(model, clips()).astype(np.float64))
     expected /= expected.sum(1, keepdims=True)
-    probabilities = answers.as_probabilities(model, SHAPE)
+    probabilities = outputs.as_probabilities(model, SHAPE)
     np.testing.assert_allclose(run(probabilities, clips()), expected, rtol=1e-5)
 
 
@@ -103,9 +103,9 @@ def test_logits_are_no_probabilities(end):
 def test_probabilities_are_taken_as_they_are(end):
     model = network(end)
     expected = run(model, clips())
-    same = answers.as_probabilities(model, SHAPE)
+    same = outputs.as_probabilities(model, SHAPE)
     np.testing.assert_array_equal(run(same, clips()), expected)
-    logits = answers.as_logits(model, SHAPE)
+    logits = outputs.as_logits(model, SHAPE)
     powers = np.exp(run(logits, clips()))
     np.testing.assert_allclose(powers / powers.sum(1, keepdims=True), expected, 1e-5)
     assert logits.name == model.name
@@ -118,7 +118,7 @@ def test_a_probability_of_zero_has_a_logarithm():
     model = network(lambda x: dense(x, activation="softmax"))
     model.layers[-1].set_weights([np.zeros((4, 3)), np.array([0.0, -300.0, 0.0])])
     np.testing.assert_array_equal(run(model, clips())[:, 1], 0)
-    assert np.isfinite(run(answers.as_logits(model), clips())).all()
+    assert np.isfinite(run(outputs.as_logits(model), clips())).all()
 
 
 @pytest.mark.parametrize(
@@ -126,4 +126,4 @@ def test_a_probability_of_zero_has_a_logarithm():
 )
 def test_a_sigmoid_is_refused(end):
     with pytest.raises(ValueError, match="ends in a sigmoid.*Expected logits"):
-        answers.gives_probabilities(network(end))
+        outputs.gives_probabilities(network(end))

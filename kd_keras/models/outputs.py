@@ -1,4 +1,4 @@
-"""What the numbers mean that a network ends in: logits, or probabilities already."""
+"""What the outputs of a network are: logits, or probabilities already."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def gives_probabilities(
     """Whether a network ends in a softmax, and so not in logits.
 
     Its structure tells: a last layer, activation or operation that is a softmax, also
-    of a network inside of it. Where a shape of clips is given, so do its answers to
+    of a network inside of it. Where a shape of clips is given, so do its outputs for
     two random ones: probabilities are never negative, and their sum is 1.
 
     Args:
@@ -48,12 +48,12 @@ def gives_probabilities(
     if last == "softmax" or clip_shape is None:
         return last == "softmax"
     clips = np.random.default_rng(0).uniform(-1, 1, (2, *clip_shape))
-    answers = model(clips.astype(np.float32), training=False)
-    half = keras.backend.standardize_dtype(answers.dtype) in ("float16", "bfloat16")
-    answers = ops.convert_to_numpy(ops.cast(answers, "float32"))
+    values = model(clips.astype(np.float32), training=False)
+    half = keras.backend.standardize_dtype(values.dtype) in ("float16", "bfloat16")
+    values = ops.convert_to_numpy(ops.cast(values, "float32"))
     tolerance = _HALF_TOLERANCE if half else _TOLERANCE
-    sums = answers.sum(-1)
-    return bool((answers >= 0).all() and (np.abs(sums - 1) <= tolerance).all())
+    sums = values.sum(-1)
+    return bool((values >= 0).all() and (np.abs(sums - 1) <= tolerance).all())
 
 
 def as_probabilities(
