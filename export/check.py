@@ -83,7 +83,7 @@ def _require_interface(signature):
 
 
 def _compare_probabilities(actual, expected, tolerance):
-    """Compares logarithms, which are logits but for a constant.
+    """Compares logarithms, which are logits up to a constant.
 
     Probabilities of a student that is not sure of anything are alike whatever the
     weights; their logarithms still show a wrong one.

@@ -32,7 +32,7 @@ def student_architecture(config):
 
 
 def teacher_architecture(config):
-    """Returns that of the teacher: the students', but for what has its own flags."""
+    """Returns the teacher's: that of the students, except what has flags of its own."""
     network, student = config.network, student_architecture(config)
     backbone, width = network.teacher_backbone, network.teacher_width
     weights = network.teacher_weights

@@ -80,9 +80,9 @@ def fetched(*paths):
 class RemoteRun:
     """A run directory on a store, and its working copy.
 
-    Beside the working copy an index tells what the store held after the last push from
-    here. Where it still holds that, the copy is as new or newer, and stays; else the
-    store is right, and the copy is made anew.
+    Beside the working copy an index records what the store held after our last push. If
+    the store has not changed since, the working copy is kept. Otherwise it is discarded
+    and downloaded again.
 
     Args:
         url: The remote --run_dir.

@@ -106,7 +106,7 @@ class Footage:
         num_pairs: Of the unlabeled pairs.
         num_sharing: Those of them that show footage which another one shows.
         pair_hours: Of all their clips together.
-        shown_hours: Likewise, footage that several show counted once.
+        shown_hours: The same, but footage that several clips show counts once.
     """
 
     video_hours: float

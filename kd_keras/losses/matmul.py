@@ -1,7 +1,7 @@
 """Products with matrices of scores or weights, tokens by tokens, that may be large.
 
-None is turned around in memory where it is larger than the maps: XLA on CPUs takes
-longer for that than for a product.
+They avoid transposing matrices that are larger than the maps: XLA on CPUs takes longer
+for that than for a product.
 """
 
 from keras import ops

@@ -35,7 +35,7 @@ class Data:
         "p01_p25",
         "EPIC-KITCHENS' split. p01_p25: the paper's, participants P01-P25 train "
         "(23,191 segments), P26-P31 validate (5,281). rulstm: by lists of videos "
-        "(23,493 and 4,979). They never compare.",
+        "(23,493 and 4,979). Results on the two are not comparable.",
         choices=("p01_p25", "rulstm"),
     )
     epic_target: str = _flag(

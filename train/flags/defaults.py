@@ -1,4 +1,4 @@
-"""What flags of the data mean that were not given, where the data set decides."""
+"""Fills in data flags whose default depends on the data set."""
 
 import dataclasses
 import math

@@ -48,7 +48,7 @@ class Images:
         times_s: Presentation times in the video, in seconds, ascending.
         frame_index: Which of them each frame of the clip shows; None for each once.
         height: In pixels, of every image.
-        width: Likewise.
+        width: In pixels, of every image.
         format: "JPEG" or "PNG".
         channels: Of the images.
     """

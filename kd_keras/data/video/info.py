@@ -65,7 +65,7 @@ class VideoInfo:
             of the file. The first may be later than 0: the sound may come earlier.
         duration_s: Time of the last frame and the median spacing of the frames.
         height: Of the picture as it is shown: turned upright, with square pixels.
-        width: Likewise.
+        width: Of the same picture.
         stamps: What the decoder calls each frame: its timestamp, or its position
             where the container's timestamps cannot be trusted.
         by_position: The latter: frames are counted from the start of the file.
