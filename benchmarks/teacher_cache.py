@@ -139,7 +139,7 @@ def _distiller(experiment):
         teacher,
         feature_loss=loss,
         feature_weight=config.distillation.feature_weight,
-        feature_layer=networks.student_feature_layer(config, student),
+        feature_layer=networks.student_feature_layers(config, student),
     )
     distiller.teacher = _Counted(distiller.teacher)
     distiller.compile("sgd")

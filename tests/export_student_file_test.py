@@ -99,7 +99,7 @@ def test_a_broken_sidecar_is_named(tmp_path, text, message):
         ({"image_size": 16.0}, "whole"),
         ({"fit": "pad"}, "fit must be one of"),
         ({"short_clip": "drop"}, "short_clip must be one of"),
-        ({"margin": 0.9}, "resize_ratio must be at least 1"),
+        ({"resize_ratio": 0.9}, "resize_ratio must be at least 1"),
         ({"observed_s": 0.0}, "observed_s"),
         ({"lead_time_s": -1.0}, "lead_time_s"),
     ],

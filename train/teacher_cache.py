@@ -154,8 +154,8 @@ class TeacherCache:
             for number, feature_map in enumerate(features or ()):
                 arrays[_of_map(_FEATURES, number)] = feature_map
                 if hasattr(loss, "teacher_self_attention"):
-                    arrays[_of_map(_SELF_ATTENTION, number)] = loss.teacher_self_attention(
-                        feature_map
+                    arrays[_of_map(_SELF_ATTENTION, number)] = (
+                        loss.teacher_self_attention(feature_map)
                     )
             return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
@@ -251,7 +251,6 @@ def _of_map(name, number):
     return f"{name}-{number}" if number else name
 
 
-def check(config):
 def check_flags(config):
     """Refuses a cache of what no pass repeats.
 
