@@ -63,6 +63,8 @@ def test_the_filter_does_not_hear_ctrl_c():
     program = """
 import os, signal
 from kd_keras import console
+# Shells start background jobs that ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 try:
     with console.without_noise():
         # As a terminal does: to the command, and to all that it started.

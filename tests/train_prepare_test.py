@@ -83,7 +83,8 @@ def from_videos(folder, teacher, tmp_path_factory):
 
 
 # The largest difference as a fraction of the largest movement of a weight.
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 2e-3)])
+# The weight of the feature loss follows gradients that float16 rounds.
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 5e-3)])
 def test_training_from_features_equals_training_from_videos(
     folder, teacher, features, from_videos, tmp_path, precision, tolerance
 ):

@@ -49,7 +49,7 @@ def working_copy(config):
             "local one, such as on NFS."
         )
     run = RemoteRun(config.run.run_dir)
-    with run.alone():
+    with run.exclusive_lock():
         run.pull()
         try:
             yield config_lib.with_run_dir(config, run.path), run
