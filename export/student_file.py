@@ -26,9 +26,9 @@ class ExportSpec:
         classes: Class names; the position is the index of the output.
         num_frames, image_size, fit, short_clip, resize_ratio: As in `ClipFormat`.
         observed_s: Length in seconds of the video that a clip was trained to cover;
-            None where it differs from clip to clip (J-HMDB: a fraction of the video).
+            None if it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
-            the student anticipates; None where it differs from clip to clip.
+            the student anticipates; None if it differs from clip to clip.
         modality, flow_method, flow_encoding: As in `ClipFormat`.
     Raises:
         ValueError: If a value cannot be.
@@ -176,7 +176,7 @@ def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
 
 
 def clip_shape(model: "keras.Model") -> tuple[int | None, ...]:
-    """The model's (batch, time, height, width, channels); None where any will do.
+    """The model's (batch, time, height, width, channels); None where any size is taken.
 
     Raises:
         ValueError: If the model does not take one clip.

@@ -12,7 +12,7 @@ from keras import ops
 class ClassMeanRecall(keras.metrics.Metric):
     """Mean over classes of the fraction of their examples that are recognized.
 
-    Classes without an example do not count; 0 where there is no example at all.
+    Classes without an example do not count; 0 if there is no example at all.
     EPIC-KITCHENS reports it beside accuracy, as its classes are very unequal.
 
     Args:

@@ -42,7 +42,7 @@ class RunData:
         evaluated: Labeled pairs of the evaluated part.
         eval_part: `val` or `test`.
         choosing: Labeled pairs by which weights and students are chosen; perhaps the
-            evaluated ones, never those of the test part, and none if there are none.
+            evaluated ones, never pairs of the test part; empty if there are none.
         choosing_part: `held_out`, `val` or None.
         loader: Reads the clips.
         augmentation: Of training clips.
@@ -273,7 +273,7 @@ def _read_index(config, directory, refuse_problems):
 
 
 def _with_flow(options, index):
-    """The index with the stored flow of its videos, where the run is one of flow."""
+    """The index, with the stored flow of its videos if the run is one of flow."""
     if options.modality != "flow":
         return index
     root = options.flow_root
@@ -357,7 +357,7 @@ def _record_loader(config, records, groups):
     clips = clips_of(*groups)
     missing = [clip for clip in clips if clip not in loader]
     if missing:
-        # Says which flags differ, where they are the reason.
+        # Says which flags differ, if they are the reason.
         shards.check_fingerprint(
             records.folder,
             {"made_from": records.fingerprint},
@@ -373,7 +373,7 @@ def _record_loader(config, records, groups):
 
 
 def check_left_out(config, records, index):
-    """Raises TooManyBadVideos where preparation left out more than --max_bad_videos."""
+    """Raises TooManyBadVideos if preparation left out more than --max_bad_videos."""
     allowed = ClipLoader(
         index.videos,
         clip_format(config.data),

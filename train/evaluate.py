@@ -183,7 +183,7 @@ def majority(training_labels, labels):
 def bigram_top1(training_pairs, pairs):
     """Returns the top-1 of guessing by the true label of the last action.
 
-    It is None where no evaluated action has another one before it.
+    It is None if no evaluated action has another one before it.
     """
     previous = previous_labels(pairs)
     if all(label is None for label in previous):

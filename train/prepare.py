@@ -76,7 +76,7 @@ def _prepare(config, preparation, files):
     from train import data as data_lib
     from train import prepare_clips, prepare_features
 
-    # Generated videos and the teacher live in the run's folder, where there is one.
+    # Generated videos and the teacher live in the run's folder, if there is one.
     directory = pathlib.Path(config.run.run_dir or preparation.output)
     # Every clip is read once or twice: to keep it in memory would not pay.
     data_options = dataclasses.replace(config.data, cache="off")

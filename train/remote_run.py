@@ -18,7 +18,7 @@ from train.flags import config as config_lib
 from train.loop.guards import warn
 from train.run_directory import write_json
 
-# Made again where they are missing: generated videos, decoded clips, targets.
+# Made again if they are missing: generated videos, decoded clips, targets.
 _MADE_AGAIN = ("demo", "clips", "teacher_targets")
 # Lines that are ahead of a state are dropped, lines that are missing are not made.
 _FIRST = "metrics.jsonl"
@@ -34,7 +34,7 @@ def working_copy(config):
 
     Yields:
         The `Config` with a local --run_dir, and the `RemoteRun`; the same `Config` and
-        None where it is local anyway.
+        None if it is local anyway.
     Raises:
         OSError: If the store cannot be read and written, now or at the end.
         ValueError: If the run cannot be remote.
@@ -143,7 +143,7 @@ class RemoteRun:
     def push(self):
         """Brings what is new to the store, and takes from it the states that are gone.
 
-        It warns where that fails; the next push does what this one did not.
+        It warns if that fails. The next push does what this one did not.
         """
         problem = self._push()
         if problem is not None:

@@ -39,7 +39,7 @@ class RunDirectory:
 
     Args:
         config: The run's `Config`.
-        writes: False reads only, where another worker writes.
+        writes: False only reads, because another worker writes.
         store: The `RemoteRun` whose working copy the folder is, or None.
     Raises:
         ValueError: If the folder holds a run of other flags; names them.

@@ -14,7 +14,7 @@ from train import data_set, networks
 
 
 class StoredFeatures:
-    """What takes the place of the videos where --features is given.
+    """What takes the place of the videos if --features is given.
 
     Args:
         experiment: The `Experiment`.

@@ -32,7 +32,7 @@ def load_or_train_teacher(experiment):
 def check_teacher(experiment, teacher):
     """Warns of a teacher that knows less than the most frequent class.
 
-    On validation data where there are any, else on what it was trained on.
+    On validation data if there is any, else on what it was trained on.
     """
     data = experiment.data
     pairs, where = data.labeled, "training clips"

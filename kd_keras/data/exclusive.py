@@ -29,7 +29,7 @@ def exclusive_lock(folder: str | os.PathLike) -> Iterator[None]:
     within a second, both may go on.
 
     Args:
-        folder: Local or remote; made where it is missing.
+        folder: Local or remote; made if it is missing.
     Raises:
         InUseError: With the other's host, process and start.
     """

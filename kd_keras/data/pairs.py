@@ -178,7 +178,7 @@ class PairSummary:
 
     Attributes:
         num_padded: Pairs whose observed clip begins before the video's first frame.
-        num_unseen: Those of them whose observed clip also ends before it, so that it
+        num_unseen: Padded pairs whose observed clip also ends before it, so that it
             shows nothing but the first frame.
         footage_hours: Of the clips together, footage that several show counted once.
     """
@@ -208,7 +208,7 @@ def previous_labels(pairs: Sequence[Pair]) -> list[int | None]:
     """Returns for each pair the label of the last action that its viewer may know.
 
     That is the one, of the pairs given, that began last in the same video by the end
-    of the observed clip, and before the pair's own action; None where there is none.
+    of the observed clip, and before the pair's own action; None if there is none.
     """
     places = collections.defaultdict(list)
     for place, pair in enumerate(pairs):

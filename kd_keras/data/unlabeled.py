@@ -100,11 +100,11 @@ class Footage:
         video_hours: Of all training videos.
         gap_hours: Of the footage that no labeled training segment covers.
         num_gaps: Number of gaps.
-        median_gap_s: Their median duration in seconds; 0 where there is none.
+        median_gap_s: Their median duration in seconds; 0 if there is none.
         num_disjoint: Windows that fit the rule and share nothing, not even what lies
-            between two clips; 0 where the pairs have no windows.
+            between two clips; 0 if the pairs have no windows.
         num_pairs: Of the unlabeled pairs.
-        num_sharing: Those of them that show footage which another one shows.
+        num_sharing: How many of them show footage that another one shows too.
         pair_hours: Of all their clips together.
         shown_hours: The same, but footage that several clips show counts once.
     """

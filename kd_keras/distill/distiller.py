@@ -33,7 +33,7 @@ class Distiller(keras.Model):
         KL(label or teacher's prediction || student(observed))
         + feature_weight * feature_loss(teacher's map, student's map)
 
-    with the label where `labeled`, the teacher's prediction elsewhere. A batch is a
+    with the label if `labeled`, and the teacher's prediction otherwise. A batch is a
     dict:
 
         observed: Clips (batch, time, height, width, channels) in [-1, 1].
@@ -41,7 +41,7 @@ class Distiller(keras.Model):
             the teacher said of them: `teacher_probabilities` (batch, num_classes)
             and, for a feature loss, `teacher_features` (batch, ..., channels), or a
             tuple of them, one for each feature layer.
-        label: Class indices (batch,); any where not labeled.
+        label: Class indices (batch,); any value if not labeled.
         labeled: Booleans (batch,).
 
     Only the student is trained, and the 1x1x1 projection of its map that exists where

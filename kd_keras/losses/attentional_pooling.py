@@ -9,7 +9,7 @@ DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
 # Up to here the four matrices of scores of one example take 64 MiB and are kept.
 _MAX_TOKENS_IN_ONE_BLOCK = 2048
-# Where the size of the batch is known, more tokens are, up to this.
+# If the size of the batch is known, more tokens are kept, up to this.
 _MAX_BYTES_IN_ONE_BLOCK = 2**30
 # Long enough for fast products, short enough for memory: 25 MB for 12,544 tokens.
 _CHUNK_SIZE = 512
@@ -61,14 +61,14 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             "teacher_to_student" (eq. 5), or "symmetric", the sum of both (eq. 3).
         distance: "squared" sums squares over channels; "huber" sums the elementwise
             Huber loss, x²/2 up to `delta` and linear beyond.
-        delta: Where Huber turns linear, > 0.
+        delta: Beyond this Huber is linear, > 0.
         tokens: "sum" adds the queries as printed in eq. 4-5; "mean" divides each of
             the two sums by its number of queries, so that the weight of the loss does
             not depend on the size of the map.
         chunk_size: Query tokens per block. Blocks bound memory to chunk_size x tokens
             and are recomputed in the backward pass. None keeps all in one block up to
             2,048 tokens (64 MiB per example), or while all examples together take no
-            more than 1 GiB; it takes 512 tokens beyond, or where numbers are not known
+            more than 1 GiB; it takes 512 tokens beyond, or if sizes are not known
             before the graph runs.
         reduction, name: As in every Keras loss.
         dtype: As in every Keras loss, but values are float32 under any policy.
@@ -216,7 +216,7 @@ def _chunk_size(chunk_size, teacher, student):
 
 
 def _cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
-    """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None where not wanted."""
+    """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None if not wanted."""
     if chunk_size is None:
         return dense_attention.cross_attention(
             teacher, student, alpha, of_student, of_teacher

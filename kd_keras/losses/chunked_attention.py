@@ -62,7 +62,7 @@ def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher)
         chunk_size: Student tokens per block.
         of_student, of_teacher: Which queries are wanted.
     Returns:
-        phi(a_i, R) and phi(r_j, A), None where not wanted.
+        phi(a_i, R) and phi(r_j, A), None if not wanted.
     """
     num_tokens = ops.shape(student)[1]
     num_rows = num_tokens if of_student else 0

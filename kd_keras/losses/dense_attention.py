@@ -21,7 +21,7 @@ def cross_attention(teacher, student, alpha, of_student, of_teacher):
     Args:
         of_student, of_teacher: Which queries are wanted.
     Returns:
-        phi(a_i, R) and phi(r_j, A), None where not wanted.
+        phi(a_i, R) and phi(r_j, A), None if not wanted.
     """
     # One product for both: the queries are along the rows, or along the columns.
     scores = scores_of(student, teacher, alpha)

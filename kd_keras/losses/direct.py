@@ -16,7 +16,7 @@ class DirectLoss(keras.losses.Loss):
     Args:
         distance: "squared" sums squares over channels; "huber" sums the elementwise
             Huber loss, x²/2 up to `delta` and linear beyond.
-        delta: Where Huber turns linear, > 0.
+        delta: Beyond this Huber is linear, > 0.
         tokens: "mean" averages over positions, "sum" adds them. A suitable weight of
             the loss depends on this choice.
         reduction, name: As in every Keras loss.

@@ -57,7 +57,7 @@ def distance_per_example(left, right, distance, delta, tokens):
     Args:
         left, right: (batch, tokens, channels).
         distance: "squared", or "huber": elementwise, x²/2 up to `delta`, then linear.
-        delta: Where Huber turns linear, > 0.
+        delta: Beyond this Huber is linear, > 0.
         tokens: "sum" or "mean".
     Returns:
         (batch,).

@@ -52,7 +52,7 @@ def scale_filters(published: int, width: float) -> int:
 
 
 def head_dtype() -> str | None:
-    """The dtype policy of a head: float32 where the network computes in half precision.
+    """The dtype policy of a head: float32 if the network computes in half precision.
 
     Sums of many half-precision features lose digits that decide between classes.
     """

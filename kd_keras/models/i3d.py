@@ -114,7 +114,7 @@ def I3D(
         weights: What `load_i3d_weights` reads, or None for random weights.
         start: Endpoint whose stored features the model is fed instead of a clip: the
             tail behind that endpoint, its layers named as in the whole network.
-            `num_frames` and `image_size` remain those of the clip.
+            `num_frames` and `image_size` still describe the clip.
         batch_norm_momentum: Decay of the moving statistics. 0.999 is the published
             one; 0.9 to 0.99 suit a short training from scratch.
         name: Name of the model.

@@ -25,7 +25,7 @@ def load_layer_weights(
     """Sets every variable of a backbone, or nothing at all.
 
     Layers inside of a layer (the visual attributes) keep what they have. A first
-    convolution that was trained on RGB is averaged over its channels where the model
+    convolution that was trained on RGB is averaged over its channels if the model
     takes flow or gray (Wang et al. 2016).
 
     Args:

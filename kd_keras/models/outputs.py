@@ -29,7 +29,7 @@ def gives_probabilities(
     """Whether a network ends in a softmax, and so not in logits.
 
     Its structure tells: a last layer, activation or operation that is a softmax, also
-    of a network inside of it. Where a shape of clips is given, so do its outputs for
+    of a network inside of it. If a shape of clips is given, so do its outputs for
     two random ones: probabilities are never negative, and their sum is 1.
 
     Args:

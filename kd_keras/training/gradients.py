@@ -37,7 +37,7 @@ def norm_over_replicas(gradient):
 
 
 def clip_norm_of_a_replica(clip_norm):
-    """Returns what an optimizer must clip to where a replica has its share."""
+    """Returns the norm that the optimizer of one replica must clip to."""
     return clip_norm / tf.distribute.get_strategy().num_replicas_in_sync
 
 

@@ -18,7 +18,7 @@ def rematerializing_reader(model, feature_layer=None, num_segments=8):
     Args:
         model: A functional Keras model from clips to logits.
         feature_layer: As `feature_reader` takes it.
-        num_segments: How many parts the network is cut into, where it can be.
+        num_segments: How many parts the network is cut into, if possible.
     Raises:
         ValueError: If more than the feature map passes its layer, which then cannot
             be a cut, or the model has another one inside.

@@ -61,7 +61,7 @@ class Data:
     )
     eval_part: str = _flag(
         "auto",
-        "Part that is evaluated; auto takes val where the data set has one, else test.",
+        "Part that is evaluated; auto takes val if the data set has one, else test.",
         choices=("auto", "val", "test"),
     )
     holdout: float | None = _flag(
@@ -102,7 +102,7 @@ class Data:
     observed_s: float | None = _flag(
         None,
         "Length of the observed clip in seconds. By default --num_frames / "
-        "--frame_rate where there is one, 1 with --dataset=thumos14, else 2.",
+        "--frame_rate if given, 1 with --dataset=thumos14, else 2.",
         lower=0.01,
     )
     future_s: float | None = _flag(
@@ -148,8 +148,8 @@ class Data:
     )
     modality: str = _flag(
         "rgb",
-        "What the networks see. rgb: frames. flow: optical flow, which is read where "
-        "--flow_root has it and computed elsewhere.",
+        "What the networks see. rgb: frames. flow: optical flow, which is read if "
+        "--flow_root has it, and computed if not.",
         choices=("rgb", "flow"),
     )
     flow_method: str = _flag(
@@ -162,7 +162,7 @@ class Data:
     flow_root: str | None = _path_flag(
         None,
         "Folder of stored flow: the images u and v of each video in a folder or tar of "
-        "its name. By default <data_root>/flow where that exists.",
+        "its name. By default <data_root>/flow if that exists.",
     )
     flow_frame_rate: float | None = _flag(
         None,
@@ -246,7 +246,7 @@ class Augmentation:
     )
     brightness: float = _flag(
         0.0,
-        "Largest change, as a fraction of white; try 0.1 where lighting varies.",
+        "Largest change, as a fraction of white; try 0.1 if lighting varies.",
         lower=0.0,
         upper=1.0,
     )

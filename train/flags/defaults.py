@@ -54,7 +54,7 @@ def complete(data):
 
 
 def check_data_service(config):
-    """Raises ValueError where --data_service meets flags that it would ignore."""
+    """Raises ValueError if --data_service meets flags that it would ignore."""
     if config.data.data_service is None:
         return
     if config.data.records is None:

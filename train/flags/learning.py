@@ -57,7 +57,7 @@ class Network:
     )
     teacher_weights: str | None = _path_flag(
         None,
-        "The same of the teacher; by default --weights where it is the same network.",
+        "The same of the teacher; by default --weights if it is the same network.",
     )
     segments: int = _flag(
         8,
@@ -161,7 +161,7 @@ class Distillation:
         "Squared or Huber distance of attended features, summed over channels.",
         choices=("squared", "huber"),
     )
-    delta: float = _flag(1.0, "Where Huber turns from square to line.", lower=1e-9)
+    delta: float = _flag(1.0, "Huber is linear beyond this.", lower=1e-9)
     tokens: str = _flag(
         "mean",
         "Mean or sum of the distances over the positions of a map; a weight means "
@@ -187,7 +187,7 @@ class Training:
     batch_size: int = _flag(16, "Pairs per step.", lower=1)
     teacher_steps: int = _flag(1500, "Steps of the teacher.", lower=1)
     student_steps: int | None = _flag(
-        None, "Steps of each student; by default those of the teacher.", lower=1
+        None, "Steps of each student; by default as many as the teacher's.", lower=1
     )
     optimizer: str = _flag("adamw", "Optimizer.", choices=("adamw", "sgd"))
     teacher_learning_rate: float = _flag(

@@ -212,7 +212,7 @@ def start(config):
 
 
 def describe_cluster(environment):
-    """Sets TF_CONFIG from SLURM's variables where it is not there."""
+    """Sets TF_CONFIG from SLURM's variables if it is not set."""
     if "TF_CONFIG" in environment:
         return
     if "SLURM_PROCID" not in environment:

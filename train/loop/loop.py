@@ -271,7 +271,7 @@ class _Phase:
 
 
 class _Timer:
-    """Says when so many minutes have passed; never where there is no number."""
+    """Knows when so many minutes have passed; None minutes never pass."""
 
     def __init__(self, minutes):
         self._minutes = minutes

@@ -71,7 +71,7 @@ def pair_dataset(
     Returns:
         Dataset of dicts: each field float32 (batch, time, size, size, channels) in
         [-1, 1], or uint8, RGB or optical flow as the loader's format says,
-        "label" int32 (batch,), 0 where there is none, "labeled" bool (batch,) and
+        "label" int32 (batch,), 0 if there is none, "labeled" bool (batch,) and
         "index" int64 (batch,), the position in `pairs`.
     """
     _check(pairs, batch_size, start_step, fields)
@@ -174,7 +174,7 @@ class _EvaluationReader:
 
 
 def _read_pair(pair, loader, fields):
-    """The clips of a pair; None where one cannot be read."""
+    """The clips of a pair; None if one cannot be read."""
     try:
         return [loader.load(getattr(pair, field)) for field in fields]
     except BadVideo:

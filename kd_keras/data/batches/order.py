@@ -19,7 +19,7 @@ class SamplingPolicy:
         balanced: Whether a pass shows the labeled pairs of each class equally often;
             otherwise each pair once.
         labeled_per_batch: Labeled pairs in each batch; None leaves it to chance.
-        batch_size: Of that batch; only where `labeled_per_batch` is given.
+        batch_size: Size of that batch; needed only with `labeled_per_batch`.
     """
 
     balanced: bool = False

@@ -30,7 +30,7 @@ class VideoReport:
     Attributes:
         frame_rate: Median, in frames per second.
         annotated_s: End of the last segment.
-        problem: What is wrong with it; None where nothing is.
+        problem: What is wrong with it; None if nothing is.
         remarks: What is unusual in it and may be meant.
     """
 
@@ -130,7 +130,7 @@ def check_data_set(index: Index, num_threads: int | None = None) -> Report:
 
 
 def _look(video, index):
-    """The report of a video and its thumbnails, or None where it cannot be decoded."""
+    """The report of a video and its thumbnails, or None if it cannot be decoded."""
     info = index.infos.get(video.name) or reading.probe(video)
     segments = [s for s in index.segments if s.video == video.name]
     annotated_s = max((s.end_s for s in segments), default=0.0)

@@ -16,7 +16,7 @@ from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 # Luma of ITU-R BT.601: the gray of a color.
 GRAY = np.array([0.299, 0.587, 0.114])
 
-# Bytes; that of TensorFlow's tensors.
+# In bytes, as TensorFlow aligns its tensors.
 _ALIGNMENT = 64
 
 
@@ -26,7 +26,7 @@ class Augmentation:
 
     Attributes:
         crop: Cut the square out at random; otherwise the central one.
-        flip: Probability of a mirror image, left for right. 0 where sides matter.
+        flip: Probability of a mirror image, left for right. 0 if sides matter.
         brightness: b in [0, 1]: adds a value from [-b, b] to colors in [0, 1].
         contrast: c in [0, 1]: scales the distance to the clip's mean gray by a factor
             from [1 - c, 1 + c].

@@ -33,7 +33,7 @@ class ClipFormat:
             `frame_indices`.
         resize_ratio: `resized_side` / `image_size`, at least 1; 1 cuts nothing off.
         modality: "rgb", or "flow": optical flow, u and v.
-        flow_method: What computes the flow where a video brings none; see
+        flow_method: What computes the flow of videos without stored flow; see
             `flow.compute_flow`.
         flow_encoding: What the 8-bit levels of a flow clip mean.
     """

@@ -9,7 +9,7 @@ from kd_keras.data.video.frame_times import frame_indices
 from kd_keras.data.video.info import Video, VideoInfo
 from kd_keras.data.video.stored_flow import FlowInfo, read_flow_levels
 
-# The picture that a clip of flow shows where nothing can have moved yet.
+# The picture that a clip of flow shows if nothing can have moved yet.
 STANDS_STILL = -1
 
 _TIME_ERROR_S = 1e-6
@@ -26,7 +26,7 @@ def read_clip(
     """Reads the interval [start_s, end_s) of a video in a format, uncropped.
 
     A clip of flow holds the motion that led to each of its moments: none looks at a
-    frame at or after `end_s`. Where the video brings no flow, each is computed from
+    frame at or after `end_s`. If the video has no stored flow, each is computed from
     the frame then on screen and the one nearest to 1/25 s before it, both resized to
     the clip's format, and scaled to pixels per 1/25 s of a picture 256 pixels high:
     at 25 frames per second and the size of I3D's weights that is their recipe. A

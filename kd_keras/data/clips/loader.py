@@ -155,7 +155,7 @@ class ClipLoader:
         return self._infos[name]
 
     def flow_info(self, name: str) -> FlowInfo | None:
-        """The stored flow of a video, probed once; None where none is to be read."""
+        """The stored flow of a video, probed once; None if none is to be read."""
         video = self._video(name)
         if self.clip_format.modality != "flow" or video.flow_path is None:
             return None

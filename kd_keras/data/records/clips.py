@@ -51,7 +51,7 @@ class ClipRecorder:
         infos: `VideoInfo` by name.
         clip_format: Pictures have its resized size; the crop is the reader's.
         jpeg_quality: Of frames, from 1 to 100.
-        labels: (class index, class name) by clip, where all who show it agree.
+        labels: (class index, class name) by clip, if all pairs that show it agree.
     """
 
     def __init__(

@@ -79,8 +79,8 @@ def encode_clip(
         data_path: Of the video, as its annotations name it.
         start_s: Start of the clip in the video, in seconds; may be negative.
         end_s: Its end.
-        images: The frames; None where there is only flow.
-        label_index: Class index, where there is a label.
+        images: The frames; None if there is only flow.
+        label_index: Class index, if there is a label.
         label_string: Class name.
         flow: Optical flow from each frame to the next, as images: u is their red
             channel, v the green one.

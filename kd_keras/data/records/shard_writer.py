@@ -55,7 +55,7 @@ def write_shards(
     """Writes what is missing of a folder of shards and returns its reader.
 
     Args:
-        folder: Local or remote; made where it is missing.
+        folder: Local or remote; made if it is missing.
         shard_keys: The keys of the records of each shard, in order; tuples of strings
             and numbers.
         make: Makes the records of the keys of a shard; called from `num_threads`
@@ -223,7 +223,7 @@ def _require_room(folder, expected_bytes, fraction_left):
 
 @contextlib.contextmanager
 def _room_explained(folder, expected_bytes):
-    """Says how much is needed and free where the disk fills up during the work."""
+    """Says how much is needed and free if the disk fills up during the work."""
     import tensorflow as tf
 
     try:

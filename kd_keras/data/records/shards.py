@@ -162,7 +162,7 @@ class Shards:
 
 
 def read_index(folder) -> dict | None:
-    """The content of a folder's index; None where there is none.
+    """The content of a folder's index; None if there is none.
 
     Raises:
         StaleRecords: It is of another version, or damaged.
@@ -242,7 +242,7 @@ def check_fingerprint(folder, index, fingerprint, only_given=False):
 
 
 def difference(folder, shard: Shard) -> str | None:
-    """How a shard's file differs from what was written; None where it does not."""
+    """How a shard's file differs from what was written; None if it does not."""
     path = remote.join(folder, shard.name)
     size = remote.size(path)
     if size is None:
@@ -255,7 +255,7 @@ def difference(folder, shard: Shard) -> str | None:
 
 
 def corruption(error, folder=None) -> str | None:
-    """What a corrupt shard made tf.data raise; None where something else did.
+    """What a corrupt shard made tf.data raise; None if something else did.
 
     Args:
         error: The `tf.errors.OpError`.

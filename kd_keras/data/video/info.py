@@ -41,7 +41,7 @@ class Video:
         frame_rate: Frames per second of a folder or tar of frames; None for a file,
             which knows the time of each of its frames.
         flow_path: Folder or `.tar` with the numbered images of its optical flow in
-            `u` and `v`; None where there is none.
+            `u` and `v`; None if there is none.
         flow_encoding: What those images hold; None is what I3D's weights expect.
         flow_frame_rate: Flow images per second; None is frame_rate divided by the
             encoding's stride.
@@ -67,10 +67,10 @@ class VideoInfo:
         height: Of the picture as it is shown: turned upright, with square pixels.
         width: Of the same picture.
         stamps: What the decoder calls each frame: its timestamp, or its position
-            where the container's timestamps cannot be trusted.
+            if the container's timestamps cannot be trusted.
         by_position: The latter: frames are counted from the start of the file.
         key_frames: Positions of the frames that decoding can start at.
-        key_bytes: Where in the file their packets are; -1 if nobody knows.
+        key_bytes: Where in the file their packets are; -1 if unknown.
         images: The frames of a folder or a tar.
         packet_times: Of a file whose clock jumps, or that names few times; else None.
         remarks: Sentences about what is unusual in the file, with its seconds.
