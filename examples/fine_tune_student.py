@@ -17,7 +17,7 @@ clips.
 To have a file to start from, it first trains a small student. With a run of your own,
 leave that part out and load `RUN_DIR/student.keras`.
 
-The program takes about 25 seconds on two CPU cores.
+The program takes about 40 seconds on two CPU cores.
 
 ## Setup
 """

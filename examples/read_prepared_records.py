@@ -15,7 +15,7 @@ a `SequenceExample` with the keys of MediaSequence, a convention that the video
 readers of MediaPipe, TensorFlow and DeepMind share. So any TensorFlow code can read
 it. This example uses nothing of `kd_keras` after the data is prepared.
 
-The program takes about 25 seconds on two CPU cores.
+The program takes about 30 seconds on two CPU cores.
 
 ## Setup
 """

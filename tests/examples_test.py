@@ -63,8 +63,8 @@ def test_the_distilled_student_surpasses_the_labels(run):
     logits = found["student"](found["test_observed"], training=False)
     top1 = np.mean(np.argmax(logits, -1) == found["test_label"])
     assert found["student_top1"] == top1
-    assert found["teacher_top1"] > 0.9
-    assert top1 > max(0.7, found["baseline_top1"] + 0.1)
+    assert found["teacher_top1"] > 0.8
+    assert top1 > max(0.7, found["baseline_top1"] + 0.2)
     assert found["last"] < found["first"]
     assert f"Distilled student, on observed clips: {top1:.2f}" in printed
     assert f"labels alone, on observed clips: {found['baseline_top1']:.2f}" in printed
