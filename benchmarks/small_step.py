@@ -23,13 +23,6 @@ _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_boun
 
 _STEP = "distilled, targets stored"
 _AUTO_STEP = "the same, λ from the gradients"
-_SIZE = [
-    "--batch_size=8",
-    "--num_frames=12",
-    "--image_size=48",
-    "--width=0.25",
-    "--feature_layer=Mixed_4f",
-]
 _BATCH, _FRAMES, _SIDE, _WIDTH = 8, 12, 48, 0.25
 _FLAGS = [
     f"--batch_size={_BATCH}",

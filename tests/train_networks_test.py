@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from kd_keras.distill import distiller
 from kd_keras.models import backbones
 from kd_keras.training import half_precision
 from train import networks, teacher
@@ -30,6 +31,11 @@ def _config(*arguments):
 
 def test_the_flags_know_every_backbone():
     assert tuple(backbones.BACKBONES) == learning_flags.BACKBONES
+
+
+def test_the_flag_has_the_gradient_ratio_of_the_library():
+    ratio = _config().distillation.feature_gradient_ratio
+    assert ratio == distiller.DEFAULT_GRADIENT_RATIO
 
 
 def test_the_teacher_is_like_the_student_unless_it_has_flags():

@@ -12,8 +12,7 @@ from kd_keras.models.i3d import ENDPOINTS
 from kd_keras.training import half_precision
 from train.loop import guards
 
-# What reaches it is stored, unless --stored_layer names another.
-DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"
+_DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,6 +167,11 @@ def copy_layers(source, target):
             variable.assign(value)
 
 
+def stored_layer(config):
+    """Returns the layer whose output is stored, for the rest of the student."""
+    return config.distillation.stored_layer or _DEFAULT_STORED_LAYER
+
+
 def student_feature_layers(config, student):
     """Returns the names of the layers whose maps are compared, in the student.
 
@@ -176,8 +180,8 @@ def student_feature_layers(config, student):
     layers = config.distillation.feature_layer
     if not layers:
         behind = config.distillation.stored_layer
-        if behind is None and config.data.features is not None:
-            behind = DEFAULT_STORED_LAYER
+        if config.data.features is not None:
+            behind = stored_layer(config)
         return (backbones.default_feature_layer(student, behind),)
     return layers
 

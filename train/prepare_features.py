@@ -29,7 +29,7 @@ def write(config, preparation, data, rerun_command, files):
         data_set.refuse_changes(config.run.run_dir, values, "the teacher")
     teacher = load_teacher(config, data.index.classes)
     student = networks.start_student(config, teacher)
-    layer = stored_features.layer_of(config)
+    layer = networks.stored_layer(config)
     config = dataclasses.replace(
         config,
         distillation=dataclasses.replace(config.distillation, stored_layer=layer),

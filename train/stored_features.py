@@ -32,7 +32,7 @@ class StoredFeatures:
             raise ValueError(
                 "--features needs --views: how many stored views of a pair to use."
             )
-        layer = layer_of(config)
+        layer = networks.stored_layer(config)
         self._experiment, self._student = experiment, student
         self._records = shards.Shards(
             config.data.features, fingerprint(config, student, teacher, layer)
@@ -79,11 +79,6 @@ class StoredFeatures:
     def join(self):
         """Gives the whole student what its tail has learned."""
         networks.copy_layers(self.tail, self._student)
-
-
-def layer_of(config):
-    """Returns the layer whose input to the rest of the student is stored."""
-    return config.distillation.stored_layer or networks.DEFAULT_STORED_LAYER
 
 
 def compared_layer(config, student, teacher):

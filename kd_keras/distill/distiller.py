@@ -19,8 +19,7 @@ OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
 TEACHER_PROBABILITIES = "teacher_probabilities"
 TEACHER_FEATURES = "teacher_features"
 
-
-# Found on training data that was held out (docs of results).
+# Chosen on generated videos that no table is of (docs/results.md).
 DEFAULT_GRADIENT_RATIO = 0.3
 
 
@@ -60,8 +59,9 @@ class Distiller(keras.Model):
             whose losses are added up.
         teacher_feature_layer: The same in the teacher, if it differs.
         temperature: > 0, softens pseudo-labels and the student's prediction of them.
-        gradient_ratio: > 0, what "auto" holds the weighted gradient of the feature loss
-            at, in times that of the other terms: a number, or a function of the step.
+        gradient_ratio: > 0, the ratio that "auto" keeps between the gradient of the
+            weighted feature loss and the gradient of the other terms, for the map of
+            the last feature layer: a number, or a function of the step.
         feature_channels: Channels of stored teacher maps, for each feature layer;
             needed only if teacher is None and they differ from the student's.
         rematerialize: Whether the student is trained in less memory, by computing
@@ -211,13 +211,14 @@ class Distiller(keras.Model):
         targets = self._teacher_targets(batch)
         outputs = self._student_outputs(batch, training=False)
         losses = self._example_losses(batch, targets, outputs)
-        terms = self._loss_terms(batch, losses, self._weight())
-        self._update_metrics(batch, targets, outputs, losses, terms)
+        terms = self._loss_terms(batch, losses, self.current_feature_weight())
+        self._update_metrics(batch, targets, outputs, losses, sum(terms.values()))
         return self.get_metrics_result()
 
     def learn(self, batch):
         """Takes one step; returns the batch's loss and its terms, by name."""
-        targets, weight, beside = self._teacher_targets(batch), self._weight(), ()
+        targets, beside = self._teacher_targets(batch), ()
+        weight = self.current_feature_weight()
         with tf.GradientTape() as tape:
             logits, maps = self._read_student(batch[OBSERVED], training=True)
             if self._auto is not None:
@@ -229,18 +230,23 @@ class Distiller(keras.Model):
             outputs = logits, self._projected(maps)
             losses = self._example_losses(batch, targets, outputs)
             terms = self._loss_terms(batch, losses, weight)
-            scaled = gradients.scale_loss(sum(terms.values()), self.optimizer)
+            loss = sum(terms.values())
+            scaled = gradients.scale_loss(loss, self.optimizer)
         known = gradients.apply(
             tape, scaled, self.trainable_variables, self.optimizer, beside
         )
         if self._auto is not None:
             self._follow(weight, *known)
-        self._update_metrics(batch, targets, outputs, losses, terms)
-        return {"loss": sum(terms.values()), **terms}
+        self._update_metrics(batch, targets, outputs, losses, loss)
+        return {"loss": loss, **terms}
 
     def current_feature_weight(self):
         """Returns λ of the next step."""
-        return self._weight()
+        weight = self.feature_weight if self._auto is None else self._auto.at
+        if not callable(weight):
+            return weight
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return weight(optimizer.iterations)
 
     def gradient_norms(self, batch):
         """Returns the norm of the gradient of each term of the loss, by name.
@@ -251,7 +257,7 @@ class Distiller(keras.Model):
         with tf.GradientTape(persistent=True) as tape:
             outputs = self._student_outputs(batch, training=False)
             losses = self._example_losses(batch, targets, outputs)
-            terms = self._loss_terms(batch, losses, self._weight())
+            terms = self._loss_terms(batch, losses, self.current_feature_weight())
         return gradients.norms(tape, terms, self.trainable_variables)
 
     def _teacher_targets(self, batch):
@@ -308,13 +314,6 @@ class Distiller(keras.Model):
             terms["feature"] = weight * tf.reduce_mean(feature)
         return terms
 
-    def _weight(self):
-        weight = self.feature_weight if self._auto is None else self._auto.at
-        if not callable(weight):
-            return weight
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return weight(optimizer.iterations)
-
     def _follow(self, weight, all_terms, feature_term):
         """Takes a step's gradients for the map into the averages behind λ."""
         others_norm, weighted_norm = (
@@ -326,14 +325,14 @@ class Distiller(keras.Model):
         for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
             metric.update_state(value)
 
-    def _update_metrics(self, batch, targets, outputs, losses, terms):
+    def _update_metrics(self, batch, targets, outputs, losses, loss):
         (probabilities, _), (logits, _), (divergence, feature) = (
             targets,
             outputs,
             losses,
         )
         label, labeled = batch[LABEL], tf.cast(batch[LABELED], tf.float32)
-        self._terms["loss"].update_state(sum(terms.values()))
+        self._terms["loss"].update_state(loss)
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
         if feature is not None:

@@ -12,6 +12,7 @@ class FrozenTeacher:
     Calling it with future clips (batch, time, height, width, channels) in [-1, 1]
     gives (probabilities (batch, num_classes), feature map, a tuple of them or None),
     whether the model ends in logits or in a softmax.
+
     Examples:
         >>> import numpy as np
         >>> import kd_keras

@@ -25,7 +25,7 @@ def flag(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def number_or_flag(word, default, text, lower):
+def number_or_word_flag(word, default, text, lower):
     """A flag that is a number, or a word in its place."""
     metadata = {"help": text, "choices": None, "lower": lower, "upper": None}
     return dataclasses.field(default=default, metadata={**metadata, "word": word})

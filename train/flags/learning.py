@@ -3,7 +3,7 @@
 import dataclasses
 
 from train.flags.fields import flag as _flag
-from train.flags.fields import number_or_flag as _number_or_flag
+from train.flags.fields import number_or_word_flag as _number_or_word_flag
 from train.flags.fields import path_flag as _path_flag
 from train.flags.fields import start_flag as _start_flag
 
@@ -127,7 +127,7 @@ class Distillation:
         (),
         "The same in the teacher; by default the same layers in the same network.",
     )
-    feature_weight: float | str = _number_or_flag(
+    feature_weight: float | str = _number_or_word_flag(
         "auto",
         default="auto",
         text="λ of the feature loss. auto: it follows the gradients, so that the "
@@ -136,6 +136,7 @@ class Distillation:
         lower=0.0,
     )
     feature_gradient_ratio: float = _flag(
+        # As in kd_keras.distill.distiller, which takes seconds to import.
         0.3,
         "Ratio of the two gradients, for the compared map, that --feature_weight=auto "
         "keeps.",

@@ -65,8 +65,8 @@ def warn_of_gradients(phase, step, norms):
         change = "Lower" if ratio > 1 else "Raise"
         warn(
             f"{phase}, step {step}: the gradient of the feature loss is {ratio:.2g} "
-            f"times that of the labels and pseudo-labels. {change} --feature_weight, "
-            "or --feature_gradient_ratio if the weight is auto."
+            "times as large as the gradient of labels and pseudo-labels. "
+            f"{change} --feature_weight, or --feature_gradient_ratio if it is auto."
         )
 
 

@@ -97,7 +97,7 @@ class ClipFormat:
         return math.floor(self.image_size * self.resize_ratio + 0.5)
 
     def to_stored(self) -> dict:
-        """The values by the names that files have for them, those of every release."""
+        """Returns the values under their names in files, which never change."""
         values = dataclasses.asdict(self)
         values = {STORED_NAMES.get(name, name): v for name, v in values.items()}
         return values | {"flow_encoding": self.flow_encoding.to_stored()}

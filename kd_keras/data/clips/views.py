@@ -63,7 +63,7 @@ def augmented(clips, params, clip_format, augmentation):
 
 
 def normalize(clips: tf.Tensor, flow_scale: float = 1.0) -> tf.Tensor:
-    """uint8 -> float32 in [-1, 1]; `flow_scale` is that of the `ClipFormat`."""
+    """Turns uint8 into float32 in [-1, 1]. The `ClipFormat` has the `flow_scale`."""
     # A quotient would be rounded one way in a graph and another way outside of it.
     clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1
     return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)

@@ -59,7 +59,7 @@ class FlowEncoding:
         return 127 if self.rounds_down else 128
 
     def to_stored(self) -> dict:
-        """The values by the names that files have for them, those of every release."""
+        """Returns the values under their names in files, which never change."""
         values = dataclasses.asdict(self)
         return {_STORED_NAMES.get(name, name): v for name, v in values.items()}
 
