@@ -30,7 +30,7 @@ class ExportedStudent:
         if channels != self.spec.clip_format.channels:
             raise ValueError(
                 f"{self.path} takes frames of {channels} channels, not "
-                f"{self.spec.modality} of a video."
+                f"{self.spec.clip_format.modality} of a video."
             )
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

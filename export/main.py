@@ -13,7 +13,7 @@ from absl import flags
 from export import command, student_file
 from export.student_file import ExportSpec
 from kd_keras.data import remote
-from kd_keras.data.clips.format import FITS
+from kd_keras.data.clips.format import FITS, ClipFormat
 
 if TYPE_CHECKING:
     import keras
@@ -116,11 +116,12 @@ def run(request: Request) -> str:
     version = request.version
     if version is None:
         version = saved_model.next_version(request.output)
+    clips = spec.clip_format
     print(
         f"Writing {request.output}/{version}: "
         f"{saved_model.size_in_bytes(student) / 1e6:.1f} MB of weights and about 1-3 "
-        f"MB of graph; {len(spec.classes)} classes, clips of {spec.num_frames} frames, "
-        f"{spec.image_size} x {spec.image_size} pixels.",
+        f"MB of graph; {len(spec.classes)} classes, clips of {clips.num_frames} "
+        f"frames, {clips.image_size} x {clips.image_size} pixels.",
         flush=True,
     )
     if ends_in_softmax:
@@ -144,24 +145,25 @@ def main(_) -> int:
 
 def _spec(request: Request, student: "keras.Model") -> ExportSpec:
     """The sidecar's values, or the model's own with --classes, then those of flags."""
+    names = ("num_frames", "image_size", "fit")
+    given = {name: getattr(request, name) for name in names}
+    given = {name: value for name, value in given.items() if value is not None}
+    classes = request.classes and student_file.read_classes(request.classes)
     if request.classes is None or student_file.spec_path(request.student).is_file():
-        values = dataclasses.asdict(student_file.load_spec(request.student))
-    else:
-        _, num_frames, height, width, channels = student_file.clip_shape(student)
-        image_size = height if height == width else None
-        values = {"num_frames": num_frames, "image_size": image_size}
-        values["modality"] = "flow" if channels == 2 else "rgb"
-    for name in ("num_frames", "image_size", "fit"):
-        if getattr(request, name) is not None:
-            values[name] = getattr(request, name)
-    if request.classes is not None:
-        values["classes"] = student_file.read_classes(request.classes)
-    if values["num_frames"] is None or values["image_size"] is None:
+        spec = student_file.load_spec(request.student)
+        clip_format = dataclasses.replace(spec.clip_format, **given)
+        classes = spec.classes if classes is None else classes
+        return dataclasses.replace(spec, classes=classes, clip_format=clip_format)
+    _, num_frames, height, width, channels = student_file.clip_shape(student)
+    image_size = height if height == width else None
+    values = {"num_frames": num_frames, "image_size": image_size} | given
+    if None in values.values():
         raise ValueError(
             f"{request.student} fixes no size of clips and has no .json beside it: "
             "give --num_frames and --image_size."
         )
-    return ExportSpec(**values)
+    modality = "flow" if channels == 2 else "rgb"
+    return ExportSpec(classes, ClipFormat(**values, modality=modality))
 
 
 def _require_room(output: str, size: int) -> None:

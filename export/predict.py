@@ -206,21 +206,22 @@ def _rows(anticipation):
 def _clips(spec, video, info, times_s):
     """The clips that end at these times, as evaluation reads them."""
     intervals = [(time_s - spec.observed_s, time_s) for time_s in times_s]
-    if spec.modality == "flow":
+    if spec.clip_format.modality == "flow":
         return np.stack(
             [read_clip(video, info, *i, spec.clip_format) for i in intervals]
         )
+    clips = spec.clip_format
     indices = [
         reading.frame_indices(
-            info.times_s, info.duration_s, *interval, spec.num_frames, spec.short_clip
+            info.times_s, info.duration_s, *interval, clips.num_frames, clips.short_clip
         )
         for interval in intervals
     ]
     # Clips overlap; every frame is decoded once for all of them.
     needed, places = np.unique(indices, return_inverse=True)
-    height, width = spec.clip_format.resized(info.height, info.width)
+    height, width = clips.resized(info.height, info.width)
     frames = reading.read_frames(video, info, needed, (width, height))
-    return frames[places.reshape(len(intervals), spec.num_frames)]
+    return frames[places.reshape(len(intervals), clips.num_frames)]
 
 
 def _batched(items, size):

@@ -245,10 +245,10 @@ def _check_in_fresh_process(student, spec, folder):
 
 
 def _expected_outputs(student, spec):
-    side = spec.image_size
+    side, num_frames = spec.clip_format.image_size, spec.clip_format.num_frames
     cases = (
-        (1, spec.num_frames, side, side),
-        (2, 2 * spec.num_frames + 1, side + side // 4, 2 * side),
+        (1, num_frames, side, side),
+        (2, 2 * num_frames + 1, side + side // 4, 2 * side),
     )
     network = as_probabilities(student, student_file.clip_shape_of(student, spec))
     half = any("16" in layer.compute_dtype for layer in student.layers)

@@ -10,12 +10,14 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kd_keras.data.class_names import class_name
-from kd_keras.data.clips.format import STORED_NAMES, ClipFormat
+from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.csv_table import read_text
-from kd_keras.data.video.flow import I3D_FLOW, FlowEncoding
 
 if TYPE_CHECKING:
     import keras
+
+# What every file says; files of earlier releases lack some of the others.
+_NEEDED = {"classes", "num_frames", "image_size"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,32 +26,21 @@ class ExportSpec:
 
     Attributes:
         classes: Class names; the position is the index of the output.
-        num_frames, image_size, fit, short_clip, resize_ratio: As in `ClipFormat`.
+        clip_format: The clips that it takes.
         observed_s: Length in seconds of the video that a clip was trained to cover;
             None if it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
             the student anticipates; None if it differs from clip to clip.
-        modality, flow_method, flow_encoding: As in `ClipFormat`.
     Raises:
         ValueError: If a value cannot be.
     """
 
     classes: tuple[str, ...]
-    num_frames: int
-    image_size: int
-    fit: str = "crop"
-    short_clip: str = "resample"
-    resize_ratio: float = 8 / 7
+    clip_format: ClipFormat
     observed_s: float | None = None
     lead_time_s: float | None = None
-    modality: str = "rgb"
-    flow_method: str = "tvl1"
-    flow_encoding: FlowEncoding = I3D_FLOW
 
     def __post_init__(self):
-        if isinstance(self.flow_encoding, dict):
-            encoding = FlowEncoding.from_stored(self.flow_encoding)
-            object.__setattr__(self, "flow_encoding", encoding)
         object.__setattr__(self, "classes", tuple(self.classes))
         names = self.classes
         if not names or not all(isinstance(name, str) and name for name in names):
@@ -57,21 +48,12 @@ class ExportSpec:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"Class names must differ. Repeated: {repeated}.")
-        for name in ("num_frames", "image_size"):
-            if not isinstance(getattr(self, name), int):
-                raise ValueError(f"{name} must be whole. Got {getattr(self, name)!r}.")
-        self.clip_format  # noqa: B018 - raises what is wrong with it
         if self.observed_s is not None and not self.observed_s > 0:
             raise ValueError(f"observed_s must be > 0 or None. Got {self.observed_s}.")
         if self.lead_time_s is not None and not self.lead_time_s >= 0:
             raise ValueError(
                 f"lead_time_s must be >= 0 or None. Got {self.lead_time_s}."
             )
-
-    @property
-    def clip_format(self) -> ClipFormat:
-        names = {field.name for field in dataclasses.fields(ClipFormat)}
-        return ClipFormat(**{name: getattr(self, name) for name in names})
 
 
 def save_student(
@@ -117,26 +99,30 @@ def spec_path(path: str | os.PathLike) -> pathlib.Path:
 
 
 def to_json(spec: ExportSpec) -> str:
+    """One flat object: the clip format's values stand beside the others."""
     values = dataclasses.asdict(spec)
-    values = {STORED_NAMES.get(name, name): value for name, value in values.items()}
-    values["flow_encoding"] = spec.flow_encoding.to_stored()
+    del values["clip_format"]
+    values |= spec.clip_format.to_stored()
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str) -> ExportSpec:
     """Returns the `ExportSpec` that `to_json` wrote; other keys are an error."""
     values = json.loads(text)
-    fields = dataclasses.fields(ExportSpec)
-    known = {STORED_NAMES.get(field.name, field.name) for field in fields}
-    needed = {field.name for field in fields if field.default is dataclasses.MISSING}
-    if not isinstance(values, dict) or not needed <= set(values) <= known:
+    clip_keys = set(ClipFormat().to_stored())
+    own_keys = {field.name for field in dataclasses.fields(ExportSpec)}
+    known = clip_keys | own_keys - {"clip_format"}
+    if not isinstance(values, dict) or not _NEEDED <= set(values) <= known:
         raise ValueError(
-            f"Expected an object with {sorted(needed)} and perhaps "
-            f"{sorted(known - needed)}. Got "
+            f"Expected an object with {sorted(_NEEDED)} and perhaps "
+            f"{sorted(known - _NEEDED)}. Got "
             f"{sorted(values) if isinstance(values, dict) else values!r}."
         )
-    names = {stored: name for name, stored in STORED_NAMES.items()}
-    return ExportSpec(**{names.get(name, name): v for name, v in values.items()})
+    clip_values = {key: values.pop(key) for key in clip_keys & set(values)}
+    try:
+        return ExportSpec(clip_format=ClipFormat.from_stored(clip_values), **values)
+    except (TypeError, AttributeError) as error:
+        raise ValueError(f"A value is of the wrong kind: {error}.") from error
 
 
 def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
@@ -155,17 +141,17 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
 def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
     """Raises a ValueError unless the model maps such clips to logits of the classes."""
     fixed = clip_shape(model)[1:4]
-    given = (spec.num_frames, spec.image_size, spec.image_size)
+    given = clip_shape_of(model, spec)[:3]
     if any(a not in (None, b) for a, b in zip(fixed, given, strict=True)):
         raise ValueError(
             f"The model takes clips of (time, height, width) {fixed}; num_frames and "
             f"image_size would make {given}."
         )
     channels = clip_shape(model)[-1]
-    if (channels == 2) != (spec.modality == "flow"):
+    if (channels == 2) != (spec.clip_format.modality == "flow"):
         raise ValueError(
             f"The model takes clips of {channels} channels, which is not modality="
-            f"{spec.modality}: flow has 2."
+            f"{spec.clip_format.modality}: flow has 2."
         )
     outputs = _shapes(model.output_shape)
     if outputs != [(None, len(spec.classes))]:
@@ -193,7 +179,8 @@ def clip_shape(model: "keras.Model") -> tuple[int | None, ...]:
 
 def clip_shape_of(model: "keras.Model", spec: ExportSpec) -> tuple[int, ...]:
     """(time, height, width, channels) of the clips that a spec gives a model."""
-    return (spec.num_frames, spec.image_size, spec.image_size, clip_shape(model)[-1])
+    clips = spec.clip_format
+    return (clips.num_frames, clips.image_size, clips.image_size, clip_shape(model)[-1])
 
 
 def _shapes(shape) -> list[tuple]:

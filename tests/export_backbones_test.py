@@ -5,9 +5,10 @@ import tensorflow as tf
 
 from export import saved_model
 from export.student_file import ExportSpec
+from kd_keras.data.clips.format import ClipFormat
 from kd_keras.models import TSM, R2Plus1D
 
-SPEC = ExportSpec(("cut", "wash", "pour"), num_frames=4, image_size=16)
+SPEC = ExportSpec(("cut", "wash", "pour"), ClipFormat(num_frames=4, image_size=16))
 
 
 def test_a_session_gives_the_students_probabilities(tmp_path):

@@ -24,7 +24,7 @@ from tests import numbered_video
 
 CLASSES = ("cut", "öffnen", 'say "hi", wave')
 CLIP_FORMAT = ClipFormat(num_frames=8, image_size=16)
-SPEC = ExportSpec(CLASSES, 8, 16, observed_s=1.0, lead_time_s=0.5)
+SPEC = ExportSpec(CLASSES, CLIP_FORMAT, observed_s=1.0, lead_time_s=0.5)
 FRAME_RATE, NUM_FRAMES, HEIGHT, WIDTH = 20.0, 64, 48, 66
 
 
@@ -125,7 +125,7 @@ def test_a_short_video_is_seen_whole_after_its_first_frame(model, student, video
 
 
 def test_unknown_times_are_asked_for_or_left_out(tmp_path, video):
-    spec = ExportSpec(CLASSES, 8, 16)
+    spec = ExportSpec(CLASSES, CLIP_FORMAT)
     model = saved_model.export_student(tiny_student(), tmp_path, spec)
     with pytest.raises(ValueError, match="give --observed_s"):
         table(model=model, video=video)
@@ -228,7 +228,8 @@ def test_bad_input_is_named(model, video, tmp_path):
 
 def test_a_student_of_flow_sees_the_flow_that_evaluation_computes(tmp_path, video):
     student = tiny_student(channels=2)
-    spec = dataclasses.replace(SPEC, modality="flow", flow_method="dis")
+    flow = dataclasses.replace(CLIP_FORMAT, modality="flow", flow_method="dis")
+    spec = dataclasses.replace(SPEC, clip_format=flow)
     model = saved_model.export_student(student, tmp_path, spec)
     rows = table(model=model, video=video, every_s=1.0)
     loader = ClipLoader(

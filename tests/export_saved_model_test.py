@@ -17,10 +17,11 @@ import kd_keras
 from export import main as export_main
 from export import saved_model, student_file
 from export.student_file import ExportSpec
+from kd_keras.data.clips.format import ClipFormat
 
 ROOT = pathlib.Path(export_main.__file__).parents[1]
 CLASSES = ("cut", "öffnen", "wash hands", "pour, slowly")
-SPEC = ExportSpec(CLASSES, 16, 32, observed_s=1.0, lead_time_s=0.5)
+SPEC = ExportSpec(CLASSES, ClipFormat(16, 32), observed_s=1.0, lead_time_s=0.5)
 
 
 def i3d(**arguments):
@@ -38,7 +39,7 @@ def tiny_student(num_classes=4, **arguments):
     return keras.Model(clip, keras.layers.Dense(num_classes, **arguments)(x))
 
 
-TINY_SPEC = ExportSpec(CLASSES, 8, 16)
+TINY_SPEC = ExportSpec(CLASSES, ClipFormat(8, 16))
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +352,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
 
     half = tiny_student(dtype="mixed_bfloat16")
     half.set_weights(student.get_weights())
-    reversed_names = ExportSpec(CLASSES[::-1], 8, 16)
+    reversed_names = ExportSpec(CLASSES[::-1], ClipFormat(8, 16))
     cases = {
         exported("good"): None,
         exported("two ranked", top_k=2): None,
@@ -469,7 +470,7 @@ def test_classes_may_come_from_a_file(run_dir, unchecked):
     (run_dir / "names").write_text("a\nb\nc\nd\n")
     path = export_main.run(request(run_dir, classes=str(run_dir / "names")))
     # The model fixes its frames and size.
-    assert written_spec(path) == ExportSpec(tuple("abcd"), 8, 16)
+    assert written_spec(path) == ExportSpec(tuple("abcd"), ClipFormat(8, 16))
 
 
 def test_classes_of_the_flag_replace_those_of_the_sidecar(run_dir, unchecked):
@@ -491,7 +492,7 @@ def test_a_student_of_any_size_needs_the_flags(run_dir, unchecked):
     path = export_main.run(
         request(run_dir, num_frames=4, image_size=8, fit="stretch", **given)
     )
-    assert written_spec(path) == ExportSpec(("a", "b"), 4, 8, "stretch")
+    assert written_spec(path) == ExportSpec(("a", "b"), ClipFormat(4, 8, "stretch"))
 
 
 def test_what_cannot_be_used_is_said_before_writing(run_dir, monkeypatch):

@@ -5,6 +5,8 @@ import pytest
 
 from export import student_file
 from export.student_file import ExportSpec
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.video.flow import EPIC_FLOW
 
 CLASSES = ("cut", "öffnen", "wash hands")
 
@@ -16,15 +18,22 @@ def tiny_student(num_classes=3, frames=8, side=16, channels=3):
     return keras.Model(clip, keras.layers.Dense(num_classes)(x))
 
 
-def spec(**changes):
-    return ExportSpec(
-        **{"classes": CLASSES, "num_frames": 8, "image_size": 16} | changes
-    )
+def spec(classes=CLASSES, observed_s=None, lead_time_s=None, **clip_format):
+    clip_format = {"num_frames": 8, "image_size": 16} | clip_format
+    return ExportSpec(classes, ClipFormat(**clip_format), observed_s, lead_time_s)
 
 
 def test_what_is_saved_comes_back(tmp_path):
     model, path = tiny_student(), tmp_path / "run" / "student.keras"
-    saved = spec(fit="stretch", observed_s=2.0, lead_time_s=0.0)
+    saved = spec(
+        observed_s=2.0,
+        lead_time_s=0.0,
+        fit="stretch",
+        short_clip="loop",
+        resize_ratio=1.25,
+        flow_method="dis",
+        flow_encoding=EPIC_FLOW,
+    )
     student_file.save_student(model, path, saved)
 
     assert student_file.load_spec(path) == saved
@@ -47,6 +56,17 @@ def test_the_sidecar_is_plain_json(tmp_path):
     assert values["margin"] == pytest.approx(8 / 7)
     assert values["flow_encoding"]["truncates"] is True
     assert values["observed_s"] is None
+    # One flat object.
+    assert "clip_format" not in values
+
+
+def test_a_sidecar_of_an_early_release_has_the_defaults(tmp_path):
+    (tmp_path / "s.json").write_text(
+        '{"classes": ["a"], "num_frames": 8, "image_size": 16, "margin": 1.5}'
+    )
+    assert student_file.load_spec(tmp_path / "s.keras") == spec(
+        ("a",), resize_ratio=1.5
+    )
 
 
 def test_a_failed_save_keeps_the_student_before(tmp_path, monkeypatch):
@@ -82,6 +102,10 @@ def test_a_missing_sidecar_names_the_flag(tmp_path):
             "fitt",
         ),
         ('{"classes": ["a"], "num_frames": "8", "image_size": 16}', "whole"),
+        (
+            '{"classes": ["a"], "num_frames": 8, "image_size": 16, "margin": "1"}',
+            "wrong kind",
+        ),
     ],
 )
 def test_a_broken_sidecar_is_named(tmp_path, text, message):

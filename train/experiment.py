@@ -267,23 +267,16 @@ class Experiment:
 
     def _save(self, model, path):
         path.parent.mkdir(exist_ok=True)
-        data, clips = self.config.data, self.data.loader.clip_format
+        data = self.config.data
         in_seconds = data.observed_fraction is None
         save_student(
             model,
             path,
             ExportSpec(
                 classes=self.data.index.classes,
-                num_frames=clips.num_frames,
-                image_size=clips.image_size,
-                fit=clips.fit,
-                resize_ratio=clips.resize_ratio,
-                short_clip=clips.short_clip,
+                clip_format=self.data.loader.clip_format,
                 observed_s=data.observed_s if in_seconds else None,
                 lead_time_s=data.lead_time_s if in_seconds else None,
-                modality=clips.modality,
-                flow_method=clips.flow_method,
-                flow_encoding=clips.flow_encoding,
             ),
         )
 

@@ -2,6 +2,8 @@
 
 import dataclasses
 import math
+import numbers
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -48,11 +50,12 @@ class ClipFormat:
     flow_encoding: FlowEncoding = I3D_FLOW
 
     def __post_init__(self):
-        if self.num_frames < 1 or self.image_size < 1:
-            raise ValueError(
-                "num_frames and image_size must be at least 1. Got "
-                f"{self.num_frames} and {self.image_size}."
-            )
+        for name in ("num_frames", "image_size"):
+            value = getattr(self, name)
+            if not isinstance(value, numbers.Integral) or value < 1:
+                raise ValueError(
+                    f"{name} must be a whole number, at least 1. Got {value!r}."
+                )
         if self.fit not in FITS:
             raise ValueError(f"fit must be one of {FITS}. Got {self.fit!r}.")
         if self.short_clip not in SHORT_CLIPS:
@@ -101,6 +104,15 @@ class ClipFormat:
         values = dataclasses.asdict(self)
         values = {STORED_NAMES.get(name, name): v for name, v in values.items()}
         return values | {"flow_encoding": self.flow_encoding.to_stored()}
+
+    @classmethod
+    def from_stored(cls, values: Mapping) -> "ClipFormat":
+        """The format of `to_stored`; what is missing has its default."""
+        names = {stored: name for name, stored in STORED_NAMES.items()}
+        values = {names.get(name, name): value for name, value in values.items()}
+        if "flow_encoding" in values:
+            values["flow_encoding"] = FlowEncoding.from_stored(values["flow_encoding"])
+        return cls(**values)
 
     def resized(self, height: int, width: int) -> tuple[int, int]:
         """Height and width that a frame of this height and width is resized to."""
