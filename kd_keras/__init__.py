@@ -37,6 +37,7 @@ _MODULES = (
     "losses",
     "metrics",
     "models",
+    "statistics",
     "training",
     "visualise",
 )

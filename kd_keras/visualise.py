@@ -6,11 +6,38 @@ matplotlib.use("Agg")  # Draws to files; needs no screen.
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.lines import Line2D
 
 from kd_keras import lettering
 
 # A dollar sign in the name of a class begins no formula.
 matplotlib.rcParams["text.parse_math"] = False
+
+# Colors that color-blind people tell apart (Okabe and Ito, 2008), the palest last.
+PALETTE = (
+    "#0072B2",
+    "#E69F00",
+    "#009E73",
+    "#CC79A7",
+    "#D55E00",
+    "#56B4E9",
+    "#000000",
+    "#F0E442",
+)
+
+# Sizes on a contact sheet, in inches.
+_FRAME_WIDTH, _GAP, _TITLE_HEIGHT = 1.4, 0.03, 0.22
+
+# Units of what metrics.jsonl records, by the end of the name.
+_UNITS = {
+    "top1": "fraction of clips",
+    "top5": "fraction of clips",
+    "agreement": "fraction of clips",
+    "recall": "mean fraction of a class",
+    "feature_loss": "squared features (no unit)",
+    "loss": "nats per clip",
+}
+_NO_UNIT = "no unit"
 
 
 def contact_sheet(clips, titles, path, frames_per_clip=6):
@@ -36,22 +63,31 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
         ('uint8', 3)
     """
     family = lettering.families(titles)
-    figure, rows = plt.subplots(
-        len(clips),
-        frames_per_clip,
-        figsize=(1.4 * frames_per_clip, 1.65 * len(clips)),
-        squeeze=False,
-    )
-    for row, clip, title in zip(rows, clips, titles, strict=True):
+    clips = [np.asarray(clip) for clip in clips]
+    heights = [_TITLE_HEIGHT + _FRAME_WIDTH * c.shape[1] / c.shape[2] for c in clips]
+    width, height = frames_per_clip * (_FRAME_WIDTH + _GAP) + _GAP, sum(heights) + _GAP
+    figure = plt.figure(figsize=(width, height))
+    below = height
+    for clip, title, row_height in zip(clips, titles, heights, strict=True):
+        below -= row_height
+        figure.text(
+            _GAP / width,
+            (below + row_height - 0.75 * _TITLE_HEIGHT) / height,
+            lettering.readable(title),
+            fontsize=8,
+            family=family,
+        )
         chosen = np.linspace(0, len(clip) - 1, frames_per_clip).round().astype(int)
-        for axis, frame in zip(row, np.asarray(clip)[chosen], strict=True):
-            if frame.dtype != np.uint8:
-                frame = ((np.clip(frame, -1, 1) + 1) * 127.5).astype(np.uint8)
-            axis.imshow(_as_rgb(frame))
+        for column, frame in enumerate(clip[chosen]):
+            place = (
+                (_GAP + column * (_FRAME_WIDTH + _GAP)) / width,
+                below / height,
+                _FRAME_WIDTH / width,
+                (row_height - _TITLE_HEIGHT) / height,
+            )
+            axis = figure.add_axes(place)
+            axis.imshow(as_rgb(frame), aspect="auto")
             axis.axis("off")
-        title = lettering.readable(title)
-        row[0].set_title(title, loc="left", fontsize=8, family=family)
-    figure.tight_layout()
     return _save(figure, path)
 
 
@@ -82,24 +118,43 @@ def curves(histories, path):
     columns = min(3, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
     figure, axes = plt.subplots(
-        rows, columns, figsize=(5 * columns, 3.2 * rows), squeeze=False
+        rows,
+        columns,
+        figsize=(4.5 * columns, 2.8 * rows + 0.6),
+        squeeze=False,
+        layout="constrained",
     )
     for axis, name in zip(axes.flat, names, strict=False):
-        for number, (phase, records) in enumerate(histories.items()):
+        for number, records in enumerate(histories.values()):
+            color = PALETTE[number % len(PALETTE)]
             for key, style in ((name, "--"), (f"val_{name}", "-")):
                 points = [(r["step"], r[key]) for r in records if key in r]
                 if points:
-                    label = f"{phase}, validation" if style == "-" else phase
-                    axis.plot(
-                        *zip(*points, strict=True), style, c=f"C{number}", label=label
-                    )
-        axis.set_title(name)
-        axis.set_xlabel("step")
-        axis.legend(fontsize=7)
+                    axis.plot(*zip(*points, strict=True), style, color=color)
+        axis.set_title(name.replace("_", " "), fontsize=10)
+        axis.set_xlabel("training step")
+        axis.set_ylabel(_unit(name))
     for axis in list(axes.flat)[len(names) :]:
         axis.axis("off")
-    figure.tight_layout()
+    _add_legend(figure, histories)
     return _save(figure, path)
+
+
+def _unit(name):
+    return next((u for end, u in _UNITS.items() if name.endswith(end)), _NO_UNIT)
+
+
+def _add_legend(figure, phases):
+    """One for all curves, below them: it covers none."""
+    handles = [
+        Line2D([], [], color=PALETTE[number % len(PALETTE)], label=phase)
+        for number, phase in enumerate(phases)
+    ]
+    handles += [
+        Line2D([], [], color="gray", linestyle=style, label=text)
+        for style, text in (("--", "on training clips"), ("-", "on validation clips"))
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
 
 
 def confusion(matrices, classes, path):
@@ -123,22 +178,26 @@ def confusion(matrices, classes, path):
     names = [lettering.readable(name) for name in classes]
     side = 2.2 + 0.28 * len(classes)
     figure, axes = plt.subplots(
-        1, len(matrices), figsize=(side * len(matrices), side), squeeze=False
+        1,
+        len(matrices),
+        figsize=(side * len(matrices) + 0.6, side),
+        squeeze=False,
+        layout="constrained",
     )
     for axis, (title, matrix) in zip(axes[0], matrices.items(), strict=True):
         matrix = np.asarray(matrix, float)
-        axis.imshow(
+        image = axis.imshow(
             matrix / np.maximum(matrix.sum(1, keepdims=True), 1),
             vmin=0,
             vmax=1,
-            cmap="Blues",
+            cmap="viridis",
         )
         axis.set_title(title, fontsize=9)
         axis.set_xticks(range(len(names)), names, rotation=90, **letters)
         axis.set_yticks(range(len(names)), names, **letters)
-        axis.set_xlabel("predicted")
-        axis.set_ylabel("true")
-    figure.tight_layout()
+        axis.set_xlabel("predicted class")
+        axis.set_ylabel("true class")
+    figure.colorbar(image, ax=axes, label="fraction of the true class")
     return _save(figure, path)
 
 
@@ -156,21 +215,34 @@ def table(rows, path):
     """
     names, values = zip(*rows, strict=True)
     figure, axis = plt.subplots(figsize=(7, 0.5 + 0.42 * len(rows)))
-    bars = axis.barh(range(len(rows)), values, color="steelblue")
-    axis.bar_label(bars, [f"{100 * value:.1f}" for value in values], padding=3)
+    percent = [100 * value for value in values]
+    bars = axis.barh(range(len(rows)), percent, color=PALETTE[0])
+    axis.bar_label(bars, [f"{value:.1f}" for value in percent], padding=3)
     axis.set_yticks(range(len(rows)), names)
     axis.invert_yaxis()
-    axis.set_xlim(0, 1.08)
-    axis.set_xlabel("top-1 accuracy")
+    axis.set_xlim(0, 108)
+    axis.set_xlabel("top-1 in percent of clips")
     figure.tight_layout()
     return _save(figure, path)
 
 
-def _as_rgb(frame):
-    if frame.shape[-1] == 3:
-        return frame
-    gray = np.full((*frame.shape[:2], 3 - frame.shape[-1]), 127, np.uint8)
-    return np.concatenate([frame, gray], axis=-1)
+def as_rgb(frames):
+    """Returns frames as uint8 RGB, as a contact sheet shows them.
+
+    Args:
+        frames: (..., channels) of 3 or 2 channels, uint8 or in [-1, 1].
+    Examples:
+        >>> import numpy as np
+        >>> from kd_keras import visualise
+        >>> visualise.as_rgb(np.zeros((1, 1, 2))).tolist()
+        [[[127, 127, 127]]]
+    """
+    frames = np.asarray(frames)
+    if frames.dtype != np.uint8:
+        frames = ((np.clip(frames, -1, 1) + 1) * 127.5).astype(np.uint8)
+    missing = 3 - frames.shape[-1]
+    gray = np.full((*frames.shape[:-1], missing), 127, np.uint8)
+    return np.concatenate([frames, gray], axis=-1)
 
 
 def _save(figure, path):

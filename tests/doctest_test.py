@@ -19,6 +19,7 @@ _MODULES = {
     "kd_keras.losses": True,
     "kd_keras.metrics": True,
     "kd_keras.models": True,
+    "kd_keras.statistics": True,
     "kd_keras.visualise": _HAS_MATPLOTLIB,
 }
 

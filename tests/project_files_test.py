@@ -29,6 +29,7 @@ FLAGFILES = sorted(
 ARROWS = {
     "kd_keras": set(),
     "kd_keras.losses": set(),
+    "kd_keras.statistics": set(),
     "kd_keras.models": {"kd_keras"},
     "kd_keras.data.video": set(),
     "kd_keras.data": {"video"},

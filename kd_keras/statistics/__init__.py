@@ -1,0 +1,24 @@
+"""Statistics of results: intervals, calibration, gains by class, pseudo-labels."""
+
+from kd_keras.statistics.bootstrap import Interval, mean_interval
+from kd_keras.statistics.calibration import (
+    cross_fitted,
+    expected_calibration_error,
+    fit_temperature,
+    reliability,
+    softmax,
+)
+from kd_keras.statistics.class_gains import class_gains
+from kd_keras.statistics.pseudo_labels import pseudo_label_quality
+
+__all__ = [
+    "Interval",
+    "class_gains",
+    "cross_fitted",
+    "expected_calibration_error",
+    "fit_temperature",
+    "mean_interval",
+    "pseudo_label_quality",
+    "reliability",
+    "softmax",
+]

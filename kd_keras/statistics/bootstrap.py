@@ -1,0 +1,102 @@
+"""Bootstrap intervals of a mean over clips, and over repeated runs."""
+
+import dataclasses
+
+import numpy as np
+
+# Numbers that are drawn together; bounds the memory of many clips.
+_DRAWS_AT_ONCE = 10_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Interval:
+    """A mean with the bounds of its interval.
+
+    Examples:
+        >>> from kd_keras.statistics import Interval
+        >>> Interval(0.04, -0.01, 0.09).excludes_zero
+        False
+    """
+
+    mean: float
+    low: float
+    high: float
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether a difference with this interval is more than chance."""
+        return self.low > 0 or self.high < 0
+
+
+def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
+    """Returns the mean of some values, and its percentile bootstrap interval.
+
+    The interval of an accuracy is that of hits (1 or 0 for each clip). The interval of
+    a paired difference is that of the differences of two such arrays.
+
+    Args:
+        values: (clips,), or (runs, clips) for several runs of the same clips; then runs
+            and clips are both drawn, as both are samples.
+        groups: The group of each clip, (clips,), such as the name of its video. Whole
+            groups are drawn, because clips of one video resemble each other. None
+            draws clips.
+        level: Probability that the interval is to cover, in (0, 1).
+        resamples: Number of draws.
+        seed: Of the draws; the same seed gives the same interval.
+    Returns:
+        An `Interval`.
+    Raises:
+        ValueError: If there is no value, one is not finite, or shapes differ.
+    Examples:
+        Eight of ten clips are right.
+
+        >>> from kd_keras.statistics import mean_interval
+        >>> interval = mean_interval([1] * 8 + [0] * 2)
+        >>> interval.mean, interval.low, interval.high
+        (0.8, 0.5, 1.0)
+    """
+    values = np.asarray(values, np.float64)
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(
+            "`values` must be finite numbers of shape (clips,) or (runs, clips), at "
+            f"least one. Got the shape {values.shape}."
+        )
+    if not 0 < level < 1:
+        raise ValueError(f"`level` must lie between 0 and 1. Got {level}.")
+    sums, sizes = _by_group(values, groups)
+    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
+    tail = (1 - level) / 2
+    low, high = np.quantile(means, (tail, 1 - tail))
+    return Interval(float(values.mean()), float(low), float(high))
+
+
+def _by_group(values, groups):
+    """Returns the sums (runs, groups) and the number of clips of each group."""
+    if groups is None:
+        return values, np.ones(values.shape[1])
+    groups = np.asarray(groups)
+    if groups.shape != values.shape[1:]:
+        raise ValueError(
+            f"`groups` must name the group of each of {values.shape[1]} clips. Got the "
+            f"shape {groups.shape}."
+        )
+    names, places = np.unique(groups, return_inverse=True)
+    sums = np.stack([np.bincount(places, row, len(names)) for row in values])
+    return sums, np.bincount(places, minlength=len(names)).astype(float)
+
+
+def _resampled_means(sums, sizes, resamples, rng):
+    num_runs, num_groups = sums.shape
+    block = max(_DRAWS_AT_ONCE // num_groups, 1)
+    means = []
+    for start in range(0, resamples, block):
+        count = min(block, resamples - start)
+        # How often each group, and each run, is drawn.
+        of_groups = rng.multinomial(
+            num_groups, np.full(num_groups, 1 / num_groups), count
+        )
+        of_runs = rng.multinomial(num_runs, np.full(num_runs, 1 / num_runs), count)
+        totals = np.sum((of_runs @ sums) * of_groups, axis=1)
+        means.append(totals / (num_runs * (of_groups @ sizes)))
+    return np.concatenate(means)

@@ -1,0 +1,169 @@
+"""Calibration: how far confidence is from accuracy, and one temperature against it.
+
+Guo, Pleiss, Sun and Weinberger, On Calibration of Modern Neural Networks, ICML 2017.
+"""
+
+import dataclasses
+
+import numpy as np
+
+# Temperatures that `fit_temperature` chooses from.
+_LOWEST, _HIGHEST = 0.01, 100.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Bin:
+    """The examples whose confidence lies in an interval (low, high].
+
+    Attributes:
+        confidence: Mean probability of the predicted class; NaN if there is no example.
+        accuracy: Fraction that is right; NaN if there is no example.
+        count: Number of examples.
+    """
+
+    low: float
+    high: float
+    confidence: float
+    accuracy: float
+    count: int
+
+
+def softmax(logits, temperature=1.0):
+    """Returns the probabilities of logits (examples, classes), as float64.
+
+    Examples:
+        >>> from kd_keras.statistics import softmax
+        >>> softmax([[0.0, 0.0]]).tolist()
+        [[0.5, 0.5]]
+    """
+    scaled = np.asarray(logits, np.float64) / temperature
+    powers = np.exp(scaled - scaled.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def reliability(labels, probabilities, bins=15):
+    """Returns the `Bin`s of a reliability diagram, of equal width.
+
+    Args:
+        labels: Class indices (examples,).
+        probabilities: (examples, classes).
+        bins: Number of bins.
+    Examples:
+        >>> from kd_keras.statistics import reliability
+        >>> low, high = reliability([0, 0], [[0.8, 0.2], [0.1, 0.9]], bins=2)
+        >>> low.count, high.count, high.accuracy, round(high.confidence, 3)
+        (0, 2, 0.5, 0.85)
+    """
+    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    confidence, hits = probabilities.max(1), probabilities.argmax(1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    # Rounding may lift a probability a little above 1.
+    places = np.clip(np.searchsorted(edges, confidence, "left") - 1, 0, bins - 1)
+    found = []
+    for number in range(bins):
+        inside = places == number
+        some = inside.any()
+        found.append(
+            Bin(
+                low=float(edges[number]),
+                high=float(edges[number + 1]),
+                confidence=float(confidence[inside].mean()) if some else np.nan,
+                accuracy=float(hits[inside].mean()) if some else np.nan,
+                count=int(inside.sum()),
+            )
+        )
+    return found
+
+
+def expected_calibration_error(labels, probabilities, bins=15):
+    """Returns the ECE in [0, 1]: the mean gap of confidence and accuracy over examples.
+
+    Args:
+        labels: Class indices (examples,), at least one.
+        probabilities: (examples, classes).
+        bins: Number of bins of equal width.
+    Examples:
+        Half are right, at a confidence of 0.85.
+
+        >>> from kd_keras.statistics import expected_calibration_error
+        >>> error = expected_calibration_error([0, 0], [[0.8, 0.2], [0.1, 0.9]], bins=2)
+        >>> round(error, 3)
+        0.35
+    """
+    found = [b for b in reliability(labels, probabilities, bins) if b.count]
+    total = sum(b.count for b in found)
+    return sum(b.count * abs(b.confidence - b.accuracy) for b in found) / total
+
+
+def fit_temperature(labels, logits):
+    """Returns the temperature that gives the labels the highest likelihood.
+
+    The logits are to be divided by it. The likelihood has one maximum in 1/temperature.
+    The result lies in [0.01, 100], also if every label is predicted or none is.
+
+    Args:
+        labels: Class indices (examples,), at least one.
+        logits: (examples, classes).
+    Examples:
+        Three of four are right, and two classes with a probability of 3/4 differ by
+        log 3: the logits are twice as large as they should be.
+
+        >>> import numpy as np
+        >>> from kd_keras.statistics import fit_temperature
+        >>> logits = np.full((4, 1), 2 * np.log(3)) * [1, 0]
+        >>> round(fit_temperature([0, 0, 0, 1], logits), 6)
+        2.0
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    own = logits[np.arange(len(labels)), labels]
+
+    def slope(inverse):
+        """The derivative of the negative log-likelihood by 1/temperature; it rises."""
+        expected = np.sum(softmax(logits, 1 / inverse) * logits, axis=1)
+        return float(np.mean(expected - own))
+
+    low, high = np.log(1 / _HIGHEST), np.log(1 / _LOWEST)
+    if np.ptp(logits, axis=1).max() == 0:
+        return 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if slope(np.exp(middle)) > 0 else (middle, high)
+    return float(np.exp(-(low + high) / 2))
+
+
+def cross_fitted(labels, logits, groups, folds=5, seed=0):
+    """Returns probabilities by temperatures that saw none of the examples they scale.
+
+    The groups are dealt into folds. The temperature of a fold is fitted on the other
+    folds.
+
+    Args:
+        labels: Class indices (examples,).
+        logits: (examples, classes).
+        groups: What each example belongs to, such as its video, (examples,).
+        folds: Number of folds; fewer if there are fewer groups.
+        seed: Of the dealing.
+    Returns:
+        The probabilities (examples, classes), and the temperature of each fold. With
+        one group there is nothing to fit on: the temperature is 1.
+    Examples:
+        >>> import numpy as np
+        >>> from kd_keras.statistics import cross_fitted
+        >>> logits = np.full((8, 1), 2 * np.log(3)) * [1, 0]
+        >>> labels = [0, 0, 0, 1, 0, 0, 0, 1]
+        >>> scaled, temperatures = cross_fitted(labels, logits, [0] * 4 + [1] * 4)
+        >>> [round(t, 6) for t in temperatures], round(float(scaled[0, 0]), 6)
+        ([2.0, 2.0], 0.75)
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    names, places = np.unique(np.asarray(groups), return_inverse=True)
+    folds = min(folds, len(names))
+    if folds < 2:
+        return softmax(logits), [1.0]
+    dealt = np.random.default_rng(seed).permutation(len(names)) % folds
+    probabilities, temperatures = np.empty_like(logits), []
+    for fold in range(folds):
+        own = dealt[places] == fold
+        temperatures.append(fit_temperature(labels[~own], logits[~own]))
+        probabilities[own] = softmax(logits[own], temperatures[-1])
+    return probabilities, temperatures
