@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import pytest
 
-from export import predict, saved_model
+from export import annotation, anticipation, predict, saved_model
 from export.student_file import ExportSpec
 from kd_keras.data.batches.from_clips import pair_dataset
 from kd_keras.data.clips.format import ClipFormat
@@ -155,13 +155,14 @@ def read_all(file):
 
 def test_times_are_drawn_from_the_moment_they_are_known():
     found = [
-        predict.Anticipation(time_s, time_s + 1, ("a",), (p,))
+        anticipation.Anticipation(time_s, time_s + 1, ("a",), (p,))
         for time_s, p in ((1.0, 0.2), (2.0, 0.9))
     ]
     blank = [np.full((64, 100, 3), 240, np.uint8)] * 30
-    frames = list(predict._annotated(blank, found, 10.0))
+    frames = list(annotation.annotated(blank, found, 10.0))
     bars = [
-        (frame == predict._BAR_COLOR).all(axis=2).any(axis=0).sum() for frame in frames
+        (frame == annotation.BAR_COLOR).all(axis=2).any(axis=0).sum()
+        for frame in frames
     ]
     assert bars[:10] == [0] * 10
     assert len(set(bars[10:20])) == 1 and 10 <= bars[10] <= 20
@@ -175,7 +176,7 @@ def test_class_names_in_any_script_are_drawn_apart():
 
     def drawn(name):
         frame = np.zeros((96, 400, 3), np.uint8)
-        predict._draw(frame, predict.Anticipation(0.0, 1.0, (name,), (0.5,)))
+        annotation.draw(frame, anticipation.Anticipation(0.0, 1.0, (name,), (0.5,)))
         return frame
 
     frames = [drawn(name) for name in names]

@@ -1,5 +1,6 @@
 """README, CONTRIBUTING and docs name only what exists, and stay short."""
 
+import dataclasses
 import importlib.util
 import re
 from pathlib import Path
@@ -77,7 +78,7 @@ def test_flags_exist(page):
     config_lib.define_flags(values, groups=(data_flags.Preparation,))
     commands = (export_main.Request, predict.Request)
     known = {*values, *_FOREIGN_FLAGS}
-    known.update(name for request in commands for name in request.__annotations__)
+    known.update(f.name for request in commands for f in dataclasses.fields(request))
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", PAGES[page]))
     unknown = {n for n in named if n not in known and n.removeprefix("no") not in known}
     assert unknown == set()

@@ -1,0 +1,108 @@
+"""Slides the observed clip over a video file: what a student expects, and when."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from export.student_file import ExportSpec
+from kd_keras.data.clips.frames import read_clip
+from kd_keras.data.video import reading
+from kd_keras.data.video.info import Video, VideoInfo
+
+TIME_ERROR_S = 1e-6
+
+_BATCH = 8
+
+
+@dataclasses.dataclass(frozen=True)
+class Anticipation:
+    """What the student expects once it has seen the video up to `time_s`.
+
+    Attributes:
+        happens_s: When the anticipated action starts; None if that is not known.
+        classes: Names, the likeliest first.
+        probabilities: Of these classes.
+    """
+
+    time_s: float
+    happens_s: float | None
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+
+    def first(self, count: int) -> "Anticipation":
+        """The same with at most `count` classes."""
+        return dataclasses.replace(
+            self,
+            classes=self.classes[:count],
+            probabilities=self.probabilities[:count],
+        )
+
+
+def anticipations(
+    student: Callable[[np.ndarray], np.ndarray],
+    spec: ExportSpec,
+    video: Video,
+    info: VideoInfo,
+    every_s: float,
+) -> Iterator[Anticipation]:
+    """Slides the observed clip over the video, `every_s` at a time.
+
+    The first clip starts with the first frame. A video that is shorter than the clip
+    gives one anticipation at its end, as if its first frame had been there before.
+
+    Args:
+        student: An `ExportedStudent`, or what else predicts as it does.
+    """
+    begins_s = float(info.times_s[0])
+    shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
+    count = int(max(shown_s - observed_s, 0) / every_s + TIME_ERROR_S) + 1
+    first_s = begins_s + min(observed_s, shown_s)
+    times_s = [first_s + i * every_s for i in range(count)]
+    for several in _batched(times_s, _BATCH):
+        clips = _clips(spec, video, info, several)
+        for time_s, probabilities in zip(several, student(clips), strict=True):
+            yield ranked(spec, time_s, probabilities)
+
+
+def ranked(
+    spec: ExportSpec, time_s: float, probabilities: Sequence[float]
+) -> Anticipation:
+    """The anticipation of all classes that a student's probabilities mean."""
+    order = np.argsort(-np.asarray(probabilities), kind="stable")
+    return Anticipation(
+        time_s,
+        None if spec.lead_time_s is None else time_s + spec.lead_time_s,
+        tuple(spec.classes[i] for i in order),
+        tuple(float(probabilities[i]) for i in order),
+    )
+
+
+def _clips(spec, video, info, times_s):
+    """The clips that end at these times, as evaluation reads them."""
+    intervals = [(time_s - spec.observed_s, time_s) for time_s in times_s]
+    clip_format = spec.clip_format
+    if clip_format.modality == "flow":
+        return np.stack([read_clip(video, info, *i, clip_format) for i in intervals])
+    indices = [
+        reading.frame_indices(
+            info.times_s,
+            info.duration_s,
+            *interval,
+            clip_format.num_frames,
+            clip_format.short_clip,
+        )
+        for interval in intervals
+    ]
+    # Clips overlap; every frame is decoded once for all of them.
+    needed, places = np.unique(indices, return_inverse=True)
+    height, width = clip_format.resized(info.height, info.width)
+    frames = reading.read_frames(video, info, needed, (width, height))
+    return frames[places.reshape(len(intervals), clip_format.num_frames)]
+
+
+def _batched(items, size):
+    items = iter(items)
+    while batch := list(itertools.islice(items, size)):
+        yield batch
