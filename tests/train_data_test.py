@@ -1,6 +1,7 @@
 """What a run is made of: data sets by flag, pairs, their lists, what is counted."""
 
 import csv
+import dataclasses
 import json
 
 import numpy as np
@@ -11,6 +12,7 @@ from kd_keras.data import pair_lists
 from train import data as data_lib
 from train.evaluate import bigram_top1
 from train.flags import config as config_lib
+from train.flags import data as data_flags
 from train.run_directory import RunDirectory
 
 LABELS = (
@@ -118,6 +120,32 @@ def test_action_segments_are_for_students_alone(load):
     assert [p.observed for p in data.action_pairs] == [p.future for p in data.labeled]
     assert [p.label for p in data.action_pairs] == [p.label for p in data.labeled]
     assert data.summary["at_action"]["num_pairs"] == 2
+
+
+def test_flags_that_say_so_change_no_clip(load, tmp_path):
+    def prepared(*arguments):
+        data = load("--observed_s=1", "--future_s=1", *arguments)
+        groups = data.labeled, data.unlabeled, data.evaluated, data.choosing
+        return groups, data.loader.clip_format
+
+    others = {
+        "frame_rate": 30,
+        "max_bad_videos": 0.5,
+        "cache": "disk",
+        "cache_dir": tmp_path / "clips",
+    }
+    # Where clips are read, and not which.
+    places = {"records", "features", "data_service"}
+    free = {
+        field.name
+        for field in dataclasses.fields(data_flags.Data)
+        if {None, "run"} & set(field.metadata["affects"])
+    }
+    assert free == {*others, *places}
+    expected = prepared()
+    for name, value in others.items():
+        assert prepared(f"--{name}={value}") == expected, name
+    assert prepared("--lead_time_s=2") != expected
 
 
 def test_bigram_stands_beside_results(load):

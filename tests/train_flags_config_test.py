@@ -6,7 +6,10 @@ import pathlib
 import pytest
 from absl import flags
 
+from kd_keras.data.clips.augment import Augmentation
+from kd_keras.data.clips.format import ClipFormat
 from train.flags import config as config_lib
+from train.flags import fields as flag_fields
 
 
 def _parse(*arguments):
@@ -72,6 +75,47 @@ def test_every_flag_says_what_it_is_for():
     for group in dataclasses.fields(config_lib.Config):
         for field in dataclasses.fields(group.type):
             assert field.metadata["help"].endswith("."), field.name
+
+
+def test_every_flag_declares_what_it_affects():
+    for define in (
+        lambda: flag_fields.flag(1, "So many."),
+        lambda: flag_fields.path_flag(None, "A file."),
+        lambda: flag_fields.start_flag(1, 2, "So many.", lower=0, upper=9),
+        lambda: flag_fields.number_or_word_flag("auto", "auto", "So many.", lower=0),
+    ):
+        with pytest.raises(TypeError, match="'affects'"):
+            define()
+    with pytest.raises(ValueError, match="affects must be of .* Got 'clip'"):
+        flag_fields.flag(1, "So many.", affects="clip")
+    with pytest.raises(ValueError, match=r"Got \('clips', 'view'\)"):
+        flag_fields.flag(1, "So many.", affects=("clips", "view"))
+
+
+def test_what_runs_and_prepared_data_compare_stays_what_it_was():
+    def declared(what, *groups):
+        return set(flag_fields.affecting(what, *groups))
+
+    config = _parse()
+    groups = tuple(vars(config).values())
+    checkpoints = {f"checkpoint_every_{unit}" for unit in ("steps", "minutes")}
+    free = {"run_dir", "task", "export", "profile", "keep_checkpoints", *checkpoints}
+    assert config_lib.FREE == declared(None, *groups) == free
+    chosen = "dataset split eval_part holdout labeled_fraction label_seed lead_time_s"
+    cut = "observed_s future_s observed_fraction epic_split epic_target"
+    more = "media_frame_rate include_action_segments"
+    unlabeled = {f"unlabeled_{name}" for name in ("pairs", "gaps", "rule", "list")}
+    expected = {*f"{chosen} {cut} {more}".split(), *unlabeled}
+    assert config.affecting("pairs").keys() == expected
+    assert config.affecting("pairs")["lead_time_s"] == config.data.lead_time_s
+    networks = {"dtype_policy", "alpha", "stored_layer", "teacher_feature_layer"}
+    assert config.affecting("features").keys() == networks
+    # The library's dataclasses hold the other two.
+    encoded = {"flow_encoding", "resize_ratio"}
+    names = {field.name for field in dataclasses.fields(ClipFormat)} - encoded
+    assert declared("clips", *groups) == declared("clips", config.data) == names
+    names = {field.name for field in dataclasses.fields(Augmentation)}
+    assert config.affecting("views").keys() == {"same_augmentation", *names}
 
 
 def test_the_observed_clip_has_a_length_of_its_own_in_each_data_set():

@@ -25,6 +25,7 @@ from kd_keras.data.segments import TRAIN, Index, Pair
 from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
 from train import data_parts, data_problems, data_set
 from train.flags import defaults as flag_defaults
+from train.flags import fields as flag_fields
 from train.run_directory import write_text
 
 
@@ -154,7 +155,7 @@ def load(config, directory, refuse_problems=True):
         choosing=choosing,
         choosing_part=choosing_part,
         loader=loader,
-        augmentation=_augmentation(config.augmentation),
+        augmentation=augmentation(config.augmentation),
         summary={name: dataclasses.asdict(s) for name, s in summaries.items()}
         | {"dropped": index.dropped},
     )
@@ -183,14 +184,19 @@ def write_lists(options, data, directory):
 def clip_format(options):
     """Returns the format of the clips of a run."""
     return ClipFormat(
-        num_frames=options.num_frames,
-        image_size=options.image_size,
-        fit=options.fit,
-        short_clip=options.short_clip,
-        modality=options.modality,
-        flow_method=options.flow_method,
+        **flag_fields.affecting("clips", options),
         flow_encoding=_flow_encoding(options),
     )
+
+
+def augmentation(options):
+    """Returns the `Augmentation` of training clips.
+
+    Args:
+        options: The run's `Augmentation` flags.
+    """
+    names = [field.name for field in dataclasses.fields(Augmentation)]
+    return Augmentation(**{name: getattr(options, name) for name in names})
 
 
 def clips_of(*groups):
@@ -201,31 +207,6 @@ def clips_of(*groups):
         for pair in pairs
         for clip in (pair.observed, pair.future)
     }
-
-
-def choosing_flags(options):
-    """Returns the flags that decide which clips a run has, by name."""
-    names = (
-        "dataset",
-        "split",
-        "eval_part",
-        "holdout",
-        "labeled_fraction",
-        "label_seed",
-        "lead_time_s",
-        "observed_s",
-        "future_s",
-        "observed_fraction",
-        "unlabeled_pairs",
-        "unlabeled_gaps",
-        "unlabeled_rule",
-        "unlabeled_list",
-        "epic_split",
-        "epic_target",
-        "media_frame_rate",
-        "include_action_segments",
-    )
-    return {f"--{name}": getattr(options, name) for name in names}
 
 
 def sampling(config, pairs):
@@ -361,7 +342,7 @@ def _record_loader(config, records, groups):
         shards.check_fingerprint(
             records.folder,
             {"made_from": records.fingerprint},
-            choosing_flags(options),
+            flag_fields.with_dashes(config.affecting("pairs")),
             only_given=True,
         )
         raise ValueError(
@@ -387,13 +368,3 @@ def check_left_out(config, records, index):
             f"at most {allowed} may be left out. Mend or remove them, delete "
             f"{records.folder}, and prepare it again; or raise --max_bad_videos."
         )
-
-
-def _augmentation(options):
-    return Augmentation(
-        crop=options.crop,
-        flip=options.flip,
-        brightness=options.brightness,
-        contrast=options.contrast,
-        saturation=options.saturation,
-    )

@@ -16,6 +16,7 @@ from export import command_line
 from kd_keras import console
 from train.flags import config as config_lib
 from train.flags import data as data_flags
+from train.flags import fields as flag_fields
 
 _FLAGFILE = "prepare.flags"
 # Continues and mends a folder.
@@ -94,11 +95,10 @@ def _prepare(config, preparation, files):
 
 
 def _flagfile(config, preparation):
-    """What repeats the preparation; where to is no part of it."""
+    """What repeats the preparation, anywhere."""
+    free = flag_fields.affecting(None, preparation)
     values = config_lib.as_flags(config) | dataclasses.asdict(preparation)
-    for name in ("output", "verify", "check"):
-        del values[name]
-    return config_lib.flagfile_of(values)
+    return config_lib.flagfile_of({k: v for k, v in values.items() if k not in free})
 
 
 def run():

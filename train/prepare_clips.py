@@ -8,6 +8,7 @@ from kd_keras.data.records import shards
 from kd_keras.data.records.shard_writer import write_shards
 from train import data as data_lib
 from train import data_set
+from train.flags import fields as flag_fields
 
 # Pairs whose clips are encoded to estimate the size of all.
 _NUM_SAMPLED = 8
@@ -48,10 +49,9 @@ def write(config, preparation, data, rerun_command, files):
         recorder,
         kind=clip_records.KIND,
         fingerprint={
-            **data_lib.choosing_flags(config.data),
+            **flag_fields.with_dashes(config.affecting("pairs")),
             **clip_records.format_values(clip_format),
-            "--jpeg_quality": preparation.jpeg_quality,
-            "--shard_records": preparation.shard_records,
+            **flag_fields.with_dashes(flag_fields.affecting("clips", preparation)),
             "data_set": shards.digest(stored_data_set.values(data.whole_index)),
             "stored flow": shards.digest(_stored_flow(data.whole_index)),
         },

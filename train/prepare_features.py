@@ -11,6 +11,7 @@ from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, stored_features
+from train.flags import fields as flag_fields
 from train.student import feature_loss
 from train.teacher import load_teacher
 
@@ -56,8 +57,7 @@ def write(config, preparation, data, rerun_command, files):
         kind=feature_records.KIND,
         fingerprint={
             **stored_features.fingerprint(config, student, teacher, layer),
-            "--precision": preparation.precision,
-            "--shard_records": preparation.shard_records,
+            **flag_fields.with_dashes(flag_fields.affecting("features", preparation)),
             "--views": config.augmentation.views,
             "--batch_size": config.training.batch_size,
             "arrays": sorted(stored_features.prefixes(config)),

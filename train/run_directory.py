@@ -10,17 +10,6 @@ import tensorflow as tf
 from kd_keras.data import exclusive, given_paths, remote
 from train.flags import config as config_lib
 
-# Flags that may differ when a run goes on: what is asked of it, not what it is.
-_FREE_FLAGS = (
-    "run_dir",
-    "task",
-    "export",
-    "profile",
-    "checkpoint_every_steps",
-    "checkpoint_every_minutes",
-    "keep_checkpoints",
-)
-
 # What a training leaves; without any of it a folder may become any run's.
 _WORK = (
     "metrics.jsonl",
@@ -130,7 +119,7 @@ class RunDirectory:
         differing = [
             f"--{name} was {before.get(name)!r}, now {now.get(name)!r}"
             for name in sorted({*before, *now})
-            if name not in _FREE_FLAGS
+            if name not in config_lib.FREE
             and not _is_same(name, before.get(name), now.get(name), folder)
         ]
         if differing:

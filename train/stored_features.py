@@ -11,6 +11,10 @@ from kd_keras.data.records import shards
 from kd_keras.distill import distiller
 from train import data as data_lib
 from train import data_set, networks
+from train.flags import fields as flag_fields
+
+# Flags that had another name when files began to hold them.
+_STORED_NAMES = {"same_augmentation": "shared_draw", "stored_layer": "layer"}
 
 
 class StoredFeatures:
@@ -98,24 +102,18 @@ def compared_layer(config, student, teacher):
 
 def fingerprint(config, student, teacher, layer):
     """What stored features depend on, by name; training from them compares it."""
+    values = {
+        **config.affecting("views"),
+        **config.affecting("features"),
+        # As the networks of the run resolve them.
+        "stored_layer": layer,
+        "teacher_feature_layer": compared_layer(config, student, teacher),
+    }
     return {
         **clip_records.format_values(data_lib.clip_format(config.data)),
-        # Some have the names that their flags had when files began to hold them.
-        "--shared_draw": config.augmentation.same_augmentation,
-        **{
-            f"--{name}": getattr(config.augmentation, name)
-            for name in (
-                "crop",
-                "flip",
-                "brightness",
-                "contrast",
-                "saturation",
-            )
-        },
-        "--dtype_policy": config.run.dtype_policy,
-        "--layer": layer,
-        "--teacher_feature_layer": compared_layer(config, student, teacher),
-        "--alpha": config.distillation.alpha,
+        **flag_fields.with_dashes(
+            {_STORED_NAMES.get(name, name): value for name, value in values.items()}
+        ),
         "weights of the student up to --layer": weights_checksum(
             networks.stem(student, layer).get_weights()
         ),

@@ -6,6 +6,7 @@ on disk, and no training step runs the teacher.
 """
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import os
 import shutil
@@ -260,8 +261,7 @@ def check_flags(config):
     options = config.augmentation
     if config.distillation.teacher_cache == "off" or options.views:
         return
-    changes = options.crop, options.flip, options.brightness, options.contrast
-    if any((*changes, options.saturation)):
+    if any(dataclasses.astuple(data_lib.augmentation(options))):
         raise ValueError(
             f"--teacher_cache={config.distillation.teacher_cache} keeps the teacher's "
             "targets of views that come again, and augmentation draws new ones. Give "

@@ -30,6 +30,7 @@ class Run:
         "teacher: train the teacher. student: train the students from the teacher that "
         "the run directory or --teacher holds. evaluate: evaluate the networks that "
         "the run directory holds. all: train, evaluate and export.",
+        affects=None,
         choices=("all", "teacher", "student", "evaluate"),
     )
     run_dir: str | None = _path_flag(
@@ -37,37 +38,52 @@ class Run:
         "Folder of the run, local or remote (s3://bucket/folder). The same command "
         "given again continues or reports it. In every path a leading ~ is the home "
         "folder.",
+        affects=None,
     )
     teacher: str | None = _path_flag(
-        None, "A trained teacher (.keras) to use; none is trained then."
+        None, "A trained teacher (.keras) to use; none is trained then.", affects="run"
     )
     fuse: tuple[str, ...] = _path_flag(
         (),
         "RUN_RGB,RUN_FLOW: folders of two trained runs that --task=evaluate adds up, "
         "logits to logits, and reports beside each alone. The data is theirs. A path "
         "with a comma goes in double quotes: --fuse='\"a,b\",c'.",
+        affects="run",
     )
     fuse_weights: tuple[float, ...] = _flag(
-        (1.0, 1.0), "What the logits of RUN_RGB and RUN_FLOW are multiplied by."
+        (1.0, 1.0),
+        "What the logits of RUN_RGB and RUN_FLOW are multiplied by.",
+        affects="run",
     )
-    seed: int = _flag(0, "Seed of weights, order and augmentation.", lower=0)
+    seed: int = _flag(
+        0, "Seed of weights, order and augmentation.", affects="run", lower=0
+    )
     deterministic: bool = _flag(
-        False, "Give the same weights at every repetition on one device; slower."
+        False,
+        "Give the same weights at every repetition on one device; slower.",
+        affects="run",
     )
-    export: bool = _flag(True, "Export the best student for TF Serving at the end.")
+    export: bool = _flag(
+        True, "Export the best student for TF Serving at the end.", affects=None
+    )
     dtype_policy: str = _flag(
         "float32",
         "Keras policy of the networks; losses and logits are float32 under each.",
+        affects="features",
         choices=("float32", "mixed_bfloat16", "mixed_float16"),
     )
     distribution: str = _flag(
         "none",
         "none: one device. mirrored: all GPUs of this host. multi_worker: the hosts "
         "that TF_CONFIG or SLURM name, each with this command. tpu: a TPU.",
+        affects="run",
         choices=("none", "mirrored", "multi_worker", "tpu"),
     )
     logical_devices: int = _flag(
-        1, "Cut the CPU into so many devices, to try --distribution=mirrored.", lower=1
+        1,
+        "Cut the CPU into so many devices, to try --distribution=mirrored.",
+        affects="run",
+        lower=1,
     )
 
 
@@ -82,19 +98,34 @@ class Config:
     distillation: Distillation
     training: Training
 
+    def affecting(self, what):
+        """Returns the values of the flags that affect something, by name.
+
+        Args:
+            what: A key of `flag_fields.AFFECTS`.
+        """
+        return flag_fields.affecting(what, *vars(self).values())
+
 
 _GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
 _RUN_GROUPS = tuple(_GROUPS.values())
 # Their names, under which help lists the flags.
 GROUP_NAMES = tuple(group.__name__ for group in _RUN_GROUPS)
 
+
+def _names(is_one):
+    return frozenset(
+        field.name
+        for group in _RUN_GROUPS
+        for field in dataclasses.fields(group)
+        if is_one(field)
+    )
+
+
 # The flags of paths.
-PATHS = frozenset(
-    field.name
-    for group in _RUN_GROUPS
-    for field in dataclasses.fields(group)
-    if flag_fields.is_path(field)
-)
+PATHS = _names(flag_fields.is_path)
+# The flags that may differ when a run goes on: what it shall do, not what it is.
+FREE = _names(flag_fields.is_free)
 
 
 def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):

@@ -16,52 +16,66 @@ class Data:
         "csv: your videos and a CSV. jhmdb, epic_kitchens, thumos14: J-HMDB, "
         "EPIC-KITCHENS-55, THUMOS14 in their official layouts. demo: videos that are "
         "generated into the run directory.",
+        affects="pairs",
         choices=("csv", "jhmdb", "epic_kitchens", "thumos14", "demo"),
     )
     annotations: str | None = _path_flag(
-        None, "CSV with the columns video,start,end,label,split (--dataset=csv)."
+        None,
+        "CSV with the columns video,start,end,label,split (--dataset=csv).",
+        affects="data_set",
     )
     video_root: str | None = _path_flag(
-        None, "Folder that the CSV's video paths start from (--dataset=csv)."
+        None,
+        "Folder that the CSV's video paths start from (--dataset=csv).",
+        affects="data_set",
     )
     data_root: str | None = _path_flag(
         None,
         "Folder of the release. jhmdb: Rename_Images or ReCompress_Videos, and splits. "
         "epic_kitchens: the CSV files or annotations, and rgb or videos. thumos14: "
         "annotations_val, annotations_test, video_info.json and the videos.",
+        affects="data_set",
     )
-    split: int = _flag(1, "J-HMDB's split.", lower=1, upper=3)
+    split: int = _flag(1, "J-HMDB's split.", affects="pairs", lower=1, upper=3)
     epic_split: str = _flag(
         "p01_p25",
         "EPIC-KITCHENS' split. p01_p25: the paper's, participants P01-P25 train "
         "(23,191 segments), P26-P31 validate (5,281). rulstm: by lists of videos "
         "(23,493 and 4,979). Results on the two are not comparable.",
+        affects="pairs",
         choices=("p01_p25", "rulstm"),
     )
     epic_target: str = _flag(
         "verb",
         "What a label of EPIC-KITCHENS is: one of 125 verbs or of 352 nouns.",
+        affects="pairs",
         choices=("verb", "noun"),
     )
     media_frame_rate: float = _flag(
         60.0,
         "Frames per second of EPIC-KITCHENS' folders and tars of frames; 60 as "
         "released. Videos know their own.",
+        affects="pairs",
         lower=0.1,
     )
-    demo_videos: int = _flag(160, "Generated videos.", lower=3)
+    demo_videos: int = _flag(160, "Generated videos.", affects="data_set", lower=3)
     demo_seed: int = _flag(
-        0, "Seed of the generated videos: another one, other videos.", lower=0
+        0,
+        "Seed of the generated videos: another one, other videos.",
+        affects="data_set",
+        lower=0,
     )
     demo_labeled_fraction: float = _flag(
         0.2,
         "Fraction of the generated training segments with a label.",
+        affects="data_set",
         lower=0.01,
         upper=1.0,
     )
     eval_part: str = _flag(
         "auto",
         "Part that is evaluated; auto takes val if the data set has one, else test.",
+        affects="pairs",
         choices=("auto", "val", "test"),
     )
     holdout: float | None = _flag(
@@ -69,12 +83,14 @@ class Data:
         "Fraction of the labeled training videos that are held out of training, drawn "
         "under --label_seed: the student, --keep=best and --early_stopping are chosen "
         "by them. Without it the val part chooses, and nothing if there is none.",
+        affects="pairs",
         lower=1e-6,
         upper=0.9,
     )
     max_bad_videos: float = _flag(
         0.01,
         "Fraction of unreadable videos that are skipped; one always is, more stop.",
+        affects="run",
         lower=0.0,
         upper=1.0,
     )
@@ -82,44 +98,55 @@ class Data:
         1.0,
         "Fraction of the training segments whose label is used; the rest counts as "
         "unlabeled.",
+        affects="pairs",
         lower=1e-6,
         upper=1.0,
     )
     label_seed: int = _flag(
-        0, "Seed of the choices of --labeled_fraction and --holdout.", lower=0
+        0,
+        "Seed of the choices of --labeled_fraction and --holdout.",
+        affects="pairs",
+        lower=0,
     )
     lead_time_s: float = _flag(
         1.0,
         "Seconds from the end of the observed clip to the start of the action.",
+        affects="pairs",
         lower=0.0,
     )
     frame_rate: float | None = _flag(
         None,
         "Frames per second at which --num_frames are taken of the observed clip, "
         "instead of --observed_s. By default 30 with --dataset=epic_kitchens.",
+        # Prepared clips compare --observed_s, which follows from it.
+        affects="run",
         lower=0.1,
     )
     observed_s: float | None = _flag(
         None,
         "Length of the observed clip in seconds. By default --num_frames / "
         "--frame_rate if given, 1 with --dataset=thumos14, else 2.",
+        affects="pairs",
         lower=0.01,
     )
     future_s: float | None = _flag(
         None,
         "Length of the future clip in seconds from the action's start; 0 is the whole "
         "action. By default --observed_s with --dataset=epic_kitchens, else 0.",
+        affects="pairs",
         lower=0.0,
     )
     include_action_segments: bool = _flag(
         False,
         "Train students also on the future clips of the labeled pairs, as if they had "
         "been observed (the paper's data augmentation).",
+        affects="pairs",
     )
     observed_fraction: float | None = _flag(
         None,
         "Observe this first part of the action itself, instead of what comes before "
         "it (J-HMDB: 0.2); --lead_time_s and --observed_s mean nothing then.",
+        affects="pairs",
         lower=0.01,
         upper=1.0,
     )
@@ -127,6 +154,7 @@ class Data:
         None,
         "Number of unlabeled pairs, drawn under --label_seed; by default all of a "
         "regular grid. Windows of footage overlap when it is more than fit.",
+        affects="pairs",
         lower=0,
     )
     unlabeled_rule: str = _flag(
@@ -134,22 +162,26 @@ class Data:
         "Which footage unlabeled pairs are cut from. gaps: both clips within one gap "
         "between labeled segments. future_in_gap: the future clip alone. anywhere: any "
         "position in a training video.",
+        affects="pairs",
         choices=("gaps", "future_in_gap", "anywhere"),
     )
     unlabeled_list: str | None = _path_flag(
         None,
         "CSV of the unlabeled pairs to use, such as the pairs_unlabeled.csv of another "
         "run; --unlabeled_rule and --unlabeled_pairs mean nothing then.",
+        affects="pairs",
     )
     unlabeled_gaps: bool = _flag(
         True,
         "Cut unlabeled pairs also from the footage that no training label covers, not "
         "from segments without a label alone.",
+        affects="pairs",
     )
     modality: str = _flag(
         "rgb",
         "What the networks see. rgb: frames. flow: optical flow, which is read if "
         "--flow_root has it, and computed if not.",
+        affects="clips",
         choices=("rgb", "flow"),
     )
     flow_method: str = _flag(
@@ -157,24 +189,30 @@ class Data:
         "Computes flow. tvl1: as for I3D's published weights, most of a second per "
         "flow of 224 pixels; --cache=disk and train.prepare keep it. dis: a hundred "
         "times faster.",
+        affects="clips",
         choices=("tvl1", "dis"),
     )
     flow_root: str | None = _path_flag(
         None,
         "Folder of stored flow: the images u and v of each video in a folder or tar of "
         "its name. By default <data_root>/flow if that exists.",
+        affects="data_set",
     )
     flow_frame_rate: float | None = _flag(
         None,
         "Stored flow images per second; by default one per frame (EPIC-KITCHENS: per "
         "two frames).",
+        affects="data_set",
         lower=1e-3,
     )
-    num_frames: int = _flag(16, "Frames that a network sees of a clip.", lower=9)
+    num_frames: int = _flag(
+        16, "Frames that a network sees of a clip.", affects="clips", lower=9
+    )
     image_size: int | None = _start_flag(
         published=224,
         scratch=64,
         text="Side in pixels of the square that a network sees.",
+        affects="clips",
         lower=16,
         upper=1024,
     )
@@ -182,37 +220,43 @@ class Data:
         "stretch",
         "How frames become squares. stretch: the whole frame, its sides scaled apart. "
         "crop: proportions kept, a square cut out.",
+        affects="clips",
         choices=("crop", "stretch"),
     )
     short_clip: str = _flag(
         "resample",
         "Clips with fewer frames than --num_frames: resample in time, loop, repeat "
         "the last frame, or stop with an error.",
+        affects="clips",
         choices=("resample", "loop", "pad_last", "error"),
     )
     cache: str | None = _flag(
         None,
         "Where decoded clips are kept. off decodes them anew each time. By default "
         "off with --dataset=epic_kitchens and thumos14, else memory.",
+        affects="run",
         choices=("memory", "disk", "off"),
     )
     cache_dir: str | None = _path_flag(
-        None, "Folder of --cache=disk; by default <run_dir>/clips."
+        None, "Folder of --cache=disk; by default <run_dir>/clips.", affects="run"
     )
     records: str | None = _path_flag(
         None,
         "Folder of clips that train.prepare wrote, local or s3://; neither annotations "
         "nor videos are read then.",
+        affects="run",
     )
     features: str | None = _path_flag(
         None,
         "Folder of stored features that train.prepare wrote, local or s3://; students "
         "are trained from them. Needs --stored_layer and --views as they were stored.",
+        affects="run",
     )
     data_service: str | None = _flag(
         None,
         "Address of a tf.data service, such as grpc://host:5000, whose workers read "
         "--records and make the training batches.",
+        affects="run",
     )
 
 
@@ -224,22 +268,29 @@ class Augmentation:
         False,
         "Crop, flip and change the colors of both clips of a pair alike; otherwise "
         "each clip by itself.",
+        affects="views",
         former="shared_draw",
     )
     views: int = _flag(
         0,
         "Augmented views of a pair, which its passes repeat in turn: these can be "
         "stored. 0 draws anew at each pass.",
+        affects="run",
         lower=0,
     )
-    crop: bool = _flag(True, "Crop at random instead of at the center.")
-    flip: float = _flag(0.5, "Probability of a left-right flip.", lower=0.0, upper=1.0)
+    crop: bool = _flag(
+        True, "Crop at random instead of at the center.", affects="views"
+    )
+    flip: float = _flag(
+        0.5, "Probability of a left-right flip.", affects="views", lower=0.0, upper=1.0
+    )
     test_crops: str = _flag(
         "ten",
         "Crops of a clip whose logits are averaged in evaluation, as far as training "
         "showed such. center: the central crop. flip: and its mirror image. ten: and "
         "the crops in the corners, each mirrored too. The top-1 of the central crop "
         "stands beside; validation while training and exports see that one alone.",
+        affects="run",
         choices=("center", "flip", "ten"),
         former="test_views",
         former_choices=(("one", "center"), ("mirrored", "flip")),
@@ -247,18 +298,21 @@ class Augmentation:
     brightness: float = _flag(
         0.0,
         "Largest change, as a fraction of white; try 0.1 if lighting varies.",
+        affects="views",
         lower=0.0,
         upper=1.0,
     )
     contrast: float = _flag(
         0.0,
         "Largest change of the contrast factor from 1; try 0.2.",
+        affects="views",
         lower=0.0,
         upper=1.0,
     )
     saturation: float = _flag(
         0.0,
         "Largest change of the saturation factor from 1; try 0.2.",
+        affects="views",
         lower=0.0,
         upper=1.0,
     )
@@ -269,7 +323,9 @@ class Preparation:
     """What train.prepare writes; no part of a run."""
 
     output: str | None = _path_flag(
-        None, "Folder of the prepared data, local or remote (s3://bucket/folder)."
+        None,
+        "Folder of the prepared data, local or remote (s3://bucket/folder).",
+        affects=None,
     )
     kind: str = _flag(
         "clips",
@@ -277,20 +333,32 @@ class Preparation:
         "which loses nothing. features: what reaches --stored_layer "
         "(MaxPool3d_4a_3x3 by default) in the student, for --views augmented views of "
         "every training pair, and what the teacher predicts for them.",
+        affects="run",
         choices=("clips", "features"),
     )
-    jpeg_quality: int = _flag(95, "Quality of stored frames.", lower=1, upper=100)
+    jpeg_quality: int = _flag(
+        95, "Quality of stored frames.", affects="clips", lower=1, upper=100
+    )
     precision: str = _flag(
-        "float16", "Type of stored features.", choices=("float16", "float32")
+        "float16",
+        "Type of stored features.",
+        affects="features",
+        choices=("float16", "float32"),
     )
     shard_records: int = _flag(
-        128, "Records in a file; a kill costs at most one file per core.", lower=1
+        128,
+        "Records in a file; a kill costs at most one file per core.",
+        affects=("clips", "features"),
+        lower=1,
     )
     verify: bool = _flag(
-        False, "Compare what is there with its checksums; make anew what differs."
+        False,
+        "Compare what is there with its checksums; make anew what differs.",
+        affects=None,
     )
     check: bool = _flag(
         False,
         "Write nothing but a report of the data set: videos, labels, leaks, counts and "
         "a contact sheet, into --output.",
+        affects=None,
     )

@@ -10,39 +10,67 @@ from absl import flags
 
 from kd_keras.data import given_paths
 
+# What changes with the value of a flag. Prepared data and runs that were made with
+# another value are refused by it.
+AFFECTS = {
+    None: "nothing that is kept: a run may go on with another value",
+    "run": "the run or the preparation alone",
+    "data_set": "annotations or videos, which are compared by their content",
+    "pairs": "which clips a run has",
+    "clips": "what a clip looks like",
+    "views": "how the views of a pair are augmented",
+    "features": "what the networks make of a view",
+}
+
 
 def flag(
-    default, text, choices=None, lower=None, upper=None, former=None, former_choices=()
+    default,
+    text,
+    *,
+    affects,
+    choices=None,
+    lower=None,
+    upper=None,
+    former=None,
+    former_choices=(),
 ):
     """A field of a dataclass that `define` makes a flag of.
 
     Args:
+        affects: A key of `AFFECTS`, or several.
         former: The name of the flag in the release before, which still works.
         former_choices: (former, new) for each choice that had another name there.
     """
-    metadata = {"help": text, "choices": choices, "lower": lower, "upper": upper}
-    metadata |= {"former": former, "former_choices": dict(former_choices)}
-    return dataclasses.field(default=default, metadata=metadata)
+    details = {"choices": choices, "lower": lower, "upper": upper, "former": former}
+    return _field(
+        default, text, affects, **details, former_choices=dict(former_choices)
+    )
 
 
-def number_or_word_flag(word, default, text, lower):
+def number_or_word_flag(word, default, text, *, affects, lower):
     """A flag that is a number, or a word in its place."""
-    metadata = {"help": text, "choices": None, "lower": lower, "upper": None}
-    return dataclasses.field(default=default, metadata={**metadata, "word": word})
+    return _field(default, text, affects, word=word, lower=lower)
 
 
-def path_flag(default, text):
+def path_flag(default, text, *, affects):
     """A flag of a path, or of several: checked when parsed, its `~` expanded."""
-    metadata = {"help": text, "choices": None, "lower": None, "upper": None}
-    return dataclasses.field(default=default, metadata={**metadata, "is_path": True})
+    return _field(default, text, affects, is_path=True)
 
 
-def start_flag(published, scratch, text, lower, upper):
+def start_flag(published, scratch, text, *, affects, lower, upper):
     """A flag whose default depends on whether --weights are given."""
     text += f" By default {published:g} with --weights, {scratch:g} from scratch."
-    metadata = {"help": text, "choices": None, "lower": lower, "upper": upper}
-    metadata |= {"published": published, "scratch": scratch}
-    return dataclasses.field(default=None, metadata=metadata)
+    defaults = {"published": published, "scratch": scratch}
+    return _field(None, text, affects, **defaults, lower=lower, upper=upper)
+
+
+def _field(default, text, affects, **details):
+    affected = affects if isinstance(affects, tuple) else (affects,)
+    if not set(affected) <= AFFECTS.keys():
+        raise ValueError(f"affects must be of {tuple(AFFECTS)}. Got {affects!r}.")
+    shared = {"help": text, "affects": affected, "choices": None, "lower": None}
+    metadata = {**shared, "upper": None, **details}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def define(field, values):
@@ -107,6 +135,31 @@ def flagfile_line(name, value):
 def is_path(field):
     """Returns whether a field is a path, or several."""
     return field.metadata.get("is_path", False)
+
+
+def is_free(field):
+    """Returns whether a run may go on with another value of a field."""
+    return None in field.metadata["affects"]
+
+
+def affecting(what, *groups):
+    """Returns the values of the flags that affect something, by name.
+
+    Args:
+        what: A key of `AFFECTS`.
+        groups: Dataclasses of flags, such as the run's `Data`.
+    """
+    return {
+        field.name: getattr(group, field.name)
+        for group in groups
+        for field in dataclasses.fields(group)
+        if what in field.metadata["affects"]
+    }
+
+
+def with_dashes(values):
+    """Returns values under the names that their flags have on the command line."""
+    return {f"--{name}": value for name, value in values.items()}
 
 
 def element_type(field):
