@@ -1,4 +1,4 @@
-"""What the command lines of this package share: how they start, fail and end."""
+"""What all command lines share: how they start, fail and end."""
 
 import dataclasses
 import functools
@@ -19,14 +19,15 @@ def start(
     main: Callable[[list[str]], int],
     name: str,
     required: Mapping[str, str],
-    groups: Mapping[str, Iterable[str]],
+    groups: Mapping[str, Iterable[str]] | Iterable[str],
 ) -> None:
     """Parses the flags, calls `main` and ends the process with its status.
 
     Args:
         name: How the command is called, such as "python -m export.main".
         required: For every flag that has to be given, what its value is.
-        groups: The flags by the title under which help lists them.
+        groups: The flags by the title under which help lists them; or the titles
+            alone, if the flags are key flags of modules with these names already.
     """
 
     def main_and_end(argv):
@@ -41,9 +42,10 @@ def start(
         return status
 
     values = flags.FLAGS
-    for title, names in groups.items():
-        for flag in names:
-            values.register_key_flag_for_module(title, values[flag])
+    if isinstance(groups, Mapping):
+        for title, names in groups.items():
+            for flag in names:
+                values.register_key_flag_for_module(title, values[flag])
     parse = functools.partial(
         command_line.parse, command=name, required=required, groups=groups
     )
@@ -78,15 +80,29 @@ def request(kind: type[Request], values, paths: Collection[str]) -> Request:
     return kind(**fields)
 
 
-def status_of(name: str, work: Callable[[], object]) -> int:
-    """Calls `work`; returns 0, or 1 after printing an error that the user can fix."""
-    import tensorflow as tf
+def status_of(
+    name: str,
+    work: Callable[[], object],
+    errors: tuple[type[Exception], ...] | None = None,
+) -> int:
+    """Calls `work`; returns 0, or 1 after printing an error that the user can fix.
 
-    from export.saved_model import CheckFailedError
+    With --verbosity=1 the traceback is printed too.
 
+    Args:
+        name: Stands before the text of an error.
+        errors: What the user can fix; by default what exporting and predicting raise.
+    """
+    if errors is None:
+        import tensorflow as tf
+
+        from export.saved_model import CheckFailedError
+
+        errors = (ValueError, OSError, tf.errors.OpError, CheckFailedError)
     try:
         work()
-    except (ValueError, OSError, tf.errors.OpError, CheckFailedError) as error:
+    except errors as error:
+        logging.debug("Stopped by", exc_info=True)
         print(f"{name}: {error}", file=sys.stderr)
         return 1
     return 0

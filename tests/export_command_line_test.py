@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from export import command
 from train.flags import config
 from train.flags import data as data_flags
 
@@ -134,3 +135,14 @@ def test_exports_say_what_is_missing_and_nothing_else():
         "student, RUN_DIR/student.keras.",
         "python -m export.main --help lists the flags.",
     ]
+
+
+def test_an_error_that_the_user_can_fix_is_one_line(capsys):
+    def fails():
+        raise FileNotFoundError("clips.csv is missing.")
+
+    assert command.status_of("Error", fails, (ValueError, OSError)) == 1
+    assert capsys.readouterr().err == "Error: clips.csv is missing.\n"
+    assert command.status_of("Error", list, (ValueError,)) == 0
+    with pytest.raises(FileNotFoundError):
+        command.status_of("Error", fails, (ValueError,))

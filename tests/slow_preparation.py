@@ -3,8 +3,6 @@
 import sys
 import time
 
-from absl import app
-
 from train import prepare
 
 
@@ -23,4 +21,4 @@ def _slow_down(pause_s):
 
 if __name__ == "__main__":
     _slow_down(float(sys.argv.pop(1)))
-    app.run(prepare.main)
+    prepare.run()

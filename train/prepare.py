@@ -8,12 +8,8 @@ python -m train.prepare --flagfile=RUN.flags --check --output=DIR
 import dataclasses
 import functools
 import pathlib
-import sys
 
-from absl import app, logging
-
-from export import command_line
-from kd_keras import console
+from export import command
 from train.flags import config as config_lib
 from train.flags import data as data_flags
 from train.flags import fields as flag_fields
@@ -30,22 +26,11 @@ config_lib.define_flags(groups=(data_flags.Preparation,))
 
 
 def main(_):
+    """Does what the flags say; returns the status that the process ends with."""
     config = config_lib.from_flags()
     preparation = config_lib.read(data_flags.Preparation)
-    logging.set_verbosity(logging.WARNING)
-    # As in train.main: flags first.
-    console.import_tensorflow()
-    from kd_keras.data import remote
-
-    status = 0
-    try:
-        prepare(config, preparation)
-    except (ValueError, OSError) as error:
-        logging.debug("Stopped by", exc_info=True)
-        print(f"Error: {error}", file=sys.stderr)
-        status = 1
-    remote.end_process(status)
-    sys.exit(status)
+    work = functools.partial(prepare, config, preparation)
+    return command.status_of("Error", work, (ValueError, OSError))
 
 
 def prepare(config, preparation):
@@ -102,16 +87,13 @@ def _flagfile(config, preparation):
 
 
 def run():
-    """Runs main, as a console command does."""
-    app.run(main, flags_parser=_parse)
-
-
-_parse = functools.partial(
-    command_line.parse,
-    command="python -m train.prepare",
-    required={"output": "the folder of the prepared data, --output=DIR"},
-    groups=("Preparation", *config_lib.GROUP_NAMES),
-)
+    """Starts the command."""
+    command.start(
+        main,
+        "python -m train.prepare",
+        required={"output": "the folder of the prepared data, --output=DIR"},
+        groups=("Preparation", *config_lib.GROUP_NAMES),
+    )
 
 
 if __name__ == "__main__":
