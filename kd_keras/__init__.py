@@ -14,6 +14,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "kd_keras.distill.distiller": ("Distiller",),
     "kd_keras.losses": (
+        "AttentionalPoolingDistillation",
         "AttentionalPoolingLoss",
         "DirectLoss",
         "SoftLabelLoss",

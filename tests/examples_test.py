@@ -82,6 +82,15 @@ def test_the_loss_in_a_plain_fit_draws_the_maps_together(run):
     assert f"Student, on new pictures: {top1:.2f} (chance 0.25)" in printed
 
 
+def test_the_loss_serves_in_the_distiller_of_keras(run):
+    found, printed = run("keras_distillation")
+    assert found["last"] < 0.7 * found["first"]
+    logits = found["student"](found["test_clips"], training=False)
+    top1 = np.mean(np.argmax(logits, -1) == found["test_label"])
+    assert found["student_top1"] == top1 > 0.8
+    assert f"Student, on new clips: {top1:.2f} (chance 0.25)" in printed
+
+
 def test_a_loaded_student_learns_other_classes(run):
     found, printed = run("fine_tune_student")
     assert found["head_top1"] > 0.6

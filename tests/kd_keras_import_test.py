@@ -11,6 +11,7 @@ import pytest
 import kd_keras
 
 NAMES = [
+    "AttentionalPoolingDistillation",
     "AttentionalPoolingLoss",
     "DirectLoss",
     "I3D",
