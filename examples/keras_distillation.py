@@ -11,8 +11,8 @@ Accelerator: None
 ## Introduction
 
 `keras.distillation.Distiller` trains a small network from a large one that sees the
-same clip. `AttentionalPoolingDistillation` is one of its losses. It compares two feature
-maps even if they have different sizes, so the student may use a coarser grid than the
+same clip. `AttentionalPoolingDistillation` is one of its losses. It compares two maps
+even if they have different sizes, so the student may use a coarser grid than the
 teacher. This example runs on any Keras backend.
 
 If the student sees an earlier clip than the teacher, or if some clips have no label,
@@ -94,9 +94,9 @@ teacher.fit(clips, label, epochs=8, verbose=0)
 """
 ## The student
 
-It learns from the teacher alone: `student_loss_weight=0.0` leaves the labels out. One of
-the two losses compares the predictions, the other one the maps. `KLDivergence` is given
-as an object because Keras 3.15 takes no softmax of the logits if its name is given.
+It learns from the teacher alone: `student_loss_weight=0.0` leaves the labels out. One
+of the two losses compares the predictions, the other one the maps. `KLDivergence` is
+given as an object because Keras 3.15, given its name, takes no softmax of the logits.
 """
 
 
