@@ -19,6 +19,7 @@ from kd_keras.data.pairs import (
 )
 from kd_keras.data.readers.epic_kitchens import (
     FRAME_RATE,
+    NUM_CLASSES,
     NUM_SEGMENTS,
     read_epic_kitchens,
 )
@@ -118,6 +119,18 @@ def test_nouns(kitchen):
     assert {segment.label for segment in index.segments} == {"pan"}
 
 
+def test_actions_are_the_pairs_of_the_labels_by_number(kitchen):
+    nouns = "noun_id,class_key\n0,Nothing\n1,pan\n"
+    rows = zip(ROWS.split(), "011", strict=True)
+    text = "".join(f"{row},{noun}\n" for row, noun in rows)
+    write(kitchen / LABELS, HEADER.strip() + ",noun_class\n" + text)
+    write(kitchen / "annotations/EPIC_noun_classes.csv", nouns)
+    index = read_epic_kitchens(kitchen, target="action")
+    assert index.classes == ("take pan", "put pan", "open Nothing")
+    labels = [segment.label for segment in index.segments]
+    assert labels == ["open Nothing", "take pan", "put pan"]
+
+
 def test_videos_without_a_known_duration_are_opened(kitchen):
     (kitchen / "annotations/EPIC_video_info.csv").unlink()
     for video in ("P01_01", "P26_02"):
@@ -186,7 +199,7 @@ def test_other_files_that_cannot_be_used(kitchen, file, text, message):
     ("kwargs", "message"),
     [
         ({"split": "s1"}, "split must be p01_p25 or rulstm. Got 's1'"),
-        ({"target": "action"}, "target must be verb or noun. Got 'action'"),
+        ({"target": "object"}, "target must be verb, noun or action. Got 'object'"),
         ({"frame_rate": 0.0}, "frame_rate must be above 0"),
         ({"max_bad_videos": 2.0}, "max_bad_videos must be a fraction"),
         ({"split": "rulstm"}, "training_videos.csv is not a file"),
@@ -264,6 +277,22 @@ def test_published_counts(release, split, counts, videos, caplog):
     assert (parts.count("train"), parts.count("val")) == counts == NUM_SEGMENTS[split]
     parts = [video.part for video in index.videos.values()]
     assert (parts.count("train"), parts.count("val")) == videos
+
+
+def test_the_actions_are_those_of_the_published_list(release):
+    index = read_epic_kitchens(release, "rulstm", "action")
+    names = {}
+    for kind in ("verb", "noun"):
+        with (SHARED / f"EPIC_{kind}_classes.csv").open(newline="") as file:
+            rows = csv.DictReader(file)
+            names[kind] = {row[f"{kind}_id"]: row["class_key"] for row in rows}
+    with (SHARED / "rulstm_split/actions.csv").open(newline="") as file:
+        listed = {
+            f"{names['verb'][row['verb']]} {names['noun'][row['noun']]}"
+            for row in csv.DictReader(file)
+        }
+    assert set(index.classes) == listed
+    assert len(index.classes) == len(listed) == NUM_CLASSES["action"] == 2513
 
 
 def test_other_counts_warn(release, tmp_path, caplog):

@@ -95,7 +95,7 @@ import kd_keras
 from kd_keras.data import pair_lists, pairs, unlabeled
 from kd_keras.data.checks import flow, labels, lead_time, videos
 from kd_keras.data.readers import csv_videos, epic_kitchens, flow_folders, jhmdb
-from kd_keras.data.readers import thumos14
+from kd_keras.data.readers import epic_kitchens_100, thumos14
 from kd_keras.data.records import data_set
 print(*{"keras", "tensorflow", "jax", "torch"} & {*sys.modules})
 """

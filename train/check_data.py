@@ -6,7 +6,7 @@ import pathlib
 from kd_keras import visualise
 from kd_keras.data.checks import flow as check_flow
 from kd_keras.data.checks import videos as check_videos
-from kd_keras.data.readers import jhmdb
+from kd_keras.data.readers import epic_kitchens_100, jhmdb
 from kd_keras.data.segments import TEST, TRAIN, VAL
 from kd_keras.data.video.info import BadVideo
 from train import data_problems
@@ -79,6 +79,8 @@ def published_counts(options):
         return {TRAIN: train, TEST: test}
     if options.dataset == "epic_kitchens":
         return _EPIC[options.epic_split]
+    if options.dataset == "epic_kitchens_100":
+        return epic_kitchens_100.NUM_SEGMENTS
     if options.dataset == "thumos14":
         return _THUMOS14
     return None

@@ -13,6 +13,7 @@ from kd_keras.data.clips.loader import ClipLoader, TooManyBadVideos
 from kd_keras.data.readers import (
     csv_videos,
     epic_kitchens,
+    epic_kitchens_100,
     flow_folders,
     jhmdb,
     thumos14,
@@ -228,7 +229,7 @@ def sampling(config, pairs):
 def _read_index(config, directory, refuse_problems):
     options = config.data
     bad = {"max_bad_videos": options.max_bad_videos}
-    if options.dataset in ("jhmdb", "epic_kitchens", "thumos14"):
+    if options.dataset in ("jhmdb", *flag_defaults.EPIC, "thumos14"):
         _require(options, "data_root")
     if options.dataset == "jhmdb":
         return jhmdb.read_jhmdb(options.data_root, options.split, **bad)
@@ -239,6 +240,10 @@ def _read_index(config, directory, refuse_problems):
             options.epic_target,
             options.media_frame_rate,
             **bad,
+        )
+    if options.dataset == "epic_kitchens_100":
+        return epic_kitchens_100.read_epic_kitchens_100(
+            options.data_root, options.epic_target, options.media_frame_rate, **bad
         )
     if options.dataset == "thumos14":
         return thumos14.read_thumos14(options.data_root, **bad)
@@ -276,7 +281,7 @@ def _with_flow(options, index):
 
 
 def _flow_encoding(options):
-    return EPIC_FLOW if options.dataset == "epic_kitchens" else I3D_FLOW
+    return EPIC_FLOW if options.dataset in flag_defaults.EPIC else I3D_FLOW
 
 
 def _write_demo(config, directory):

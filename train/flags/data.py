@@ -13,11 +13,18 @@ class Data:
 
     dataset: str = _flag(
         "csv",
-        "csv: your videos and a CSV. jhmdb, epic_kitchens, thumos14: J-HMDB, "
-        "EPIC-KITCHENS-55, THUMOS14 in their official layouts. demo: videos that are "
-        "generated into the run directory.",
+        "csv: your videos and a CSV. jhmdb, epic_kitchens, epic_kitchens_100, "
+        "thumos14: J-HMDB, EPIC-KITCHENS-55 and -100, THUMOS14 in their official "
+        "layouts. demo: videos that are generated into the run directory.",
         affects="pairs",
-        choices=("csv", "jhmdb", "epic_kitchens", "thumos14", "demo"),
+        choices=(
+            "csv",
+            "jhmdb",
+            "epic_kitchens",
+            "epic_kitchens_100",
+            "thumos14",
+            "demo",
+        ),
     )
     annotations: str | None = _path_flag(
         None,
@@ -32,14 +39,15 @@ class Data:
     data_root: str | None = _path_flag(
         None,
         "Folder of the release. jhmdb: Rename_Images or ReCompress_Videos, and splits. "
-        "epic_kitchens: the CSV files or annotations, and rgb or videos. thumos14: "
+        "epic_kitchens, epic_kitchens_100: the CSV files or annotations, and the "
+        "frames or videos in any folders. thumos14: "
         "annotations_val, annotations_test, video_info.json and the videos.",
         affects="data_set",
     )
     split: int = _flag(1, "J-HMDB's split.", affects="pairs", lower=1, upper=3)
     epic_split: str = _flag(
         "p01_p25",
-        "EPIC-KITCHENS' split. p01_p25: the paper's, participants P01-P25 train "
+        "EPIC-KITCHENS-55's split. p01_p25: the paper's, participants P01-P25 train "
         "(23,191 segments), P26-P31 validate (5,281). rulstm: by lists of videos "
         "(23,493 and 4,979). Results on the two are not comparable.",
         affects="pairs",
@@ -47,14 +55,16 @@ class Data:
     )
     epic_target: str = _flag(
         "verb",
-        "What a label of EPIC-KITCHENS is: one of 125 verbs or of 352 nouns.",
+        "What a label of EPIC-KITCHENS is: a verb, a noun, or an action, which is a "
+        "pair of both.",
         affects="pairs",
-        choices=("verb", "noun"),
+        choices=("verb", "noun", "action"),
     )
-    media_frame_rate: float = _flag(
-        60.0,
-        "Frames per second of EPIC-KITCHENS' folders and tars of frames; 60 as "
-        "released. Videos know their own.",
+    media_frame_rate: float | None = _flag(
+        None,
+        "Frames per second of EPIC-KITCHENS' folders and tars of frames. By default as "
+        "released: 60, and 50 of the videos that only EPIC-KITCHENS-100 has. Video "
+        "files know their own.",
         affects="pairs",
         lower=0.1,
     )
@@ -117,7 +127,7 @@ class Data:
     frame_rate: float | None = _flag(
         None,
         "Frames per second at which --num_frames are taken of the observed clip, "
-        "instead of --observed_s. By default 30 with --dataset=epic_kitchens.",
+        "instead of --observed_s. By default 30 with EPIC-KITCHENS.",
         # Prepared clips compare --observed_s, which follows from it.
         affects="run",
         lower=0.1,
@@ -132,7 +142,7 @@ class Data:
     future_s: float | None = _flag(
         None,
         "Length of the future clip in seconds from the action's start; 0 is the whole "
-        "action. By default --observed_s with --dataset=epic_kitchens, else 0.",
+        "action. By default --observed_s with EPIC-KITCHENS, else 0.",
         affects="pairs",
         lower=0.0,
     )
@@ -233,7 +243,7 @@ class Data:
     cache: str | None = _flag(
         None,
         "Where decoded clips are kept. off decodes them anew each time. By default "
-        "off with --dataset=epic_kitchens and thumos14, else memory.",
+        "off with EPIC-KITCHENS and THUMOS14, else memory.",
         affects="run",
         choices=("memory", "disk", "off"),
     )

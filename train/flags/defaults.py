@@ -5,12 +5,16 @@ import math
 
 from absl import flags
 
+EPIC = ("epic_kitchens", "epic_kitchens_100")
+
 _EPIC_FRAME_RATE = 30.0
+# Of released frames, if it is the same for all videos.
+_MEDIA_FRAME_RATE = 60.0
 _OBSERVED_S = {"thumos14": 1.0}
 _DEFAULT_OBSERVED_S = 2.0
 # The least --observed_s.
 _SHORTEST_OBSERVED_S = 0.01
-_OPENED_WHEN_READ = ("epic_kitchens", "thumos14")
+_OPENED_WHEN_READ = (*EPIC, "thumos14")
 
 
 def refuse_contradictions(values):
@@ -33,7 +37,9 @@ def complete(data):
     """Returns the `Data` with a value for each flag whose default depends on it."""
     frame_rate, observed_s = data.frame_rate, data.observed_s
     future_s, cache = data.future_s, data.cache
-    is_epic = data.dataset == "epic_kitchens"
+    media_frame_rate, is_epic = data.media_frame_rate, data.dataset in EPIC
+    if media_frame_rate is None and data.dataset != "epic_kitchens_100":
+        media_frame_rate = _MEDIA_FRAME_RATE
     if is_epic and frame_rate is None and observed_s is None:
         frame_rate = _EPIC_FRAME_RATE
     if observed_s is None and frame_rate is not None:
@@ -46,6 +52,7 @@ def complete(data):
         cache = "off" if data.dataset in _OPENED_WHEN_READ else "memory"
     return dataclasses.replace(
         data,
+        media_frame_rate=media_frame_rate,
         frame_rate=frame_rate,
         observed_s=observed_s,
         future_s=future_s,

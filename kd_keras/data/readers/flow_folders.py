@@ -9,6 +9,9 @@ from kd_keras.data.video import file_kinds
 from kd_keras.data.video.flow import FlowEncoding
 from kd_keras.data.video.info import Video
 
+# EPIC-KITCHENS-100 has the frames and the flow of a video beside each other.
+_NOT_FLOW = ("rgb_frames",)
+
 
 def attach_flow(
     index: Index,
@@ -19,7 +22,8 @@ def attach_flow(
     """Returns the index with the flow of each video that has some below `flow_root`.
 
     The flow of a video is a folder of its name (the file's name without a suffix),
-    which holds `u` and `v`, or that name's tar, anywhere below `flow_root`. A name
+    which holds `u` and `v`, or that name's tar, anywhere below `flow_root` except in
+    folders called `rgb_frames`. A name
     with folders in it (`kitchen/monday.mp4`) is looked for under the whole of it, too.
 
     Args:
@@ -50,6 +54,7 @@ def _find(root):
             # The images of a long video are many.
             folders.clear()
             continue
+        folders[:] = [name for name in folders if name not in _NOT_FLOW]
         for file in files:
             if file_kinds.is_tar(file) and not file.startswith("."):
                 name, _ = file_kinds.split_suffix(file)

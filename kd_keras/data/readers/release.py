@@ -15,7 +15,7 @@ _RANKS = (
     | {file_kinds.TAR: 1}
 )
 # Optical flow has the names of the videos that it was computed from.
-_NOT_PICTURES = ("flow",)
+_NOT_PICTURES = ("flow", "flow_frames")
 
 
 def find_media(
@@ -24,10 +24,10 @@ def find_media(
     """Returns where each video is: a folder of frames, a tar of frames, or a file.
 
     Searches every folder below `root`, through links, but none that is called `flow`
-    and none that is a video itself, whose frames may be very many. Of several finds of
-    one name a folder goes before a tar, a tar before a file, that before a compressed
-    tar, which nothing can be read from, and then the first path. `file_kinds` says what
-    is a tar or a video file.
+    or `flow_frames`, and none that is a video itself, whose frames may be very many. Of
+    several finds of one name a folder goes before a tar, a tar before a file, that
+    before a compressed tar, which nothing can be read from, and then the first path.
+    `file_kinds` says what is a tar or a video file.
 
     Args:
         names: Of the videos: the name of the folder, or of the file without its suffix.
