@@ -80,20 +80,16 @@ def _with_kd_keras():
     from kd_keras.data import pair_lists, pairs, unlabeled
     from kd_keras.data.readers import epic_kitchens
 
-    timing = {
-        "lead_time_s": _LEAD_TIME_S,
-        "observed_s": _CLIP_S,
-        "future_s": _CLIP_S,
-    }
+    timing = pairs.Timing(_LEAD_TIME_S, _CLIP_S, _CLIP_S)
 
     def work(root):
         index = epic_kitchens.read_epic_kitchens(root)
-        labeled = pairs.labeled_pairs(index, "train", **timing)
-        evaluated = pairs.labeled_pairs(index, "val", **timing)
+        labeled = pairs.labeled_pairs(index, "train", timing)
+        evaluated = pairs.labeled_pairs(index, "val", timing)
         chosen = unlabeled.unlabeled_pairs(
-            index, **timing, rule="gaps", count=_NUM_UNLABELED
+            index, timing, rule="gaps", count=_NUM_UNLABELED
         )
-        unlabeled.describe_footage(index, chosen, **timing, rule="gaps")
+        unlabeled.describe_footage(index, chosen, timing, rule="gaps")
         pair_lists.format_unlabeled(chosen, "gaps", 0)
         return f"{len(labeled)}, {len(evaluated)}, {len(chosen)}"
 

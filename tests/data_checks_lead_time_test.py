@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from kd_keras.data.checks import lead_time as check_lead_time
-from kd_keras.data.pairs import labeled_pairs
+from kd_keras.data.pairs import Timing, labeled_pairs
 from kd_keras.data.segments import Index, Segment
 from kd_keras.data.video.info import Video
 from tests import numbered_video, small_run
@@ -27,7 +27,7 @@ def index_of(*starts_s):
 
 
 def describe(index, lead_time_s):
-    pairs = labeled_pairs(index, "train", lead_time_s, 2.0)
+    pairs = labeled_pairs(index, "train", Timing(lead_time_s, 2.0))
     return check_lead_time.describe("train", pairs, index, lead_time_s)
 
 
@@ -63,7 +63,7 @@ def test_most_stop_and_a_tenth_warns(lead_time_s, unseen, warns, stops):
 )
 def test_the_longest_lead_time_is_the_longest(starts_s):
     index = index_of(*starts_s)
-    pairs = labeled_pairs(index, "train", 1.0, 2.0)
+    pairs = labeled_pairs(index, "train", Timing(1.0, 2.0))
     longest_s = check_lead_time.longest_lead_time_s(pairs, index)
     assert describe(index, longest_s)[0] is None
     assert describe(index, longest_s + 0.01)[0] is not None

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 
 from kd_keras.data.holdout import hold_out
-from kd_keras.data.pairs import labeled_pairs, withhold_labels
+from kd_keras.data.pairs import Timing, labeled_pairs, withhold_labels
 from kd_keras.data.segments import Segment
 from kd_keras.data.unlabeled import unlabeled_pairs
 from tests.indexes import make_index
@@ -61,19 +61,19 @@ def test_every_class_keeps_a_training_video(seed):
 
 def test_what_is_held_out_trains_nothing():
     index = hold_out(INDEX, 0.5)
-    times = {"lead_time_s": 1.0, "observed_s": 2.0}
+    timing = Timing(lead_time_s=1.0, observed_s=2.0)
     kept = {name for name, video in index.videos.items() if video.part == "held_out"}
     assert len(kept) == 10
-    assert {p.future.video for p in labeled_pairs(index, "held_out", **times)} == kept
-    assert len(labeled_pairs(index, "held_out", **times)) == 20
+    assert {p.future.video for p in labeled_pairs(index, "held_out", timing)} == kept
+    assert len(labeled_pairs(index, "held_out", timing)) == 20
     trains = [
-        *labeled_pairs(index, "train", **times),
-        *unlabeled_pairs(index, **times, rule="anywhere"),
+        *labeled_pairs(index, "train", timing),
+        *unlabeled_pairs(index, timing, rule="anywhere"),
     ]
     assert trains and not kept & {pair.future.video for pair in trains}
     # Labels are withheld from training alone.
     few = withhold_labels(index, 0.2)
-    assert len(labeled_pairs(few, "held_out", **times)) == 20
+    assert len(labeled_pairs(few, "held_out", timing)) == 20
 
 
 def test_what_cannot_be_held_out_is_refused():

@@ -15,7 +15,7 @@ from kd_keras.data.pair_lists import (
     read_labeled,
     read_unlabeled,
 )
-from kd_keras.data.pairs import labeled_pairs
+from kd_keras.data.pairs import Timing, labeled_pairs
 from kd_keras.data.segments import Index, Segment
 from kd_keras.data.unlabeled import unlabeled_pairs
 from kd_keras.data.video.frame_times import frame_indices
@@ -50,7 +50,7 @@ def rows_of(text):
 
 
 def test_labeled_list_names_the_frames(frames):
-    pairs = labeled_pairs(frames, "train", 1.0, 32 / 60, 32 / 60)
+    pairs = labeled_pairs(frames, "train", Timing(1.0, 32 / 60, 32 / 60))
     rows = rows_of(format_labeled(pairs, frames, num_frames=32))
     assert list(rows[0]) == list(LABELED_COLUMNS)
     assert [row["uid"] for row in rows] == ["u0", "u1", "u2", "u3"]
@@ -69,7 +69,7 @@ def test_labeled_list_names_the_frames(frames):
 
 def test_frames_of_a_file_that_was_not_opened_are_left_open():
     index = indexes.kitchen()
-    pairs = labeled_pairs(index, "train", 1.0, 2.0)
+    pairs = labeled_pairs(index, "train", Timing(1.0, 2.0))
     assert {row["frames"] for row in rows_of(format_labeled(pairs, index, 16))} == {""}
 
 
@@ -79,7 +79,7 @@ def test_a_clip_from_before_the_first_frame_is_padded():
         {"a": 6.5},
         times_s={"a": 1.5 + np.arange(50) / 10},
     )
-    pairs = labeled_pairs(index, "train", 0.0, 1.0)
+    pairs = labeled_pairs(index, "train", Timing(0.0, 1.0))
     rows = rows_of(format_labeled(pairs, index, 10))
     assert [row["padded"] for row in rows] == ["yes", "no"]
     # The middles of tenths of 1.0 s to 2.0 s: the first frame is shown from 1.5 s on.
@@ -94,7 +94,7 @@ def test_frames_of_an_opened_video_are_those_that_are_read():
         {"a": float(times_s[-1])},
         times_s={"a": times_s},
     )
-    pairs = labeled_pairs(index, "train", 0.5, 1.7)
+    pairs = labeled_pairs(index, "train", Timing(0.5, 1.7))
     for short_clip in ("resample", "loop", "pad_last"):
         rows = rows_of(format_labeled(pairs, index, 12, short_clip))
         for row, pair in zip(rows, pairs, strict=True):
@@ -108,14 +108,14 @@ def test_frames_of_an_opened_video_are_those_that_are_read():
 
 
 def test_lists_are_read_back_as_they_were(frames, tmp_path):
-    timing = {"lead_time_s": 1 / 3, "observed_s": 32 / 60, "future_s": 0.7}
-    labeled = labeled_pairs(frames, "train", **timing)
+    timing = Timing(lead_time_s=1 / 3, observed_s=32 / 60, future_s=0.7)
+    labeled = labeled_pairs(frames, "train", timing)
     path = tmp_path / "list.csv"
     path.write_text(format_labeled(labeled, frames, 32))
     found = read_labeled(path, frames)
     assert found == labeled
     assert [pair.uid for pair in found] == [pair.uid for pair in labeled]
-    unlabeled = unlabeled_pairs(frames, **timing, rule="gaps", count=25, seed=4)
+    unlabeled = unlabeled_pairs(frames, timing, rule="gaps", count=25, seed=4)
     text = format_unlabeled(unlabeled, "gaps", 4)
     path.write_text(text)
     assert read_unlabeled(path, frames) == unlabeled

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from kd_keras.data.pairs import (
+    Timing,
     labeled_pairs,
     previous_labels,
     summarize_pairs,
@@ -24,30 +25,30 @@ def kitchen():
 
 
 def test_labeled_pairs_by_hand(kitchen):
-    pairs = labeled_pairs(kitchen, "train", lead_time_s=1.0, observed_s=2.0)
+    pairs = labeled_pairs(kitchen, "train", Timing(lead_time_s=1.0, observed_s=2.0))
     assert pairs == [
         Pair(Clip("a", 1.0, 3.0), Clip("a", 4.0, 6.0), 1),
         Pair(Clip("a", 7.0, 9.0), Clip("a", 10.0, 14.0), 0),
         Pair(Clip("a", 10.0, 12.0), Clip("a", 13.0, 16.0), 1),
     ]
-    assert labeled_pairs(kitchen, "val", 0.5, 1.5) == [
+    assert labeled_pairs(kitchen, "val", Timing(0.5, 1.5)) == [
         Pair(Clip("v", 3.0, 4.5), Clip("v", 5.0, 6.0), 0)
     ]
-    assert labeled_pairs(kitchen, "test", 0.5, 1.5) == []
+    assert labeled_pairs(kitchen, "test", Timing(0.5, 1.5)) == []
 
 
 def test_future_of_a_length_may_pass_the_segment_but_not_the_video():
     index = make_index(
         [Segment("a", 4.0, 5.0, "x"), Segment("a", 7.0, 9.0, "x")], {"a": 9.5}
     )
-    pairs = labeled_pairs(index, "train", 1.0, 1.0, future_s=3.0)
+    pairs = labeled_pairs(index, "train", Timing(1.0, 1.0, future_s=3.0))
     assert spans(pairs) == [(2.0, 3.0, 4.0, 7.0), (5.0, 6.0, 7.0, 9.5)]
 
 
 def test_early_segments_are_kept_padded_and_counted():
     starts_s = [0.0, 1.0, 1.5, 3.0, 4.0]
     index = make_index([Segment("a", s, s + 1, "x") for s in starts_s], {"a": 9.0})
-    pairs = labeled_pairs(index, "train", lead_time_s=1.0, observed_s=2.0)
+    pairs = labeled_pairs(index, "train", Timing(lead_time_s=1.0, observed_s=2.0))
     assert spans(pairs) == [
         (-3.0, -1.0, 0.0, 1.0),
         (-2.0, 0.0, 1.0, 2.0),
@@ -64,7 +65,7 @@ def test_before_the_first_frame_nothing_is_seen():
     starts_s = [2.0, 2.5, 3.0, 4.5, 5.0]
     segments = [Segment("a", s, s + 1, "x") for s in starts_s]
     index = make_index(segments, {"a": 9.0}, times_s={"a": times_s})
-    pairs = labeled_pairs(index, "train", lead_time_s=1.0, observed_s=2.0)
+    pairs = labeled_pairs(index, "train", Timing(lead_time_s=1.0, observed_s=2.0))
     summary = summarize_pairs(pairs, index)
     assert (summary.num_pairs, summary.num_padded, summary.num_unseen) == (5, 3, 2)
 
@@ -72,7 +73,9 @@ def test_before_the_first_frame_nothing_is_seen():
 def test_rounding_is_not_padding():
     # 1.2 - 1 - 0.2 is -5.6e-17 in floats.
     index = make_index([Segment("a", 1.2, 2.0, "x")], {"a": 9.0})
-    assert summarize_pairs(labeled_pairs(index, "train", 1.0, 0.2)).num_padded == 0
+    assert (
+        summarize_pairs(labeled_pairs(index, "train", Timing(1.0, 0.2))).num_padded == 0
+    )
 
 
 def clip_of(num_frames, frame_rate):
@@ -90,7 +93,9 @@ def clip_of(num_frames, frame_rate):
 def test_fraction_of_frames_is_exact(frame_rate, fraction):
     for num_frames in range(1, 101):
         index = clip_of(num_frames, frame_rate)
-        (pair,) = labeled_pairs(index, "train", observed_fraction=float(fraction))
+        (pair,) = labeled_pairs(
+            index, "train", Timing(observed_fraction=float(fraction))
+        )
         exact = fractions.Fraction(fraction) * num_frames
         expected = max(1, math.floor(exact + fractions.Fraction(1, 2)))
         times_s = [k / frame_rate for k in range(num_frames)]
@@ -105,7 +110,7 @@ def test_a_fifth_of_jhmdb_is_three_to_eight_frames():
     expected[40] = 8
     for num_frames, num_observed in expected.items():
         index = clip_of(num_frames, 25.0)
-        (pair,) = labeled_pairs(index, "train", observed_fraction=0.2)
+        (pair,) = labeled_pairs(index, "train", Timing(observed_fraction=0.2))
         assert pair.observed == Clip("a", 0.0, num_observed / 25)
 
 
@@ -113,26 +118,26 @@ def test_fraction_of_a_segment_within_a_video():
     times_s = {"a": np.round(np.arange(120) / 12, 3)}  # as Matroska rounds them
     index = make_index([Segment("a", 2.0, 3.0, "x")], {"a": 10.0}, times_s=times_s)
     # 12 frames; a quarter is 3, which last 0.25 s.
-    (pair,) = labeled_pairs(index, "train", 1.0, 2.0, observed_fraction=0.25)
+    (pair,) = labeled_pairs(index, "train", Timing(1.0, 2.0, observed_fraction=0.25))
     assert pair == Pair(Clip("a", 2.0, 2.25), Clip("a", 2.0, 3.0), 0)
 
 
 def test_fraction_of_unevenly_spaced_frames():
     times_s = {"a": [0.0, 0.1, 0.5, 0.9, 1.0, 1.9]}
     index = make_index([Segment("a", 0.0, 2.0, "x")], {"a": 2.0}, times_s=times_s)
-    (pair,) = labeled_pairs(index, "train", observed_fraction=0.5)
+    (pair,) = labeled_pairs(index, "train", Timing(observed_fraction=0.5))
     assert pair.observed == Clip("a", 0.0, 0.9)
 
 
 def test_fraction_needs_the_frames():
     index = make_index([Segment("a", 2.0, 3.0, "x")], {"a": 10.0})
     with pytest.raises(ValueError, match=r"Fill Index.infos"):
-        labeled_pairs(index, "train", observed_fraction=0.2)
+        labeled_pairs(index, "train", Timing(observed_fraction=0.2))
 
 
 def test_wrong_part(kitchen):
     with pytest.raises(ValueError, match=r"train, val, test, held_out. Got 'training'"):
-        labeled_pairs(kitchen, "training", 1.0, 1.0)
+        labeled_pairs(kitchen, "training", Timing(1.0, 1.0))
 
 
 def many_classes():
@@ -213,8 +218,11 @@ def test_summary_counts_footage_once():
 @needs_ceiling
 def test_real_annotations():
     ceiling = indexes.ceiling()
-    train = labeled_pairs(ceiling, "train", 1.0, 2.0)
-    assert (len(train), len(labeled_pairs(ceiling, "val", 1.0, 2.0))) == (197, 91)
+    train = labeled_pairs(ceiling, "train", Timing(1.0, 2.0))
+    assert (len(train), len(labeled_pairs(ceiling, "val", Timing(1.0, 2.0)))) == (
+        197,
+        91,
+    )
     # First row: 4.181, 7.389, walk; class 8 of the nine in alphabetical order.
     first = train[0]
     assert (first.observed.start_s, first.observed.end_s) == pytest.approx(
@@ -226,10 +234,10 @@ def test_real_annotations():
 
 def test_previous_labels_by_hand():
     # Wash at 4, cut at 10, wash at 13: at 12 s, 1 s ahead, the cut has begun.
-    pairs = labeled_pairs(indexes.kitchen(), "train", 1.0, 2.0)
+    pairs = labeled_pairs(indexes.kitchen(), "train", Timing(1.0, 2.0))
     assert previous_labels(pairs) == [None, 1, 0]
     assert previous_labels(pairs[::-1]) == [0, 1, None]
-    far = labeled_pairs(indexes.kitchen(), "train", 3.5, 2.0)
+    far = labeled_pairs(indexes.kitchen(), "train", Timing(3.5, 2.0))
     assert previous_labels(far) == [None, 1, 1]
     assert previous_labels([]) == []
 
@@ -241,7 +249,7 @@ def test_previous_labels_match_loops():
         Segment("ab"[i % 2], s, s + 3.0, "xyz"[i % 3]) for i, s in enumerate(starts_s)
     ]
     index = make_index(segments, {"a": 90.0, "b": 90.0})
-    pairs = labeled_pairs(index, "train", 0.5, 1.0)
+    pairs = labeled_pairs(index, "train", Timing(0.5, 1.0))
     for place, (pair, found) in enumerate(
         zip(pairs, previous_labels(pairs), strict=True)
     ):
@@ -258,4 +266,7 @@ def test_previous_labels_match_loops():
 def test_actions_that_start_at_once_do_not_tell_of_each_other():
     segments = [Segment("a", 4.0, 6.0, "x"), Segment("a", 4.0, 7.0, "y")]
     index = make_index(segments, {"a": 9.0})
-    assert previous_labels(labeled_pairs(index, "train", 0.0, 1.0)) == [None, None]
+    assert previous_labels(labeled_pairs(index, "train", Timing(0.0, 1.0))) == [
+        None,
+        None,
+    ]

@@ -12,6 +12,7 @@ import pytest
 
 from kd_keras import metrics
 from kd_keras.data.pairs import (
+    Timing,
     labeled_pairs,
     previous_labels,
     summarize_pairs,
@@ -306,7 +307,7 @@ def test_other_counts_warn(release, tmp_path, caplog):
 
 
 def test_85_samples_start_too_early_and_none_is_dropped(paper):
-    pairs = labeled_pairs(paper, "train", lead_time_s=1.0, observed_s=32 / 60)
+    pairs = labeled_pairs(paper, "train", Timing(lead_time_s=1.0, observed_s=32 / 60))
     # 1 s and 32 frames at 60 a second, in hundredths of a second and in whole numbers.
     expected = sum(
         6 * hundredths(row["start_timestamp"]) < 6 * 100 + 32 * 10
@@ -323,9 +324,9 @@ def hundredths(timestamp):
 
 
 def test_unlabeled_footage_of_the_release(paper):
-    timing = {"lead_time_s": 1.0, "observed_s": 32 / 60, "future_s": 32 / 60}
-    pairs = unlabeled_pairs(paper, **timing, rule="gaps", count=26391)
-    footage = describe_footage(paper, pairs, **timing, rule="gaps")
+    timing = Timing(1.0, 32 / 60, 32 / 60)
+    pairs = unlabeled_pairs(paper, timing, rule="gaps", count=26391)
+    footage = describe_footage(paper, pairs, timing, rule="gaps")
     assert len(set(pairs)) == 26391
     assert round(footage.video_hours, 1) == 32.5
     assert round(footage.gap_hours, 1) == 10.2
@@ -334,8 +335,8 @@ def test_unlabeled_footage_of_the_release(paper):
     assert footage.num_disjoint == disjoint_by_fractions() == 12353
     assert footage.num_sharing > 26391 - 12353
     assert {paper.videos[pair.future.video].part for pair in pairs} == {"train"}
-    few = unlabeled_pairs(paper, **timing, rule="gaps", count=12353)
-    assert describe_footage(paper, few, **timing, rule="gaps").num_sharing == 0
+    few = unlabeled_pairs(paper, timing, rule="gaps", count=12353)
+    assert describe_footage(paper, few, timing, rule="gaps").num_sharing == 0
 
 
 def disjoint_by_fractions():
@@ -365,16 +366,16 @@ def disjoint_by_fractions():
 
 def test_withheld_labels_are_among_the_unlabeled_pairs(paper):
     half = withhold_labels(paper, 0.5)
-    timing = {"lead_time_s": 1.0, "observed_s": 32 / 60, "future_s": 32 / 60}
+    timing = Timing(1.0, 32 / 60, 32 / 60)
     withheld = {segment.uid for segment in half.segments if segment.withheld}
-    pairs = unlabeled_pairs(half, **timing, rule=None)
+    pairs = unlabeled_pairs(half, timing, rule=None)
     assert {pair.uid for pair in pairs} == withheld
     assert len(pairs) == len(withheld) == 23191 - 11596
 
 
 def test_published_baselines(paper):
     train, val = (
-        labeled_pairs(paper, part, lead_time_s=1.0, observed_s=32 / 60)
+        labeled_pairs(paper, part, Timing(lead_time_s=1.0, observed_s=32 / 60))
         for part in ("train", "val")
     )
     labels = np.array([pair.label for pair in val])

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from kd_keras.data.pairs import labeled_pairs
+from kd_keras.data.pairs import Timing, labeled_pairs
 from kd_keras.data.readers import probing
 from kd_keras.data.readers.jhmdb import FRAME_RATE, NUM_CLIPS, read_jhmdb
 from kd_keras.data.segments import Segment
@@ -160,7 +160,7 @@ def test_official_counts(official, split, caplog):
     assert index.classes[0] == "brush_hair"
     assert index.classes[-1] == "wave"
     pairs = {
-        part: labeled_pairs(index, part, observed_fraction=0.2)
+        part: labeled_pairs(index, part, Timing(observed_fraction=0.2))
         for part in ("train", "test")
     }
     assert (len(pairs["train"]), len(pairs["test"])) == NUM_CLIPS[split]
@@ -202,7 +202,7 @@ def test_real_clip_as_video(tmp_path, archive_folder):
     assert len(times_s) == 40
     # The release's own videos confirm the rate that its frames are given...
     assert index.durations_s[clip] == pytest.approx(40 / FRAME_RATE)
-    (pair,) = labeled_pairs(index, "train", observed_fraction=0.2)
+    (pair,) = labeled_pairs(index, "train", Timing(observed_fraction=0.2))
     # ... though their frames are unevenly spaced. A fifth is eight frames here, too.
     assert sum(times_s < pair.observed.end_s) == 8
     chosen = frame_indices(times_s, 1.6, 0.0, pair.observed.end_s, 64)

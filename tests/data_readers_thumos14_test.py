@@ -7,7 +7,7 @@ import pathlib
 import pytest
 
 from kd_keras.data.checks import labels as check_labels
-from kd_keras.data.pairs import labeled_pairs, summarize_pairs, withhold_labels
+from kd_keras.data.pairs import Timing, labeled_pairs, summarize_pairs, withhold_labels
 from kd_keras.data.readers.thumos14 import (
     DROPPED,
     NUM_ACTIONS,
@@ -155,7 +155,7 @@ def test_published_counts(release, caplog):
     assert (parts.count("train"), parts.count("test")) == NUM_VIDEOS == (200, 212)
     assert len(index.classes) == 20 and "Ambiguous" not in index.classes
     # The observed clip is [start - 2 s, start - 1 s].
-    summary = summarize_pairs(labeled_pairs(index, "train", 1.0, 1.0))
+    summary = summarize_pairs(labeled_pairs(index, "train", Timing(1.0, 1.0)))
     assert summary.num_pairs - summary.num_padded == 2969
 
 
@@ -190,10 +190,10 @@ def test_what_is_left_of_the_release(release, caplog):
         segment.start_s < segment.end_s <= index.durations_s[segment.video]
         for segment in index.segments
     )
-    summary = summarize_pairs(labeled_pairs(index, "train", 1.0, 1.0))
+    summary = summarize_pairs(labeled_pairs(index, "train", Timing(1.0, 1.0)))
     assert summary.num_pairs - summary.num_padded == 2824
     half = withhold_labels(index, 0.5)
-    assert len(labeled_pairs(half, "train", 1.0, 1.0)) == 1430
+    assert len(labeled_pairs(half, "train", Timing(1.0, 1.0))) == 1430
     (release / "videos/video_test_0000004.mp4").rename(release / "elsewhere")
     read_thumos14(release)
     assert "test actions here; the release has 2860 and 3097" in caplog.text

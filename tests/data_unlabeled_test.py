@@ -7,7 +7,7 @@ import statistics
 import numpy as np
 import pytest
 
-from kd_keras.data.pairs import labeled_pairs, withhold_labels
+from kd_keras.data.pairs import Timing, labeled_pairs, withhold_labels
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.segments import Segment
 from kd_keras.data.unlabeled import RULES, describe_footage, unlabeled_pairs
@@ -23,7 +23,7 @@ def kitchen():
 def test_unlabeled_pairs_by_hand(kitchen):
     # Gaps: [0, 4), [6, 10), [16, 30). The median action lasts 3 s (2, 4, 3). The first
     # gap has room for no window, as an observed clip takes its first 3 s.
-    pairs = unlabeled_pairs(kitchen, lead_time_s=1.0, observed_s=2.0)
+    pairs = unlabeled_pairs(kitchen, Timing(lead_time_s=1.0, observed_s=2.0))
     assert spans(pairs) == [
         (17.0, 19.0, 20.0, 22.0),  # the segment without a label
         (3.0, 5.0, 6.0, 9.0),
@@ -33,11 +33,11 @@ def test_unlabeled_pairs_by_hand(kitchen):
         (22.0, 24.0, 25.0, 28.0),
     ]
     assert {pair.label for pair in pairs} == {None}
-    assert unlabeled_pairs(kitchen, 1.0, 2.0, rule=None) == pairs[:1]
+    assert unlabeled_pairs(kitchen, Timing(1.0, 2.0), rule=None) == pairs[:1]
 
 
 def test_observed_clips_can_be_kept_inside_the_gap(kitchen):
-    pairs = unlabeled_pairs(kitchen, 1.0, 1.0, future_s=2.0, rule="gaps")
+    pairs = unlabeled_pairs(kitchen, Timing(1.0, 1.0, future_s=2.0), rule="gaps")
     assert spans(pairs) == [
         (18.0, 19.0, 20.0, 22.0),
         (0.0, 1.0, 2.0, 4.0),
@@ -51,16 +51,9 @@ def test_observed_clips_can_be_kept_inside_the_gap(kitchen):
     ]
 
 
-def test_a_stride_lets_windows_overlap(kitchen):
-    pairs = unlabeled_pairs(kitchen, 1.0, 2.0, future_s=3.0, stride_s=0.5)
-    starts_s = [pair.future.start_s for pair in pairs[1:]]
-    assert starts_s[:4] == [6.0, 6.5, 7.0, 16.0]
-    assert starts_s[-1] == 27.0
-
-
 def test_windows_tile_a_gap_in_spite_of_rounding():
     index = make_index([Segment("a", 5.0, 5.1, "x")], {"a": 5.7})
-    pairs = unlabeled_pairs(index, 0.0, 1.0, future_s=0.1)
+    pairs = unlabeled_pairs(index, Timing(0.0, 1.0, future_s=0.1))
     after = [pair.future for pair in pairs if pair.future.start_s > 5]
     assert len(after) == 6
     assert after[-1].end_s <= 5.7
@@ -71,7 +64,7 @@ def test_long_unlabeled_footage_gives_windows_only():
         [Segment("a", 1.0, 3.0, "x"), Segment("b", 0.0, 10.0, None)],
         {"a": 3.0, "b": 10.0},
     )
-    pairs = unlabeled_pairs(index, 1.0, 1.0)
+    pairs = unlabeled_pairs(index, Timing(1.0, 1.0))
     assert spans(pairs) == [(s - 2, s - 1, s, s + 2) for s in (2.0, 4.0, 6.0, 8.0)]
 
 
@@ -87,8 +80,8 @@ def test_what_shows_no_picture_is_no_footage(rule, count):
         Segment("a", 126.0, 127.0, None),
     ]
     index = make_index(segments, {"a": 140.0}, times_s={"a": times_s})
-    arguments = dict(lead_time_s=1.0, observed_s=1.0, future_s=1.0, rule=rule)
-    pairs = unlabeled_pairs(index, **arguments, count=count)
+    timing = Timing(lead_time_s=1.0, observed_s=1.0, future_s=1.0)
+    pairs = unlabeled_pairs(index, timing, rule=rule, count=count)
     for pair in pairs:
         for clip in (pair.observed, pair.future):
             assert clip.start_s >= 5 and clip.end_s <= 140
@@ -99,13 +92,14 @@ def test_what_shows_no_picture_is_no_footage(rule, count):
         first_s = {"gaps": 7.0, "anywhere": 7.0, "future_in_gap": 7.0}[rule]
         assert min(starts_s) == first_s
     again = stored_data_set.from_json(stored_data_set.to_json(index))
-    assert unlabeled_pairs(again, **arguments, count=count) == pairs
-    footage = describe_footage(index, pairs, **arguments)
+    assert unlabeled_pairs(again, timing, rule=rule, count=count) == pairs
+    footage = describe_footage(index, pairs, timing, rule=rule)
     assert footage.gap_hours * 3600 == pytest.approx(33)
 
 
 def test_validation_footage_is_never_used(kitchen):
-    pairs = unlabeled_pairs(withhold_labels(kitchen, 0.1), 1.0, 2.0, stride_s=0.1)
+    few = withhold_labels(kitchen, 0.1)
+    pairs = unlabeled_pairs(few, Timing(1.0, 2.0), count=300)
     assert {clip.video for p in pairs for clip in (p.observed, p.future)} == {"a"}
 
 
@@ -116,35 +110,36 @@ def test_by_fraction_only_segments_are_used():
         {name: n / 25 for name, n in frames.items()},
         times_s={name: np.arange(n) / 25 for name, n in frames.items()},
     )
-    whole = labeled_pairs(index, "train", observed_fraction=0.2)
+    whole = labeled_pairs(index, "train", Timing(observed_fraction=0.2))
     half = withhold_labels(index, 0.5)
-    labeled = labeled_pairs(half, "train", observed_fraction=0.2)
-    unlabeled = unlabeled_pairs(half, observed_fraction=0.2)
+    labeled = labeled_pairs(half, "train", Timing(observed_fraction=0.2))
+    unlabeled = unlabeled_pairs(half, Timing(observed_fraction=0.2))
     assert len(labeled) == len(unlabeled) == 2
     assert sorted(spans(labeled + unlabeled)) == sorted(spans(whole))
 
 
 def test_a_draw_is_repeatable_nested_and_bounded(kitchen):
-    def draw(count, seed=0):
-        return unlabeled_pairs(
-            kitchen, 1.0, 2.0, 1.0, stride_s=0.25, count=count, seed=seed
-        )
+    labeled = [s for s in kitchen.segments if s.label is not None]
+    index = make_index(labeled, kitchen.durations_s, "v")
 
-    candidates = draw(None)
+    def draw(count, seed=0):
+        timing = Timing(1.0, 2.0, 1.0)
+        return unlabeled_pairs(index, timing, count=count, seed=seed)
+
+    grid = draw(None)
     assert draw(9) == draw(9)
     assert draw(9) != draw(9, seed=1)
     assert len(set(draw(9))) == 9
-    assert set(draw(5)) < set(draw(9)) < set(candidates)
+    assert set(draw(5)) < set(draw(9)) < set(draw(99)) < set(draw(120))
+    assert set(grid) < set(draw(99))
     assert draw(0) == []
-    assert draw(len(candidates)) == candidates
-    assert set(candidates) < set(draw(99)) < set(draw(120))
 
 
 def test_more_than_there_are_is_refused(kitchen):
     with pytest.raises(ValueError, match=r"count=9 .* there are 1, however"):
-        unlabeled_pairs(kitchen, 1.0, 2.0, rule=None, count=9)
+        unlabeled_pairs(kitchen, Timing(1.0, 2.0), rule=None, count=9)
     with pytest.raises(ValueError, match=r"count=9999 .* Lower count"):
-        unlabeled_pairs(kitchen, 1.0, 12.0, 1.0, rule="gaps", count=9999)
+        unlabeled_pairs(kitchen, Timing(1.0, 12.0, 1.0), rule="gaps", count=9999)
 
 
 @pytest.mark.parametrize(
@@ -159,22 +154,30 @@ def test_more_than_there_are_is_refused(kitchen):
         ({"future_s": 0.0}, "future_s must be above 0"),
         ({"observed_fraction": 0.0}, "observed_fraction must be above 0"),
         ({"observed_fraction": 1.5}, "observed_fraction must be above 0"),
-        ({"stride_s": 0.0}, "stride_s must be above 0"),
+    ],
+)
+def test_wrong_timing(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        Timing(**{"lead_time_s": 1.0, "observed_s": 1.0, **kwargs})
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
         ({"count": -1}, "count must be at least 0"),
         ({"rule": "gap"}, "rule must be one of gaps, .*anywhere. Got 'gap'"),
     ],
 )
 def test_wrong_arguments(kitchen, kwargs, message):
-    kwargs = {"lead_time_s": 1.0, "observed_s": 1.0, **kwargs}
     with pytest.raises(ValueError, match=message):
-        unlabeled_pairs(kitchen, **kwargs)
+        unlabeled_pairs(kitchen, Timing(1.0, 1.0), **kwargs)
 
 
 def test_gaps_need_a_length(kitchen):
     index = make_index([Segment("a", 4.0, 6.0, None)], {"a": 9.0})
     with pytest.raises(ValueError, match=r"Give future_s in seconds"):
-        unlabeled_pairs(index, 1.0, 1.0)
-    assert unlabeled_pairs(index, 1.0, 1.0, future_s=1.0)
+        unlabeled_pairs(index, Timing(1.0, 1.0))
+    assert unlabeled_pairs(index, Timing(1.0, 1.0, future_s=1.0))
 
 
 @needs_ceiling
@@ -182,13 +185,13 @@ def test_gaps_need_a_length(kitchen):
 def test_real_annotations_half_labeled(fraction):
     ceiling = indexes.ceiling()
     index = withhold_labels(ceiling, fraction, seed=1)
-    labeled = labeled_pairs(index, "train", 1.0, 2.0)
-    withheld = unlabeled_pairs(index, 1.0, 2.0, rule=None)
+    labeled = labeled_pairs(index, "train", Timing(1.0, 2.0))
+    withheld = unlabeled_pairs(index, Timing(1.0, 2.0), rule=None)
     assert len(labeled) == math.floor(fraction * 197 + 0.5)
-    whole = labeled_pairs(ceiling, "train", 1.0, 2.0)
+    whole = labeled_pairs(ceiling, "train", Timing(1.0, 2.0))
     assert sorted(spans(labeled + withheld)) == sorted(spans(whole))
     median_s = statistics.median(p.future.end_s - p.future.start_s for p in whole)
-    windows = unlabeled_pairs(index, 1.0, 2.0)[len(withheld) :]
+    windows = unlabeled_pairs(index, Timing(1.0, 2.0))[len(withheld) :]
     assert windows
     covered = collections.defaultdict(list)
     for segment in index.segments:
@@ -221,7 +224,7 @@ def overlapping(pairs):
 def test_rules_by_hand(kitchen):
     # Gaps: [0, 4), [6, 10), [16, 30); windows of 1 + 1 + 1 s.
     def starts_s(rule):
-        pairs = unlabeled_pairs(kitchen, 1.0, 1.0, 1.0, rule=rule)[1:]
+        pairs = unlabeled_pairs(kitchen, Timing(1.0, 1.0, 1.0), rule=rule)[1:]
         return [pair.future.start_s for pair in pairs]
 
     assert starts_s("gaps") == [2.0, 3.0, 8.0, 9.0, *np.arange(18.0, 30.0)]
@@ -236,16 +239,16 @@ def test_rules_by_hand(kitchen):
 @pytest.mark.parametrize(("rule", "fitting"), [("gaps", 6), ("anywhere", 10)])
 def test_what_fits_is_drawn_without_overlap_and_counted(kitchen, rule, fitting):
     # 4 + 4 + 14 s of gaps and 30 s of video, by windows of 3 s.
-    timing = {"lead_time_s": 1.0, "observed_s": 1.0, "future_s": 1.0, "rule": rule}
+    timing = Timing(lead_time_s=1.0, observed_s=1.0, future_s=1.0)
     index = make_index(
         [s for s in kitchen.segments if s.label is not None], kitchen.durations_s, "v"
     )
-    pairs = unlabeled_pairs(index, **timing, count=fitting, seed=5)
+    pairs = unlabeled_pairs(index, timing, rule=rule, count=fitting, seed=5)
     assert overlapping(pairs) == set()
-    footage = describe_footage(index, pairs, **timing)
+    footage = describe_footage(index, pairs, timing, rule=rule)
     assert (footage.num_disjoint, footage.num_sharing) == (fitting, 0)
     assert footage.pair_hours == footage.shown_hours == 2 * fitting / 3600
-    more = unlabeled_pairs(index, **timing, count=3 * fitting, seed=5)
+    more = unlabeled_pairs(index, timing, rule=rule, count=3 * fitting, seed=5)
     assert overlapping(more)
     assert set(pairs) < set(more)
 
@@ -254,8 +257,8 @@ def test_what_fits_is_drawn_without_overlap_and_counted(kitchen, rule, fitting):
 @pytest.mark.parametrize("count", [5, 20, 100, 400])
 def test_drawn_windows_keep_the_rule(rule, count):
     index = withhold_labels(many_actions(), 0.5, seed=1)
-    timing = {"lead_time_s": 0.5, "observed_s": 0.8, "future_s": 1.1, "rule": rule}
-    pairs = unlabeled_pairs(index, **timing, count=count, seed=2)
+    timing = Timing(lead_time_s=0.5, observed_s=0.8, future_s=1.1)
+    pairs = unlabeled_pairs(index, timing, rule=rule, count=count, seed=2)
     assert len(pairs) == len(set(pairs)) == count
     labeled = [s for s in index.segments if s.label is not None]
     for pair in pairs:
@@ -277,7 +280,7 @@ def test_drawn_windows_keep_the_rule(rule, count):
         s.uid for s in index.segments if s.withheld
     }
     assert any(pair.uid for pair in pairs)
-    footage = describe_footage(index, pairs, **timing)
+    footage = describe_footage(index, pairs, timing, rule=rule)
     assert footage.num_sharing == len(overlapping(pairs))
     assert footage.num_pairs == count
 
@@ -292,7 +295,7 @@ def test_no_more_disjoint_windows_fit_than_are_counted(rule):
             for s, d in random.integers(1, 30, (4, 2))
         ]
         index = make_index(segments, {"a": 60.0})
-        footage = describe_footage(index, [], 2.0, 3.0, 1.0, rule=rule)
+        footage = describe_footage(index, [], Timing(2.0, 3.0, 1.0), rule=rule)
         assert footage.num_disjoint == most_windows(segments, rule)
 
 
@@ -323,12 +326,12 @@ def many_actions():
 
 
 def test_footage_by_hand(kitchen):
-    footage = describe_footage(kitchen, [], 1.0, 1.0, 1.0)
+    footage = describe_footage(kitchen, [], Timing(1.0, 1.0, 1.0))
     assert footage.video_hours == 30 / 3600
     assert footage.gap_hours == pytest.approx(22 / 3600)
     assert (footage.num_gaps, footage.median_gap_s) == (3, 4.0)
     assert "in 3 gaps between labeled segments (median 4.00 s)" in str(footage)
-    alone = describe_footage(kitchen, [], observed_fraction=0.2)
+    alone = describe_footage(kitchen, [], Timing(observed_fraction=0.2))
     assert alone.num_disjoint == 0
 
 
@@ -338,6 +341,6 @@ def test_choosing_windows_leaves_the_gaps_of_a_recording_as_they_are():
         [Segment("a", 12.0, 14.0, "wash")], {"a": 30.0}, times_s={"a": times_s}
     )
     for _ in range(2):
-        pairs = unlabeled_pairs(index, 1.0, 1.0, future_s=1.0, rule="gaps")
+        pairs = unlabeled_pairs(index, Timing(1.0, 1.0, future_s=1.0), rule="gaps")
         assert index.blanks_s("a") == ((pytest.approx(5.0), 10.0),)
     assert not any(5.0 < pair.future.end_s - 1e-6 <= 10.0 for pair in pairs)

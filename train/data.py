@@ -100,7 +100,7 @@ def load(config, directory, refuse_problems=True):
     index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
     timing = _timing(options)
     by_part = {
-        part: pairs.labeled_pairs(index, part, **timing)
+        part: pairs.labeled_pairs(index, part, timing)
         for part in (TRAIN, eval_part, choosing_part)
         if part is not None
     }
@@ -114,7 +114,7 @@ def load(config, directory, refuse_problems=True):
     else:
         unlabeled_pairs = unlabeled.unlabeled_pairs(
             index,
-            **timing,
+            timing,
             rule=rule,
             count=options.unlabeled_pairs,
             seed=options.label_seed,
@@ -136,9 +136,7 @@ def load(config, directory, refuse_problems=True):
     for name, summary in summaries.items():
         print(f"{name}: {summary}", flush=True)
     if rule is not None and options.observed_fraction is None:
-        footage = unlabeled.describe_footage(
-            index, unlabeled_pairs, **timing, rule=rule
-        )
+        footage = unlabeled.describe_footage(index, unlabeled_pairs, timing, rule=rule)
         summaries["footage"] = footage
         print(footage, flush=True)
     if records is None:
@@ -307,12 +305,12 @@ def _rule(options):
 
 def _timing(options):
     if options.observed_fraction is not None:
-        return {"observed_fraction": options.observed_fraction}
-    return {
-        "lead_time_s": options.lead_time_s,
-        "observed_s": options.observed_s,
-        "future_s": options.future_s if options.future_s > 0 else None,
-    }
+        return pairs.Timing(observed_fraction=options.observed_fraction)
+    return pairs.Timing(
+        lead_time_s=options.lead_time_s,
+        observed_s=options.observed_s,
+        future_s=options.future_s if options.future_s > 0 else None,
+    )
 
 
 def _loader(config, directory, index, groups):

@@ -143,14 +143,7 @@ def withhold_labels(index: Index, labeled_fraction: float, seed: int = 0) -> Ind
     )
 
 
-def labeled_pairs(
-    index: Index,
-    part: str,
-    lead_time_s: float | None = None,
-    observed_s: float | None = None,
-    future_s: float | None = None,
-    observed_fraction: float | None = None,
-) -> list[Pair]:
+def labeled_pairs(index: Index, part: str, timing: Timing) -> list[Pair]:
     """Returns one pair for each labeled segment of a part, in the segments' order.
 
     A pair whose observed clip lies wholly before the video is kept: the student then
@@ -158,12 +151,10 @@ def labeled_pairs(
 
     Args:
         part: `train`, `val`, `test` or `held_out`.
-        lead_time_s: This and the next as in `Timing`.
     """
     known = (*PARTS, HELD_OUT)
     if part not in known:
         raise ValueError(f"part must be one of {', '.join(known)}. Got {part!r}.")
-    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
     labels = {name: number for number, name in enumerate(index.classes)}
     return [
         timing.pair_at(index, segment, labels[segment.label])

@@ -20,13 +20,9 @@ _SHORTEST_STRIDE_S = 1 / 240
 
 def unlabeled_pairs(
     index: Index,
-    lead_time_s: float | None = None,
-    observed_s: float | None = None,
-    future_s: float | None = None,
-    observed_fraction: float | None = None,
+    timing: Timing,
     *,
     rule: str | None = FUTURE_IN_GAP,
-    stride_s: float | None = None,
     count: int | None = None,
     seed: int = 0,
 ) -> list[Pair]:
@@ -36,8 +32,8 @@ def unlabeled_pairs(
     none), cut as `labeled_pairs` cuts them. A segment known to have none that is longer
     than every action is footage to search, not an action, and gives no such pair.
 
-    Then, by lead time only, windows of footage. A gap is footage that no labeled
-    training segment covers. Where future clips may lie is the rule's:
+    Then, unless the timing is by fraction, windows of footage. A gap is footage that no
+    labeled training segment covers. Where future clips may lie is the rule's:
 
         gaps: Both clips, and what lies between them, inside one gap (the paper's
             EPIC-KITCHENS pairs).
@@ -47,28 +43,20 @@ def unlabeled_pairs(
 
     No clip of them reaches before the video's first frame, or into a long gap between
     two frames (`VideoInfo.blanks_s`). Without `count`, future clips lie on a regular
-    grid that begins at the start of each gap, or video. With it, windows are drawn that
-    share nothing, as long as there are enough of them; beyond that all are taken and
-    the rest drawn from the grid, then from grids of half the stride, a quarter and so
-    on: windows overlap as little and as evenly as they can.
+    grid that begins at the start of each gap, or video, and do not overlap. With it,
+    windows are drawn that share nothing, as long as there are enough of them; beyond
+    that all are taken and the rest drawn from the grid, then from grids of half the
+    stride, a quarter and so on: windows overlap as little and as evenly as they can.
 
     Args:
-        lead_time_s: This and the next as in `Timing`.
-        future_s: In windows None stands for the median duration of the training
-            actions, labeled or withheld.
-        observed_fraction: There are no windows with it.
+        timing: If it has no `future_s`, future clips of windows last as long as the
+            median training action, labeled or withheld.
         rule: One of `RULES`; None for the segments without a label alone.
-        stride_s: Seconds between the starts of neighboring future clips on the grid;
-            None for their duration, so that they do not overlap. Given, `count` draws
-            from the grid at once.
         count: Draw so many of all candidates; None for all of the grid.
         seed: Of the draw. A larger count with the same seed contains a smaller one.
     """
-    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
     if rule is not None and rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(RULES)}. Got {rule!r}.")
-    if stride_s is not None and not 0 < stride_s < math.inf:
-        raise ValueError(f"stride_s must be above 0 seconds or None. Got {stride_s}.")
     if count is not None and count < 0:
         raise ValueError(f"count must be at least 0 or None. Got {count}.")
     segments = _training_segments(index)
@@ -80,12 +68,10 @@ def unlabeled_pairs(
     ]
     pairs = [pair for pair in pairs if not _shows_a_blank(index, pair)]
     refinements = iter(())
-    if rule is not None and observed_fraction is None:
+    if rule is not None and timing.observed_fraction is None:
         timing = _window_timing(timing, segments)
         ranges = _start_ranges(index, segments, timing, rule)
-        disjoint_first = stride_s is None and count is not None
-        stride_s = timing.future_s if stride_s is None else stride_s
-        refinements = _refinements(ranges, timing, stride_s, disjoint_first)
+        refinements = _refinements(ranges, timing, disjoint_first=count is not None)
     candidates = [*pairs, *next(refinements, [])]
     if count is not None:
         candidates = _draw(candidates, refinements, count, seed)
@@ -135,15 +121,11 @@ class Footage:
 def describe_footage(
     index: Index,
     pairs: Sequence[Pair],
-    lead_time_s: float | None = None,
-    observed_s: float | None = None,
-    future_s: float | None = None,
-    observed_fraction: float | None = None,
+    timing: Timing,
     *,
     rule: str | None = FUTURE_IN_GAP,
 ) -> Footage:
     """Measures the footage, and the unlabeled pairs that were made of it."""
-    timing = Timing(lead_time_s, observed_s, future_s, observed_fraction)
     segments = _training_segments(index)
     gaps_s = [
         end_s - start_s
@@ -151,7 +133,7 @@ def describe_footage(
         for start_s, end_s in intervals
     ]
     num_disjoint = 0
-    if rule is not None and observed_fraction is None:
+    if rule is not None and timing.observed_fraction is None:
         timing = _window_timing(timing, segments)
         ranges = _start_ranges(index, segments, timing, rule)
         num_disjoint = sum(1 for _ in _disjoint(ranges, timing))
@@ -259,7 +241,7 @@ def _gaps(intervals, duration_s):
         yield gap_start_s, duration_s
 
 
-def _refinements(ranges, timing, stride_s, disjoint_first):
+def _refinements(ranges, timing, disjoint_first):
     """Yields lists of (where, start): each has what those before it do not."""
     seen = set()
 
@@ -276,6 +258,7 @@ def _refinements(ranges, timing, stride_s, disjoint_first):
         return
     if disjoint_first:
         yield new(_disjoint(ranges, timing))
+    stride_s = timing.future_s
     yield new(_grid(ranges, stride_s))
     while (stride_s := stride_s / 2) >= _SHORTEST_STRIDE_S:
         yield new(_grid(ranges, stride_s))
