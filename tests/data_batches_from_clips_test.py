@@ -33,9 +33,9 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _loader(folder, clip_format=_WHOLE, **options):
+def _loader(folder, clip_format=_WHOLE, max_bad_videos=1.0, **options):
     videos = {n: Video(n, folder / f"{n}.mp4", TRAIN) for n in "abxy"}
-    return ClipLoader(videos, clip_format, max_bad_fraction=1, **options)
+    return ClipLoader(videos, clip_format, max_bad_videos=max_bad_videos, **options)
 
 
 def _pairs(names="aaaaaab"):
@@ -242,8 +242,7 @@ def test_only_the_fields_asked_for_are_decoded(folder):
 
 
 def test_too_many_bad_videos_end_the_training_with_their_names(folder):
-    loader = _loader(folder)
-    loader.max_bad_videos = 1
+    loader = _loader(folder, max_bad_videos=0.25)
     with pytest.raises(tf.errors.OpError) as caught:
         _batches(_pairs("axyaab"), loader, 6)
     assert "2 of 4 videos cannot be read" in str(caught.value)

@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 import pytest
 
+from kd_keras.data.bad_videos import TooManyBadVideos
 from kd_keras.data.clips import loader as loader_lib
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
@@ -208,23 +209,10 @@ def test_many_threads_read_the_same_as_one(folder, tmp_path, cache):
         np.testing.assert_array_equal(frames, alone.load(clip))
 
 
-def test_warming_up_decodes_each_clip_once(folder, decoded, capsys):
-    loader = _loader(folder, "abcx", max_bad_fraction=1)
-    clips = [Clip(n, k / 10, k / 10 + 0.4) for n in "abcx" for k in range(4)]
-    loader.warm_up(clips + clips, num_threads=3)
-    assert "16/16" in capsys.readouterr().out
-    assert sorted(decoded) == sorted("abc" * 4)
-    assert [*loader.bad_videos] == ["x"]
-    for clip in clips[:12]:
-        loader.load(clip)
-    assert len(decoded) == 12
-
-
 def test_the_size_of_the_cache_is_known_before_it_is_filled(folder):
     loader = _loader(folder, "abx")
     clips = [Clip("a", 0, 1), Clip("a", 0, 1), Clip("b", 0, 1), Clip("x", 0, 1)]
     assert loader.estimate_bytes(clips) == 2 * 5 * 32 * 43 * 3
-    loader.warm_up(clips, progress=False)
     kept = sum(loader.load(clip).nbytes for clip in set(clips[:3]))
     assert kept == loader.estimate_bytes(clips)
 
@@ -244,13 +232,13 @@ def test_a_bad_video_is_noted_and_logged_once(folder, caplog):
     ("fraction", "allowed"), [(0, 0), (0.01, 1), (0.2, 1), (0.34, 2), (2 / 6, 2)]
 )
 def test_too_many_bad_videos_are_an_error_that_lists_them(folder, fraction, allowed):
-    loader = _loader(folder, "abcxyz", max_bad_fraction=fraction)
+    loader = _loader(folder, "abcxyz", max_bad_videos=fraction)
     bad = "xyz"[: allowed + 1]
     for name in bad[:allowed]:
         with pytest.raises(reading.BadVideo):
             loader.load(Clip(name, 0, 1))
     for name in bad[allowed:]:
-        with pytest.raises(loader_lib.TooManyBadVideos) as caught:
+        with pytest.raises(TooManyBadVideos) as caught:
             loader.load(Clip(name, 0, 1))
         assert f"{allowed + 1} of 6 videos cannot be read" in str(caught.value)
         for n in bad:
@@ -282,7 +270,7 @@ def test_loaders_that_make_no_sense_are_refused(folder):
     for options, message in (
         (dict(cache="ram"), "cache must be one of"),
         (dict(cache="disk"), "needs a cache_dir"),
-        (dict(max_bad_fraction=2), "max_bad_fraction must lie in"),
+        (dict(max_bad_videos=2), "max_bad_videos must be a fraction"),
     ):
         with pytest.raises(ValueError, match=message):
             _loader(folder, **options)

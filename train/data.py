@@ -5,11 +5,11 @@ import os
 
 from absl import logging
 
-from kd_keras.data import csv_table, pair_lists, pairs, unlabeled
+from kd_keras.data import bad_videos, csv_table, pair_lists, pairs, unlabeled
 from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
-from kd_keras.data.clips.loader import ClipLoader, TooManyBadVideos
+from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.readers import (
     csv_videos,
     epic_kitchens,
@@ -323,7 +323,7 @@ def _loader(config, directory, index, groups):
         clip_format(options),
         cache=options.cache,
         cache_dir=cache_dir,
-        max_bad_fraction=options.max_bad_videos,
+        max_bad_videos=options.max_bad_videos,
         infos=index.infos,
     )
     # Videos that were not opened yet are not opened for an estimate.
@@ -358,16 +358,12 @@ def _record_loader(config, records, groups):
 
 def check_left_out(config, records, index):
     """Raises TooManyBadVideos if preparation left out more than --max_bad_videos."""
-    allowed = ClipLoader(
-        index.videos,
-        clip_format(config.data),
-        max_bad_fraction=config.data.max_bad_videos,
-    ).max_bad_videos
     for name, reason in records.left_out.items():
         logging.warning("Left out %s: %s", name, reason)
-    if len(records.left_out) > allowed:
-        raise TooManyBadVideos(
-            f"{len(records.left_out)} of {len(index.videos)} videos could not be read; "
-            f"at most {allowed} may be left out. Mend or remove them, delete "
-            f"{records.folder}, and prepare it again; or raise --max_bad_videos."
-        )
+    num_videos = len(index.videos)
+    bad_videos.refuse_too_many(
+        records.left_out,
+        bad_videos.num_allowed(config.data.max_bad_videos, num_videos),
+        num_videos,
+        f", then delete {records.folder} and prepare it again",
+    )

@@ -1,10 +1,8 @@
 """Clips as arrays: one shape for all, decoded once, bad videos set aside."""
 
-import concurrent.futures
 import hashlib
 import json
 import logging
-import math
 import os
 import pathlib
 import threading
@@ -13,9 +11,9 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from kd_keras.data import kept_arrays
+from kd_keras.data.bad_videos import num_allowed, refuse_too_many
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.frames import clip_size, read_clip
-from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.segments import Clip
 from kd_keras.data.video import reading
 from kd_keras.data.video.flow import I3D_FLOW
@@ -28,10 +26,6 @@ CACHES = ("memory", "disk", "off")
 _CACHE_VERSION = 3
 
 _log = logging.getLogger(__name__)
-
-
-class TooManyBadVideos(ValueError):
-    """So many videos cannot be read that something else must be wrong."""
 
 
 class ClipLoader:
@@ -47,8 +41,8 @@ class ClipLoader:
             says how much that is); "disk" keeps them under `cache_dir` for the next run
             too, as .npy files with a checksum; "off" decodes every time.
         cache_dir: Folder of the disk cache. Many formats and data sets may share it.
-        max_bad_fraction: Share of the videos that may turn out bad, in [0, 1]. One
-            always may, unless it is 0. Beyond that `load` raises `TooManyBadVideos`.
+        max_bad_videos: Fraction of the videos that may turn out bad, as in
+            `num_allowed`. Beyond that `load` raises `TooManyBadVideos`.
         infos: `VideoInfo` by name, of videos that were probed before.
 
     Attributes:
@@ -61,25 +55,19 @@ class ClipLoader:
         clip_format: ClipFormat,
         cache: str = "memory",
         cache_dir: str | os.PathLike | None = None,
-        max_bad_fraction: float = 0.01,
+        max_bad_videos: float = 0.01,
         infos: Mapping[str, reading.VideoInfo] | None = None,
     ):
         if cache not in CACHES:
             raise ValueError(f"cache must be one of {CACHES}. Got {cache!r}.")
         if cache == "disk" and cache_dir is None:
             raise ValueError("cache='disk' needs a cache_dir to keep the clips in.")
-        if not 0 <= max_bad_fraction <= 1:
-            raise ValueError(
-                f"max_bad_fraction must lie in [0, 1]. Got {max_bad_fraction}."
-            )
         self.videos = dict(videos)
         self.clip_format = clip_format
         self.cache = cache
         self.cache_dir = None if cache_dir is None else pathlib.Path(cache_dir)
-        # The addend undoes float error: 0.29 * 100 is 28.999999999999996.
-        allowed = math.floor(max_bad_fraction * len(self.videos) + 1e-9)
-        self.max_bad_videos = max(1, allowed) if max_bad_fraction else 0
         self.bad_videos: dict[str, str] = {}
+        self._num_bad_allowed = num_allowed(max_bad_videos, len(self.videos))
         self._infos = dict(infos) if infos is not None else {}
         self._flow_infos: dict[str, FlowInfo] = {}
         self._clips: dict[Clip, np.ndarray] = {}
@@ -110,27 +98,6 @@ class ClipLoader:
             if self.cache == "memory":
                 self._clips[clip] = frames
         return frames
-
-    def warm_up(
-        self,
-        clips: Iterable[Clip],
-        num_threads: int | None = None,
-        progress: bool = True,
-    ) -> None:
-        """Reads clips into the cache, several at a time, with a progress bar."""
-        clips = list(dict.fromkeys(clips))
-        if not clips or self.cache == "off":
-            return
-        bar = progress_bar(len(clips), "clip", progress)
-        with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
-            reads = [pool.submit(self._try_load, clip) for clip in clips]
-            try:
-                for read in concurrent.futures.as_completed(reads):
-                    read.result()
-                    bar.add(1)
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
 
     def estimate_bytes(self, clips: Iterable[Clip]) -> int:
         """Bytes that the cache takes for these clips; bad videos count as 0."""
@@ -194,22 +161,7 @@ class ClipLoader:
                 _log.warning(
                     "Left out a video that cannot be read: %s: %s", name, reason
                 )
-            if len(self.bad_videos) > self.max_bad_videos:
-                listed = "\n  ".join(f"{n}: {r}" for n, r in self.bad_videos.items())
-                raise TooManyBadVideos(
-                    f"{len(self.bad_videos)} of {len(self.videos)} videos cannot be "
-                    f"read; at most {self.max_bad_videos} may be left out. Mend or "
-                    f"remove them, or raise max_bad_fraction:\n  {listed}"
-                )
-
-    def _try_load(self, clip):
-        try:
-            # The memory cache keeps it; on disk nothing stays in memory.
-            self.load(clip)
-        except TooManyBadVideos:
-            raise
-        except reading.BadVideo:
-            pass
+            refuse_too_many(self.bad_videos, self._num_bad_allowed, len(self.videos))
 
     def _from_disk(self, clip):
         """The stored clip; None when there is none that is whole."""

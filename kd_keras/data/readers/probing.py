@@ -7,11 +7,11 @@ import sys
 import time
 from collections.abc import Iterable, Mapping
 
+from kd_keras.data.bad_videos import num_allowed, refuse_too_many
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
 from kd_keras.data.video.reading import probe
 
 _PROGRESS_EVERY_S = 10.0
-_NUM_SHOWN = 5
 
 
 def probe_videos(
@@ -24,26 +24,25 @@ def probe_videos(
 
     Args:
         videos: With names that differ.
-        max_bad_videos: Fraction of the videos that may be unreadable, in [0, 1]. One
-            video may always be, so that a small data set survives a broken file;
-            0 allows none.
+        max_bad_videos: Fraction of the videos that may be unreadable, as in
+            `num_allowed`.
         progress: Print a line to stderr every ten seconds.
         places: Where the annotations name each video, for messages.
     Returns:
         What each readable video holds, by name, and the reason by name of each video
         that was skipped; both in the order of `videos`.
     Raises:
-        ValueError: If more videos than allowed, or all, cannot be read.
+        TooManyBadVideos: If more videos than allowed, or all, cannot be read.
     """
-    check_fraction(max_bad_videos)
     videos = list(videos)
+    allowed = num_allowed(max_bad_videos, len(videos))
     infos, bad_videos = try_videos(videos, progress)
     if places:
         bad_videos = {
             name: f"{reason}; named in {places[name]}"
             for name, reason in bad_videos.items()
         }
-    skip_bad_videos(bad_videos, len(videos), max_bad_videos)
+    skip_bad_videos(bad_videos, allowed, len(videos))
     return infos, bad_videos
 
 
@@ -62,29 +61,20 @@ def try_videos(
 
 
 def skip_bad_videos(
-    bad_videos: Mapping[str, str], num_videos: int, max_bad_videos: float
+    bad_videos: Mapping[str, str], allowed: int, num_videos: int
 ) -> None:
-    """Warns of each video that is skipped; raises if too many are.
+    """Warns of each video that is skipped.
 
     Args:
         bad_videos: Reason by name.
         num_videos: Of the whole data set.
-        max_bad_videos: As in `probe_videos`.
     Raises:
-        ValueError: If more videos than allowed, or all, cannot be read.
+        TooManyBadVideos: If more videos than allowed, or all, cannot be read.
     """
-    _check_bad_videos(bad_videos, num_videos, max_bad_videos)
+    one_is_left = max(0, num_videos - 1)
+    refuse_too_many(bad_videos, min(allowed, one_is_left), num_videos)
     for name, reason in bad_videos.items():
         logging.getLogger(__name__).warning("Skipping video %s: %s", name, reason)
-
-
-def check_fraction(max_bad_videos: float) -> None:
-    """Raises a ValueError unless this is a fraction."""
-    if not 0 <= max_bad_videos <= 1:
-        raise ValueError(
-            "max_bad_videos must be a fraction of the videos, from 0 to 1. Got "
-            f"{max_bad_videos}."
-        )
 
 
 def _probe_or_reason(video):
@@ -104,21 +94,3 @@ def _report(results, total, progress):
         if progress and time.monotonic() - last >= _PROGRESS_EVERY_S:
             last = time.monotonic()
             print(f"Opening videos: {done} of {total}", file=sys.stderr, flush=True)
-
-
-def _check_bad_videos(bad_videos, num_videos, max_bad_videos):
-    # The small addend undoes floating error: 0.29 * 100 is 28.999999999999996.
-    allowed = int(max_bad_videos * num_videos + 1e-9)
-    if max_bad_videos > 0:
-        allowed = max(1, allowed)
-    if len(bad_videos) <= allowed and len(bad_videos) < max(1, num_videos):
-        return
-    shown = [f"  {name}: {reason}" for name, reason in bad_videos.items()][:_NUM_SHOWN]
-    if len(bad_videos) > len(shown):
-        shown.append(f"  ... and {len(bad_videos) - len(shown)} more")
-    raise ValueError(
-        f"{len(bad_videos)} of {num_videos} videos cannot be read; max_bad_videos="
-        f"{max_bad_videos:g} lets {allowed} be skipped, and one must be left. Repair "
-        "them, take them out of the annotations, or raise max_bad_videos:\n"
-        + "\n".join(shown)
-    )

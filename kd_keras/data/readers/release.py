@@ -4,7 +4,8 @@ import os
 import pathlib
 from collections.abc import Collection, Mapping
 
-from kd_keras.data.readers.probing import check_fraction, skip_bad_videos, try_videos
+from kd_keras.data.bad_videos import num_allowed
+from kd_keras.data.readers.probing import skip_bad_videos, try_videos
 from kd_keras.data.segments import Index
 from kd_keras.data.video import file_kinds
 from kd_keras.data.video.info import Video
@@ -87,7 +88,7 @@ def open_release(
     Raises:
         ValueError: If too many videos are missing or cannot be read.
     """
-    check_fraction(max_bad_videos)
+    allowed = num_allowed(max_bad_videos, len(parts))
     if not os.path.isdir(root):
         raise ValueError(f"data_root {root} is not a folder.")
     paths = find_media(root, parts)
@@ -101,7 +102,7 @@ def open_release(
     unknown = [video for name, video in videos.items() if name not in durations_s]
     infos, unreadable = try_videos(unknown, progress)
     bad_videos |= unreadable
-    skip_bad_videos(bad_videos, len(parts), max_bad_videos)
+    skip_bad_videos(bad_videos, allowed, len(parts))
     known = {name: info.duration_s for name, info in infos.items()} | {**durations_s}
     readable = [name for name in videos if name not in bad_videos]
     return Index(
