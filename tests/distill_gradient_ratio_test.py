@@ -96,6 +96,21 @@ def test_the_ratio_that_was_asked_for_is_held_and_logged():
     assert logged["feature_weight"] == pytest.approx(0.7 * others / feature, rel=1e-4)
 
 
+@pytest.mark.parametrize("channels", [6, 5], ids=["the same channels", "projected"])
+def test_the_logged_norms_are_those_of_the_compared_map(channels):
+    rows = batch(0)
+    model = distiller(keras.optimizers.SGD(0.1), channels, feature_weight=0.3)
+    found = {name: float(norm) for name, norm in model.gradient_norms(rows).items()}
+    _, feature = _norms(model, rows, channels=channels)
+    assert found.pop("feature") == pytest.approx(0.3 * feature, rel=1e-4)
+    # The mean of one kind of target, weighted as the mean over the batch has it.
+    for name, kind in (("label", True), ("pseudo_label", False)):
+        chosen = np.asarray(rows["labeled"]) == kind
+        part = {key: np.asarray(value)[chosen] for key, value in rows.items()}
+        others, _ = _norms(model, part, channels=channels)
+        assert found[name] == pytest.approx(others * chosen.mean(), rel=1e-4)
+
+
 def test_a_schedule_of_the_ratio_is_followed():
     model = distiller(
         keras.optimizers.SGD(0.0),
@@ -204,3 +219,17 @@ def test_half_precision_gives_nearly_the_same_weight():
 def test_wrong_values_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         distiller(keras.optimizers.SGD(0.1), **options)
+
+
+def test_a_loss_at_a_frozen_map_is_refused():
+    student = tiny_distillation.network(1, 6)
+    for layer in student.layers[:3]:
+        layer.trainable = False
+    teacher = tiny_distillation.network(2, 6)
+    with pytest.raises(ValueError, match="up to map are frozen.*a later layer"):
+        kd_keras.Distiller(
+            student,
+            teacher,
+            feature_loss=kd_keras.AttentionalPoolingLoss(),
+            feature_layer="map",
+        )

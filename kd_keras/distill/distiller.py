@@ -10,7 +10,11 @@ from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.outputs import gives_probabilities
 from kd_keras.training import gradients
-from kd_keras.training.feature_reader import layer_names, num_channels
+from kd_keras.training.feature_reader import (
+    layer_names,
+    model_with_features,
+    num_channels,
+)
 from kd_keras.training.fused_batch_norm import training_reader
 from kd_keras.training.rematerialize import rematerializing_reader
 
@@ -67,8 +71,9 @@ class Distiller(keras.Model):
         rematerialize: Whether the student is trained in less memory, by computing
             most of its maps twice.
     Raises:
-        ValueError: For values out of range, layers that do not exist, or a student
-            that ends in a softmax or sigmoid.
+        ValueError: For values out of range, layers that do not exist or have no
+            trainable weights before them, or a student that ends in a softmax or
+            sigmoid.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -139,6 +144,8 @@ class Distiller(keras.Model):
         )
         if feature_loss is None:
             layers = teacher_layers = ()
+        for layer in layers:
+            _check_learns(student, layer)
         if len(layers) != len(teacher_layers):
             raise ValueError(
                 "Each feature layer of the student is compared with one of the "
@@ -249,16 +256,22 @@ class Distiller(keras.Model):
         return weight(optimizer.iterations)
 
     def gradient_norms(self, batch):
-        """Returns the norm of the gradient of each term of the loss, by name.
+        """Returns the norm of each term's gradient, by name.
 
-        Of the networks as they stand: without dropout, and BatchNorm does not learn.
+        The gradients are taken for the map of the last feature layer, as the weight
+        "auto" takes them. Without a feature loss nothing is compared and the answer is
+        empty. The networks are taken as they stand: without dropout, and BatchNorm
+        does not learn.
         """
+        if self._feature_loss is None:
+            return {}
         targets = self._teacher_targets(batch)
         with tf.GradientTape(persistent=True) as tape:
-            outputs = self._student_outputs(batch, training=False)
+            logits, maps = self._read_student(batch[OBSERVED], training=False)
+            outputs = logits, self._projected(maps)
             losses = self._example_losses(batch, targets, outputs)
             terms = self._loss_terms(batch, losses, self.current_feature_weight())
-        return gradients.norms(tape, terms, self.trainable_variables)
+        return gradients.norms(tape, terms, maps[-1])
 
     def _teacher_targets(self, batch):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
@@ -350,6 +363,16 @@ def _projection(channels, wanted):
     projection = keras.layers.Dense(wanted, name="projection")
     projection.build((None, channels))
     return projection
+
+
+def _check_learns(student, layer):
+    """Raises if a feature loss at the layer has no weights to teach."""
+    _, feature_map = model_with_features(student, layer).output
+    if not keras.Model(student.input, feature_map).trainable_weights:
+        raise ValueError(
+            f"All weights of {student.name} up to {layer} are frozen, and a feature "
+            "loss there teaches nothing. Freeze less, or compare a later layer."
+        )
 
 
 def _check_weight(weight):

@@ -41,22 +41,19 @@ def clip_norm_of_a_replica(clip_norm):
     return clip_norm / tf.distribute.get_strategy().num_replicas_in_sync
 
 
-def norms(tape, terms, weights):
-    """Returns the norm of each term's gradient over the whole batch, by name.
+def norms(tape, terms, value):
+    """Returns the norm of each term's gradient, over the whole batch, by name.
 
     Args:
         tape: A persistent tape that saw the terms.
         terms: Mean loss of a replica's part of the batch, by name.
-        weights: What the gradients are taken of.
+        value: The tensor that the gradients are taken for. It has a row for each clip
+            of the replica.
     """
     replicas = tf.distribute.get_strategy().num_replicas_in_sync
     return {
-        name: tf.linalg.global_norm(
-            [
-                _sum(tf.cast(g, tf.float32) / replicas)
-                for g in tape.gradient(term, weights)
-                if g is not None
-            ]
+        name: norm_over_replicas(
+            tf.cast(tape.gradient(term, value), tf.float32) / replicas
         )
         for name, term in terms.items()
     }
