@@ -78,6 +78,8 @@ def test_takes_clips_and_gives_logits_and_a_map(networks, name):
         ("tsn", 16, 112, "conv5_block3_out", 8 * 4 * 4),
         ("tsn", 16, 48, "conv5_block3_out", 8 * 2 * 2),
         ("tsn_small", 16, 16, "conv4_block1_out", 8 * 2 * 2),
+        ("tsm_lite", 16, 112, "top_activation", 8 * 4 * 4),
+        ("tsn_lite", 16, 24, "block6a_expand_activation", 8 * 2 * 2),
         ("r2plus1d", 16, 112, "layer4_1", 2 * 7 * 7),
         ("r2plus1d", 8, 64, "layer3_1", 2 * 8 * 8),
     ],

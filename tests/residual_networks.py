@@ -20,9 +20,9 @@ def randomize(model, seed=0) -> dict[str, list[np.ndarray]]:
             )
         elif layer.weights and not isinstance(layer, keras.Model):
             shapes = [tuple(weight.shape) for weight in layer.weights]
-            kernel = rng.standard_normal(shapes[0]) * np.sqrt(
-                2 / np.prod(shapes[0][:-1])
-            )
+            depthwise = isinstance(layer, keras.layers.DepthwiseConv2D)
+            entering = shapes[0][: 2 if depthwise else -1]
+            kernel = rng.standard_normal(shapes[0]) * np.sqrt(2 / np.prod(entering))
             biases = [rng.standard_normal(shape) * 0.2 for shape in shapes[1:]]
             layer.set_weights([kernel, *biases])
     return {

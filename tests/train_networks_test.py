@@ -197,24 +197,59 @@ def test_a_student_starts_as_its_flag_says():
     assert all(student.trainable_weights for student in starts.values())
 
 
-def test_a_stem_and_its_tail_are_the_whole_network():
-    layer = "MaxPool3d_4a_3x3"
-    config = _config(f"--stored_layer={layer}", "--student_init=fresh", "--dropout=0")
+@pytest.mark.parametrize(
+    ("backbone", "layer"),
+    [
+        ("i3d", "MaxPool3d_4a_3x3"),
+        ("tsm_small", "conv3_block1_out"),
+        ("tsm_lite", "block5c_add"),
+        ("tsn_lite", "block6a_expand_activation"),
+        ("r2plus1d", "layer2_1"),
+    ],
+)
+def test_a_stem_and_its_tail_are_the_whole_network(backbone, layer):
+    config = _config(
+        *(f"--backbone={backbone}", f"--stored_layer={layer}", "--dropout=0"),
+        "--student_init=fresh",
+    )
     whole = networks.start_student(config, networks.build_teacher(config, 4))
     moved = np.random.default_rng(0)
     for variable in whole.variables:
         if variable.name == "moving_mean":
             # Below 0: ReLUs let something through.
             variable.assign(moved.uniform(-0.5, 0, variable.shape))
-    stem, tail = networks.stem(whole, layer), networks.tail(config, whole, layer)
+    stem, tail = networks.stem(whole, layer), networks.tail(whole, layer)
     assert not stem.trainable_weights and tail.trainable_weights
+    assert tail.name == whole.name and tail.input.dtype == "float32"
     clips = moved.uniform(-1, 1, (2, 9, 16, 16, 3)).astype("float32")
-    np.testing.assert_allclose(tail(stem(clips)), whole(clips), rtol=1e-4, atol=1e-5)
-    frozen = tail.get_layer("Logits").name
-    whole.get_layer(frozen).trainable = False
-    assert not networks.tail(config, whole, layer).get_layer(frozen).trainable
-    with pytest.raises(ValueError, match="Got Logits and i3d"):
-        networks.stem(whole, "Logits")
+    expected = np.array(whole(clips))
+    assert not np.allclose(expected[0], expected[1])
+    np.testing.assert_allclose(tail(stem(clips)), expected, rtol=1e-4, atol=1e-5)
+    # What the tail learns is its own until it is copied.
+    kernel = tail.trainable_weights[0]
+    kernel.assign(kernel + 1)
+    np.testing.assert_array_equal(whole(clips), expected)
+    compared = networks.student_feature_layers(config, whole)
+    assert {*compared} < {layer.name for layer in tail.layers}
+    head = next(each for each in whole.layers[::-1] if each.weights)
+    head.trainable = False
+    assert not networks.tail(whole, layer).get_layer(head.name).trainable
+
+
+def test_only_a_layer_that_is_all_that_passes_can_be_stored():
+    network = networks.build_student(_config("--backbone=tsm_lite"), 3)
+    for beside in ("block2b_activation", "stem_conv", "Logits", "nowhere"):
+        with pytest.raises(
+            ValueError, match=f"Those of tsm_lite are .*block5c_add.* Got {beside}"
+        ):
+            networks.stem(network, beside)
+
+
+def test_each_backbone_has_a_layer_that_is_stored_by_default():
+    for name in ("i3d", "tsn", "tsm_lite", "r2plus1d"):
+        config = _config(f"--backbone={name}", "--width=0.03")
+        network = networks.build_student(config, 3)
+        assert networks.stem(network, networks.stored_layer(config)).layers
 
 
 def test_every_network_keeps_faulty_layers_in_float32(monkeypatch, tmp_path, capsys):
@@ -247,7 +282,7 @@ def test_every_network_keeps_faulty_layers_in_float32(monkeypatch, tmp_path, cap
 
         # The same decision each time, said once.
         again = networks.build_teacher(config, 2)
-        tail = networks.tail(config, student, "MaxPool3d_4a_3x3")
+        tail = networks.tail(student, "MaxPool3d_4a_3x3")
         assert faulty(again) == faulty(tail) == (wrong, wrong)
 
         # One that was trained on another machine.

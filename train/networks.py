@@ -5,14 +5,10 @@ import functools
 
 import keras
 
-from kd_keras import I3D
 from kd_keras.data.clips.format import MODALITIES
 from kd_keras.models import backbones
-from kd_keras.models.i3d import ENDPOINTS
-from kd_keras.training import half_precision
+from kd_keras.training import cuts, half_precision
 from train.loop import guards
-
-_DEFAULT_STORED_LAYER = "MaxPool3d_4a_3x3"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,28 +100,19 @@ def start_student(config, teacher):
 
 def stem(student, layer):
     """Returns the part of a student from its input to a layer; it shares its layers."""
-    if student.name != "i3d" or layer not in ENDPOINTS[:-1]:
+    stages = cuts.stages_of(student)
+    if layer not in stages:
         raise ValueError(
-            "--stored_layer needs --backbone=i3d and must be one of "
-            f"{', '.join(ENDPOINTS[:-1])}. Got {layer} and {student.name}."
+            "--stored_layer must be a layer whose output is all that the rest of the "
+            f"network needs. Those of {student.name} are {', '.join(stages)}. Got "
+            f"{layer}."
         )
     return keras.Model(student.input, student.get_layer(layer).output)
 
 
-def tail(config, student, layer):
+def tail(student, layer):
     """Returns the part of a student behind a layer, a copy of its own."""
-    network = config.network
-    model = I3D(
-        num_classes=student.output.shape[-1],
-        num_frames=config.data.num_frames,
-        image_size=config.data.image_size,
-        channels=MODALITIES[config.data.modality],
-        width=network.width,
-        dropout=network.dropout,
-        batch_norm_momentum=network.batch_norm_momentum,
-        start=layer,
-        name=student.name,
-    )
+    model = cuts.tail_of(student, layer)
     keep_right(model)
     copy_layers(student, model)
     return model
@@ -169,7 +156,8 @@ def copy_layers(source, target):
 
 def stored_layer(config):
     """Returns the layer whose output is stored, for the rest of the student."""
-    return config.distillation.stored_layer or _DEFAULT_STORED_LAYER
+    default = backbones.find(config.network.backbone).stored_layer
+    return config.distillation.stored_layer or default
 
 
 def student_feature_layers(config, student):

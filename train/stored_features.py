@@ -43,7 +43,7 @@ class StoredFeatures:
         )
         values = data_set.describe(config.data, experiment.data.whole_index)
         data_set.refuse_changes(config.data.features, values, "features")
-        self.tail = networks.tail(config, student, layer)
+        self.tail = networks.tail(student, layer)
 
     def batches(self, pairs, start_step, method):
         """Returns the endless stream of training batches from a step on."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import keras
 
+from kd_keras.models.efficientnet_lite import EFFICIENTNET_LITE0
 from kd_keras.models.i3d import I3D
 from kd_keras.models.i3d_weights import load_i3d_weights
 from kd_keras.models.layer_weights import load_layer_weights
@@ -22,6 +23,7 @@ class Backbone:
         build: Its builder.
         feature_layers: The last layer of each size of map, from the first to the one
             before the head.
+        stored_layer: The layer whose output is stored if no other is named.
         load_weights: (model, source, include_head) sets its weights.
         sees_segments: Whether it looks only at some frames of the clip.
         has_attributes: Whether visual attributes are a second input of its head.
@@ -29,6 +31,7 @@ class Backbone:
 
     build: Callable[..., keras.Model]
     feature_layers: tuple[str, ...]
+    stored_layer: str
     load_weights: Callable = load_layer_weights
     sees_segments: bool = False
     has_attributes: bool = False
@@ -41,19 +44,46 @@ _RESNET_50 = tuple(
 )
 _SMALL = tuple(f"conv{stage}_block1_out" for stage in (2, 3, 4, 5))
 _R2PLUS1D = tuple(f"layer{stage}_1" for stage in (1, 2, 3, 4))
+# Its blocks end in few channels with both signs. Before each stride there is a map of
+# six times as many, after a ReLU as the maps of the other networks are.
+_LITE = (
+    *(f"block{stage}a_expand_activation" for stage in (2, 3, 4, 6)),
+    "top_activation",
+)
+
+_residual = functools.partial(
+    Backbone,
+    feature_layers=_RESNET_50,
+    stored_layer="conv4_block6_out",
+    sees_segments=True,
+)
+_small = functools.partial(
+    Backbone,
+    feature_layers=_SMALL,
+    stored_layer="conv3_block1_out",
+    sees_segments=True,
+)
+_lite = functools.partial(
+    Backbone,
+    feature_layers=_LITE,
+    stored_layer="block5c_add",
+    load_weights=EFFICIENTNET_LITE0.load_weights,
+    sees_segments=True,
+)
+_r2plus1d = functools.partial(
+    Backbone, R2Plus1D, feature_layers=_R2PLUS1D, stored_layer="layer2_1"
+)
 
 BACKBONES = {
-    "i3d": Backbone(I3D, _MIXED, load_i3d_weights),
-    "tsn": Backbone(TSN, _RESNET_50, sees_segments=True),
-    "tsm": Backbone(TSM, _RESNET_50, sees_segments=True),
-    "tsn_small": Backbone(
-        functools.partial(TSN, network="small"), _SMALL, sees_segments=True
-    ),
-    "tsm_small": Backbone(
-        functools.partial(TSM, network="small"), _SMALL, sees_segments=True
-    ),
-    "r2plus1d": Backbone(R2Plus1D, _R2PLUS1D),
-    "r2plus1d_attributes": Backbone(R2Plus1D, _R2PLUS1D, has_attributes=True),
+    "i3d": Backbone(I3D, _MIXED, "MaxPool3d_4a_3x3", load_i3d_weights),
+    "tsn": _residual(TSN),
+    "tsm": _residual(TSM),
+    "tsn_small": _small(functools.partial(TSN, network="small")),
+    "tsm_small": _small(functools.partial(TSM, network="small")),
+    "tsn_lite": _lite(functools.partial(TSN, network="efficientnet_lite0")),
+    "tsm_lite": _lite(functools.partial(TSM, network="efficientnet_lite0")),
+    "r2plus1d": _r2plus1d(),
+    "r2plus1d_attributes": _r2plus1d(has_attributes=True),
 }
 
 # Three positions along each axis. With fewer, attention has nothing to choose from.
@@ -79,7 +109,7 @@ def build_backbone(
         name: One of `BACKBONES`.
         num_classes, num_frames, image_size, channels, width, dropout,
             batch_norm_momentum: As the builders take them.
-        segments: Frames that `tsn` and `tsm` look at.
+        segments: Frames that the 2D networks, `tsn...` and `tsm...`, look at.
         attribute_weights: Of the frozen ImageNet network of `r2plus1d_attributes`:
             what `visual_attributes` takes.
         attribute_width: Scales that network's filters; 1 for the published weights.

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 
 from kd_keras.models.layer_groups import layer_groups
+from kd_keras.models.torch_files import read_torch_arrays
 
 IMAGENET = "imagenet"
 
@@ -33,7 +34,7 @@ def load_layer_weights(
             have `load_i3d_weights`.
         source: A file of `model.save` or `model.save_weights`; "imagenet", which Keras
             Applications downloads and caches; its .h5 file; or the state of
-            torchvision's `r2plus1d_18` (.pth), which needs PyTorch.
+            torchvision's `r2plus1d_18` (.pth).
         include_head: False leaves the classifier as it is, for another number of
             classes.
     Raises:
@@ -41,7 +42,24 @@ def load_layer_weights(
             has another shape for it. The model is then unchanged.
     """
     source = os.fspath(source)
-    stored = _read(source, include_head)
+    set_layers(model, _read(source, include_head), source, include_head)
+
+
+def set_layers(
+    model: keras.Model,
+    stored: Mapping[str, list[np.ndarray]],
+    source: str,
+    include_head: bool,
+) -> None:
+    """Sets every variable of a backbone from arrays by layer, or nothing at all.
+
+    Args:
+        stored: The variables of each layer in Keras's order.
+        source: Where they are from, for errors.
+        include_head: As `load_layer_weights` takes it.
+    Raises:
+        ValueError: If a layer is missing or has another shape.
+    """
     chosen = []
     for layer in model.layers:
         if not layer.weights or isinstance(layer, keras.Model):
@@ -68,7 +86,7 @@ def _read(source: str, include_head: bool) -> Mapping[str, list[np.ndarray]]:
     if source == IMAGENET or source.endswith(".h5"):
         return _read_resnet50(source, include_head)
     if source.endswith((".pth", ".pt")):
-        return _read_torch_file(source)
+        return layers_of_torch_file(source)
     raise ValueError(f"No weights at {source!r}. Expected {_ACCEPTED}.")
 
 
@@ -97,24 +115,13 @@ def _read_resnet50(source: str, include_head: bool):
     }
 
 
-def _read_torch_file(path: str):
+def layers_of_torch_file(path: str) -> dict[str, list[np.ndarray]]:
     """The state of a PyTorch model; its layers by their names with _ for dots."""
-    try:
-        import torch
-    except ImportError as error:
-        raise ValueError(
-            f"Reading {path!r} needs PyTorch. Convert it once where PyTorch is "
-            "installed: load it there and save the model as .weights.h5."
-        ) from error
-    if not os.path.isfile(path):
-        raise ValueError(f"{path!r} does not exist. Expected {_ACCEPTED}.")
-    state = torch.load(path, map_location="cpu", weights_only=True)
     found = {}
-    for name, tensor in state.items():
+    for name, array in read_torch_arrays(path).items():
         layer, _, variable = name.rpartition(".")
         if variable == "num_batches_tracked":
             continue
-        array = tensor.numpy()
         if array.ndim > 1:
             # (out, in, ...) to (..., in, out).
             array = np.moveaxis(array, (0, 1), (-1, -2))

@@ -3,6 +3,7 @@
 import keras
 import tensorflow as tf
 
+from kd_keras.training.cuts import cuts_of
 from kd_keras.training.feature_reader import feature_reader, layer_names
 from kd_keras.training.fused_batch_norm import with_fused_batch_norm
 
@@ -23,7 +24,11 @@ def rematerializing_reader(model, feature_layer=None, num_segments=8):
         ValueError: If more than the feature map passes its layer, which then cannot
             be a cut, or the model has another one inside.
     """
-    cuts, layers = _cuts(model), layer_names(feature_layer)
+    if any(isinstance(layer, keras.Model) for layer in model.layers):
+        raise ValueError(
+            f"{model.name!r} has another network inside and cannot be cut into parts."
+        )
+    cuts, layers = cuts_of(model), layer_names(feature_layer)
     chosen = set(_spread(list(cuts), num_segments - 1))
     for name in layers:
         if name not in cuts:
@@ -84,34 +89,6 @@ class _Segment:
         for variable, value in zip(self._state, state, strict=True):
             variable.assign(value)
         return y
-
-
-def _cuts(model):
-    """Returns outputs that are all that passes behind them, in order.
-
-    By the name of their layer, or of an operation that is none, such as a reshape.
-    """
-    if any(isinstance(layer, keras.Model) for layer in model.layers):
-        raise ValueError(
-            f"{model.name!r} has another network inside and cannot be cut into parts."
-        )
-    operations = [
-        operation
-        for operation in model.operations
-        if not isinstance(operation, keras.layers.InputLayer)
-    ]
-    last_use = {}
-    for number, operation in enumerate(operations):
-        for tensor in keras.tree.flatten(operation.input):
-            last_use[id(tensor)] = number
-    cuts, alive = {}, {id(model.input)}
-    for number, operation in enumerate(operations[:-1]):
-        outputs = keras.tree.flatten(operation.output)
-        alive |= {id(tensor) for tensor in outputs}
-        alive = {tensor for tensor in alive if last_use.get(tensor, -1) > number}
-        if len(outputs) == 1 and alive == {id(outputs[0])}:
-            cuts[operation.name] = outputs[0]
-    return cuts
 
 
 def _spread(names, number):

@@ -340,9 +340,9 @@ class Preparation:
     kind: str = _flag(
         "clips",
         "clips: every clip of the run, as JPEG; with --modality=flow its flow, as PNG, "
-        "which loses nothing. features: what reaches --stored_layer "
-        "(MaxPool3d_4a_3x3 by default) in the student, for --views augmented views of "
-        "every training pair, and what the teacher predicts for them.",
+        "which loses nothing. features: what --stored_layer gives "
+        "in the student (by default a layer in the middle), for --views augmented "
+        "views of every training pair, and what the teacher predicts for them.",
         affects="run",
         choices=("clips", "features"),
     )

