@@ -166,3 +166,20 @@ def test_float16_needs_an_accelerator():
         ValueError, match="mixed_float16 needs a GPU.*mixed_bfloat16 or"
     ):
         half_precision.require_device("mixed_float16")
+
+
+def test_depthwise_convolutions_are_checked_too(monkeypatch):
+    right = gen_nn_ops.depthwise_conv2d_native_backprop_filter
+
+    def wrong(input, *args, **kwargs):
+        gradient = right(input, *args, **kwargs)
+        return gradient[::-1] if input.dtype == tf.bfloat16 else gradient
+
+    monkeypatch.setattr(gen_nn_ops, "depthwise_conv2d_native_backprop_filter", wrong)
+    inputs = keras.Input((9, 9, 40))
+    layer = keras.layers.DepthwiseConv2D(3, dtype="mixed_bfloat16", name="each")
+    problems = half_precision.keep_right(keras.Model(inputs, layer(inputs)))
+    assert [*problems] == ["each"]
+    assert "for its filters" in problems["each"]
+    assert "of a 3x3 depthwise convolution in bfloat16" in problems["each"]
+    assert layer.compute_dtype == "float32"

@@ -13,7 +13,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-_CONVOLUTIONS = (keras.layers.Conv1D, keras.layers.Conv2D, keras.layers.Conv3D)
+_DEPTHWISE = (keras.layers.DepthwiseConv1D, keras.layers.DepthwiseConv2D)
+_CONVOLUTIONS = (
+    keras.layers.Conv1D,
+    keras.layers.Conv2D,
+    keras.layers.Conv3D,
+    *_DEPTHWISE,
+)
 # Gaps above 1 of what the half precisions hold: 10 and 7 bits behind the point.
 _EPSILON = {"float16": 2.0**-10, "bfloat16": 2.0**-7}
 # As large as is needed to run the code of the real shape, which goes by blocks of 16
@@ -41,17 +47,19 @@ class Convolution:
         kernel: Shape of the kernel.
         options: The other arguments of `keras.ops.conv`, as pairs.
         dtype: The half precision.
+        depthwise: Whether each channel is filtered by itself.
     """
 
     shape: tuple[int, ...]
     kernel: tuple[int, ...]
     options: tuple[tuple[str, object], ...]
     dtype: str
+    depthwise: bool = False
 
     def __str__(self):
         kernel = "x".join(map(str, self.kernel[:-2]))
         depth = f" over {self.shape[1]} frames" if len(self.shape) == 5 else ""
-        return f"{kernel} convolution{depth}"
+        return f"{kernel} {'depthwise ' * self.depthwise}convolution{depth}"
 
 
 def require_device(policy: str) -> None:
@@ -133,7 +141,8 @@ def passes(convolution, maps, kernel):
     def run(maps, kernel):
         with tf.GradientTape() as tape:
             tape.watch((maps, kernel))
-            output = keras.ops.conv(maps, kernel, **dict(convolution.options))
+            conv = keras.ops.depthwise_conv if convolution.depthwise else keras.ops.conv
+            output = conv(maps, kernel, **dict(convolution.options))
         above = tf.random.stateless_normal(tf.shape(output), seed=(0, 1))
         above = tf.cast(tf.cast(above, convolution.dtype), output.dtype)
         return output, *tape.gradient(output, (maps, kernel), above)
@@ -159,9 +168,15 @@ def _smallest(layer):
     first = layer.data_format == "channels_first"
     _, *sizes = layer.input.shape
     channels = sizes.pop(0 if first else -1)
-    filters = layer.filters
-    if layer.groups == 1:
-        channels, filters = _fewer(channels), _fewer(filters)
+    depthwise = isinstance(layer, _DEPTHWISE)
+    if depthwise:
+        channels = entering = _fewer(channels)
+        filters = layer.depth_multiplier
+    elif layer.groups == 1:
+        channels = entering = _fewer(channels)
+        filters = _fewer(layer.filters)
+    else:
+        entering, filters = channels // layer.groups, layer.filters
     reach = [
         (kernel - 1) * dilation + 1
         for kernel, dilation in zip(layer.kernel_size, layer.dilation_rate, strict=True)
@@ -176,7 +191,7 @@ def _smallest(layer):
     shape = (channels, *sides) if first else (*sides, channels)
     return Convolution(
         shape=(_BATCH, *shape),
-        kernel=(*layer.kernel_size, channels // layer.groups, filters),
+        kernel=(*layer.kernel_size, entering, filters),
         options=(
             ("strides", layer.strides),
             ("padding", layer.padding),
@@ -184,4 +199,5 @@ def _smallest(layer):
             ("dilation_rate", layer.dilation_rate),
         ),
         dtype=layer.compute_dtype,
+        depthwise=depthwise,
     )
