@@ -49,6 +49,8 @@ def check_networks(config, num_classes):
     student = teacher = build_student(config, num_classes)
     if teacher_architecture(config) != student_architecture(config):
         teacher = build_teacher(config, num_classes)
+    if config.distillation.stored_layer is not None:
+        stem(student, config.distillation.stored_layer)
     layers = student_feature_layers(config, student)
     _check_layers("feature_layer", student, layers)
     if config.run.teacher is None:
