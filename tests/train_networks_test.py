@@ -218,6 +218,9 @@ def test_a_stem_and_its_tail_are_the_whole_network(backbone, layer):
         if variable.name == "moving_mean":
             # Below 0: ReLUs let something through.
             variable.assign(moved.uniform(-0.5, 0, variable.shape))
+        if variable.name == "moving_variance" and "lite" in backbone:
+            # As small as the maps, or nothing of the clip would be left at the end.
+            variable.assign(variable * 0.05)
     stem, tail = networks.stem(whole, layer), networks.tail(whole, layer)
     assert not stem.trainable_weights and tail.trainable_weights
     assert tail.name == whole.name and tail.input.dtype == "float32"
