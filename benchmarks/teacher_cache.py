@@ -18,10 +18,10 @@ from absl import app, flags
 import kd_keras
 from benchmarks import turns
 from kd_keras.data.scenes.write import write_scenes
-from train import networks
-from train.experiment import Experiment
+from train import networks, teacher_cache
+from train.batches import normalizer, training_batches
+from train.experiment import open_experiment
 from train.flags import config as config_lib
-from train.teacher_cache import TeacherCache
 
 _VIDEOS = flags.DEFINE_integer("videos", 16, "Generated videos.", lower_bound=3)
 _VIEWS = flags.DEFINE_integer("views", 2, "Views of each pair.", lower_bound=1)
@@ -91,21 +91,27 @@ def _experiment(folder):
         ]
     )
     with contextlib.redirect_stdout(io.StringIO()):
-        return Experiment(config_lib.from_flags(values))
+        return open_experiment(config_lib.from_flags(values))
 
 
 def _ways(experiment, pairs):
     """Functions without arguments by name, and how often each called the teacher."""
-    distiller, loss = _distiller(experiment)
+    distiller, teacher, loss = _distiller(experiment)
+    # The cache asks the teacher whose calls are counted.
+    teacher_cache.FrozenTeacher = lambda *_: distiller.teacher
+    normalize = normalizer(experiment)
     calls, stored = {}, []
     steps = len(pairs) // _BATCH.value
 
     def fill():
-        cache = TeacherCache(experiment, pairs, distiller.teacher, loss, "")
-        stored[:] = [cache.batches(0).take(steps)]
+        student = distiller.student
+        cache = teacher_cache.TeacherCache(experiment, student, teacher, pairs, loss)
+        stored[:] = [cache.batches_from(0).take(steps)]
 
     def epoch(streams):
-        learn = tf.function(distiller.learn, autograph=False)
+        learn = tf.function(
+            lambda batch: distiller.learn(normalize(batch)), autograph=False
+        )
 
         def take():
             for batch in streams[0]:
@@ -123,7 +129,7 @@ def _ways(experiment, pairs):
 
     ways = {
         _FILL: fill,
-        _WITHOUT: epoch([experiment.batches(pairs).take(steps)]),
+        _WITHOUT: epoch([training_batches(experiment, pairs).take(steps)]),
         _WITH: epoch(stored),
     }
     return {name: counted(name, way) for name, way in ways.items()}, calls
@@ -144,7 +150,7 @@ def _distiller(experiment):
     distiller.teacher = _Counted(distiller.teacher)
     distiller.compile("sgd")
     distiller.optimizer.build(distiller.trainable_variables)
-    return distiller, loss
+    return distiller, teacher, loss
 
 
 if __name__ == "__main__":

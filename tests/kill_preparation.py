@@ -79,12 +79,12 @@ def _run(folder, work, kind, output, kill_after_s=None):
 
 
 def _make_teacher(folder, work):
-    from train import networks
-    from train.experiment import Experiment
+    from train import networks, results
+    from train.experiment import open_experiment
 
-    experiment = Experiment(small_run.config(folder, work / "run"))
+    experiment = open_experiment(small_run.config(folder, work / "run"))
     teacher = networks.build_teacher(experiment.config, num_classes=2)
-    experiment.save(teacher, work / "run" / "teacher.keras")
+    results.save(experiment, teacher, work / "run" / "teacher.keras")
 
 
 def _contents(folder):

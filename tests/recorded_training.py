@@ -5,7 +5,7 @@ import types
 
 from kd_keras.data.segments import Clip, Pair
 from tests import small_run, tiny_training
-from train import networks
+from train import batches, networks, phases, results
 
 CLASSES = ("cut", "open", "shut")
 
@@ -23,6 +23,31 @@ def pair(number, label):
     """The `number`th pair of a video."""
     observed = Clip("a.mp4", number, number + 1)
     return Pair(observed, Clip("a.mp4", number + 2, number + 3), label)
+
+
+def record(monkeypatch):
+    """Makes phases and savings remembered by the `Experiment` in place of done."""
+
+    def train(experiment, name, model, source, steps, learning_rate):
+        experiment.trained.append(
+            types.SimpleNamespace(
+                name=name,
+                model=model,
+                source=source,
+                steps=steps,
+                learning_rate=learning_rate,
+            )
+        )
+
+    def save(experiment, network, path):
+        experiment.saved.append((network, path))
+
+    def training_batches(experiment, pairs, start_step, fields):
+        return pairs, start_step, fields
+
+    monkeypatch.setattr(phases, "train", train)
+    monkeypatch.setattr(results, "save", save)
+    monkeypatch.setattr(batches, "training_batches", training_batches)
 
 
 class Experiment:
@@ -50,23 +75,15 @@ class Experiment:
             for_students=[*labeled, *action_pairs, *unlabeled],
             **{"choosing": [], **data},
         )
+        self.evaluator = types.SimpleNamespace(over=self._evaluator_over)
         self.trained, self.saved, self.scored, self.top1 = [], [], [], 0.0
 
-    def batches(self, pairs, start_step, **options):
-        return pairs, start_step, options
+    def _evaluator_over(self, pairs):
+        def validation(model, field):
+            def validate():
+                self.scored.append((model, field, pairs))
+                return {"top1": self.top1}
 
-    def validation(self, model, field):
-        return "validation", model, field
+            return validate
 
-    def train(self, model, batches_from, steps, learning_rate, **more):
-        known = dict(model=model, batches_from=batches_from, steps=steps)
-        self.trained.append(
-            types.SimpleNamespace(**known, learning_rate=learning_rate, **more)
-        )
-
-    def save(self, model, path):
-        self.saved.append((model, path))
-
-    def score(self, model, field, pairs):
-        self.scored.append((model, field, pairs))
-        return {"top1": self.top1}
+        return types.SimpleNamespace(validation=validation)

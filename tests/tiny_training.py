@@ -8,7 +8,8 @@ from absl import flags
 from kd_keras.data.segments import Clip, Pair
 from kd_keras.training.supervised import SupervisedTrainer
 from train.flags import config as config_lib
-from train.loop import loop, optimization
+from train.loop import optimization
+from train.loop.loop import Phase
 
 PAIRS = [
     Pair(Clip(f"v{n}", n, n + 1), Clip(f"v{n}", n, n + 2), n % 2) for n in range(9)
@@ -71,13 +72,13 @@ def train(run, *arguments, steps=12, units=8, dropout=0.5, **more):
 
 
 def fit(model, options, run, steps, before=lambda step: None, stream=Stream, **more):
-    loop.train(
-        model,
-        lambda step: stream(step, before),
-        steps,
-        options=options.training,
-        run=run,
-        phase="tiny",
+    Phase(
+        name="tiny",
+        model=model,
+        batches_from=lambda step: stream(step, before),
+        steps=steps,
         pairs=PAIRS,
-        **{"validate": dict, **more},
-    )
+        options=options.training,
+        directory=run,
+        **more,
+    ).run()

@@ -9,6 +9,7 @@ import pytest
 from tests import numbered_video, small_run
 from train import choice, experiment
 from train import data as data_lib
+from train import results as results_lib
 from train.evaluate import Evaluator
 
 SCORES = {"labels": {"top1": 0.2}, "direct": {"top1": 0.6}, "attention": {"top1": 0.6}}
@@ -205,7 +206,7 @@ def test_an_export_of_another_student_is_made_anew(tmp_path):
     def holds_another(results, method="direct"):
         if results is not None:
             (tmp_path / "results.json").write_text(json.dumps(results))
-        return experiment._holds_another(_Folder(tmp_path), method)
+        return results_lib._holds_another(_Folder(tmp_path), method)
 
     assert not holds_another(None)
     assert not holds_another({"best_student": "direct", "export": "export/1"})

@@ -10,7 +10,7 @@ from tests import numbered_video, small_run
 from train import data as data_lib
 from train import data_set
 from train import prepare as prepare_lib
-from train.experiment import Experiment
+from train.experiment import begin, open_experiment
 
 
 @pytest.fixture(scope="module")
@@ -24,12 +24,12 @@ def folder(original, tmp_path):
 
 
 def _experiment(folder, *flags):
-    return Experiment(small_run.config(folder, folder.parent / "run", *flags))
+    return open_experiment(small_run.config(folder, folder.parent / "run", *flags))
 
 
 def _begun(folder, *flags):
     experiment = _experiment(folder, *flags)
-    experiment.begin()
+    begin(experiment)
     experiment.directory.log("teacher", 1, {"loss": 1.0})
 
 
@@ -59,14 +59,14 @@ def test_changed_annotations_are_refused_and_named(folder):
 
 
 def test_a_run_without_work_or_of_before_takes_what_is_there(folder):
-    _experiment(folder).begin()
+    begin(_experiment(folder))
     _relabel(folder)
     _begun(folder)
     kept = folder.parent / "run" / data_set.FILE
     kept.unlink()
     small = (folder / "actions.csv").read_text().replace("shut,train", "open,train", 1)
     (folder / "actions.csv").write_text(small)
-    _experiment(folder).begin()
+    begin(_experiment(folder))
     assert kept.exists()
     _relabel(folder)
     with pytest.raises(ValueError, match="of another data set"):

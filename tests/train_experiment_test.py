@@ -13,6 +13,7 @@ import pytest
 from absl import flags
 
 from train import experiment as experiment_lib
+from train import results as results_lib
 from train.flags import config as config_lib
 from train.run_directory import RunDirectory
 
@@ -110,12 +111,12 @@ def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsy
 
     with (
         monkeypatch.context() as patch,
-        pytest.raises(experiment_lib.ExportFailedError) as raised,
+        pytest.raises(results_lib.ExportFailedError) as raised,
     ):
-        patch.setattr(experiment_lib, "export_and_check", fails)
+        patch.setattr(results_lib, "export_and_check", fails)
         experiment_lib.run_experiment(_config(run_dir))
     assert f"its results are in {run_dir}, and its export failed" in str(raised.value)
-    assert "RuntimeError: No such variable. Mend that" in str(raised.value)
+    assert "RuntimeError: No such variable. Correct the cause" in str(raised.value)
     results = json.loads((run_dir / "results.json").read_text())
     assert results["students"] == finished[1]["students"] and "export" not in results
     assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
@@ -131,7 +132,7 @@ def test_a_first_try_that_fails_leaves_the_folder_to_any_run(tmp_path):
         with pytest.raises(ValueError, match="is not a file|has no layer"):
             experiment_lib.run_experiment(_config(tmp_path, *arguments))
         assert not {"run.flags", "run.json"} & {p.name for p in tmp_path.iterdir()}
-    experiment_lib.Experiment(_config(tmp_path)).directory.begin()
+    experiment_lib.open_experiment(_config(tmp_path)).directory.begin()
     assert config_lib.from_flagfile(tmp_path / "run.flags") == _config(tmp_path)
 
 

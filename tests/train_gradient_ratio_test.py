@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tests import tiny_distillation, tiny_training
-from train.loop import loop
+from train.loop.loop import Phase
 from train.run_directory import RunDirectory
 
 
@@ -26,16 +26,15 @@ def _train(path, before=lambda step: None):
     model = tiny_distillation.distiller(
         keras.optimizers.AdamW(0.01), feature_weight="auto"
     )
-    loop.train(
-        model,
-        lambda step: _Stream(step, before),
-        12,
-        options=options.training,
-        run=RunDirectory(options),
-        phase="student_attention",
-        validate=dict,
+    Phase(
+        name="student_attention",
+        model=model,
+        batches_from=lambda step: _Stream(step, before),
+        steps=12,
         pairs=tiny_training.PAIRS,
-    )
+        options=options.training,
+        directory=RunDirectory(options),
+    ).run()
     weight = float(model.current_feature_weight())
     return weight, model.student.get_weights(), (path / "metrics.jsonl").read_text()
 

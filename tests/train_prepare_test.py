@@ -16,8 +16,9 @@ from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
 from kd_keras.data.records import shards
 from tests import small_run
 from train import experiment as experiment_lib
-from train import networks
+from train import networks, results
 from train import prepare as prepare_lib
+from train.batches import training_batches
 from train.student import load_or_train_student
 from train.teacher import load_or_train_teacher
 
@@ -32,9 +33,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(folder, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("teacher")
-    experiment = experiment_lib.Experiment(small_run.config(folder, run_dir))
+    experiment = experiment_lib.open_experiment(small_run.config(folder, run_dir))
     network = networks.build_teacher(experiment.config, num_classes=2)
-    experiment.save(network, run_dir / "teacher.keras")
+    results.save(experiment, network, run_dir / "teacher.keras")
     return run_dir / "teacher.keras"
 
 
@@ -70,7 +71,7 @@ def features(folder, teacher, tmp_path_factory):
 def _train(folder, run_dir, teacher, *more):
     """The trained student and what was logged."""
     config = small_run.config(folder, run_dir, *_VIEWS, f"--teacher={teacher}", *more)
-    experiment = experiment_lib.Experiment(config)
+    experiment = experiment_lib.open_experiment(config)
     student = load_or_train_student(
         experiment, "attention", load_or_train_teacher(experiment)
     )
@@ -143,10 +144,12 @@ def test_batches_from_records_are_those_from_videos(folder, prepared_clips, tmp_
         ("records", (f"--records={prepared_clips}", "--video_root=gone")),
     ):
         config = small_run.config(folder, tmp_path / name, *more)
-        experiment = experiment_lib.Experiment(config)
+        experiment = experiment_lib.open_experiment(config)
         pairs = [*experiment.data.labeled, *experiment.data.unlabeled]
         assert len(experiment.data.evaluated) == 2
-        batches[name] = list(experiment.batches(pairs, 2).take(3).as_numpy_iterator())
+        batches[name] = list(
+            training_batches(experiment, pairs, 2).take(3).as_numpy_iterator()
+        )
     for one, other in zip(batches["videos"], batches["records"], strict=True):
         for field in (INDEX, LABEL, LABELED):
             np.testing.assert_array_equal(one[field], other[field])
@@ -170,13 +173,13 @@ def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
         ("records", (f"--records={tmp_path / 'clips'}", "--video_root=gone")),
     ):
         more = (*_FLOW, *_VIEWS, *more, f"--teacher={teacher}", "--student_steps=2")
-        experiment = experiment_lib.Experiment(
+        experiment = experiment_lib.open_experiment(
             small_run.config(folder, tmp_path / name, *more)
         )
         if name == "videos":
             network = networks.build_teacher(experiment.config, num_classes=2)
-            experiment.save(network, teacher)
-        batch = next(iter(experiment.batches(experiment.data.for_students)))
+            results.save(experiment, network, teacher)
+        batch = next(iter(training_batches(experiment, experiment.data.for_students)))
         batches[name] = batch[OBSERVED].numpy()
         student = load_or_train_student(
             experiment, "attention", load_or_train_teacher(experiment)
@@ -218,19 +221,19 @@ def test_records_that_lack_clips_name_the_flags(folder, prepared_clips, tmp_path
     with pytest.raises(
         shards.StaleRecords, match=r"--lead_time_s was 0.4, now 0.2(?!;)"
     ):
-        experiment_lib.Experiment(config)
+        experiment_lib.open_experiment(config)
     config = small_run.config(
         folder, tmp_path / "b", f"--records={prepared_clips}", "--image_size=48"
     )
     with pytest.raises(shards.StaleRecords, match="image_size was 32, now 48"):
-        experiment_lib.Experiment(config)
+        experiment_lib.open_experiment(config)
 
 
 def test_fewer_labels_train_from_the_same_records(folder, prepared_clips, tmp_path):
     config = small_run.config(
         folder, tmp_path, f"--records={prepared_clips}", "--labeled_fraction=0.4"
     )
-    data = experiment_lib.Experiment(config).data
+    data = experiment_lib.open_experiment(config).data
     assert len(data.labeled) == 2 and len(data.unlabeled) > 4
 
 

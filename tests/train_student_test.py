@@ -6,7 +6,9 @@ import pytest
 
 from tests import recorded_training, tiny_training
 from train import student as student_lib
+from train.stored_features import StoredFeatures
 from train.student import feature_loss, load_or_train_student
+from train.teacher_cache import TeacherCache
 
 _FLAGS = (
     *("--teacher_steps=3", "--student_steps=5"),
@@ -23,22 +25,33 @@ def teacher():
     return recorded_training.network("--seed=9")
 
 
+_CHOOSING = [recorded_training.pair(20, 1)]
+
+
 @pytest.fixture
-def experiment(tmp_path):
-    return lambda *flags: recorded_training.Experiment(tmp_path, *_FLAGS, *flags)
+def experiment(tmp_path, monkeypatch):
+    recorded_training.record(monkeypatch)
+    return lambda *flags: recorded_training.Experiment(
+        tmp_path, *_FLAGS, *flags, choosing=_CHOOSING
+    )
+
+
+def _assert_validates(run, source, student):
+    assert source.validation()() == {"top1": run.top1}
+    assert run.scored == [(student, "observed", _CHOOSING)]
 
 
 def test_labels_alone_teach_from_what_is_observed(experiment, teacher):
     run = experiment()
     student = load_or_train_student(run, "labels", teacher)
     (call,) = run.trained
-    data = run.data
-    assert call.pairs == [*data.labeled, *data.action_pairs]
+    data, source = run.data, call.source
+    assert source.pairs == [*data.labeled, *data.action_pairs]
     assert (call.steps, call.learning_rate) == (5, 0.5)
-    assert call.phase == "student_labels"
-    assert call.network is student and call.model.network is student
-    assert call.batches_from(4) == (call.pairs, 4, {"fields": ("observed",)})
-    assert call.validate == ("validation", student, "observed")
+    assert call.name == "student_labels"
+    assert source.network is student and call.model.network is student
+    assert source.batches_from(4) == (source.pairs, 4, ("observed",))
+    _assert_validates(run, source, student)
     assert call.model._cross_entropy.label_smoothing == 0.2
     assert call.model._field == "observed"
     assert run.saved == [(student, run.directory / "students" / "labels.keras")]
@@ -57,20 +70,22 @@ def test_distillation_learns_from_every_pair_by_its_flags(
     run = experiment()
     student = load_or_train_student(run, method, teacher)
     (call,) = run.trained
-    assert call.pairs == run.data.for_students
+    source = call.source
+    assert source.pairs == run.data.for_students
     assert (call.steps, call.learning_rate) == (5, 0.5)
-    assert (call.phase, call.network) == (f"student_{method}", student)
-    assert call.batches_from(4) == (call.pairs, 4, {})
-    assert call.validate == ("validation", student, "observed")
+    assert (call.name, source.network) == (f"student_{method}", student)
+    assert source.batches_from(4) == (source.pairs, 4, ("observed", "future"))
+    _assert_validates(run, source, student)
     assert (call.model.network, call.model.teacher) == (student, teacher)
     loss = call.model.options.pop("feature_loss")
     assert (loss is None) == (method == "pseudo_labels")
+    channels = teacher.get_layer("conv5_block1_out").output.shape[-1]
     assert call.model.options == {
         "feature_weight": 0.7,
         "feature_layer": ("conv4_block1_out",),
         "teacher_feature_layer": ("conv5_block1_out",),
         "temperature": 3.0,
-        "feature_channels": None,
+        "feature_channels": None if loss is None else [channels],
         "rematerialize": True,
     }
     assert run.saved == [(student, run.directory / "students" / f"{method}.keras")]
@@ -107,40 +122,29 @@ def test_feature_losses_have_the_values_of_their_flags():
 class _Stored:
     """Stored features, as far as a student is told of them."""
 
-    def __init__(self, experiment, student, teacher):
-        self.student, self.joined = student, 0
+    field, has_targets = "observed", True
+
+    def __init__(self, experiment, student, teacher, pairs, method):
+        self.student, self.pairs, self.method = student, pairs, method
         clip = keras.Input((4,))
-        self.tail = keras.Model(clip, keras.layers.Dense(3)(clip))
-        experiment.stored = self
-
-    def batches(self, pairs, step, method):
-        return "stored", pairs, step, method
-
-    def validation(self, network, field):
-        return "stored validation", network, field
-
-    def join(self):
-        self.joined += 1
+        self.network = keras.Model(clip, keras.layers.Dense(3)(clip))
 
 
 @pytest.mark.parametrize("method", ["labels", "attention"])
-def test_with_stored_features_the_tail_learns_and_is_joined(
-    experiment, teacher, method, monkeypatch
-):
+def test_with_stored_features_the_tail_learns(experiment, teacher, method, monkeypatch):
     monkeypatch.setattr(student_lib, "StoredFeatures", _Stored)
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
     # Nothing asks the teacher, whatever the flag says.
     run = experiment("--features=there", "--teacher_cache=memory")
     student = load_or_train_student(run, method, teacher)
     (call,) = run.trained
-    stored = run.stored
-    assert stored.student is student and stored.joined == 1
-    assert call.network is stored.tail and call.model.network is stored.tail
-    assert call.batches_from(4) == ("stored", call.pairs, 4, method)
+    stored = call.source
+    assert isinstance(stored, _Stored) and stored.student is student
+    assert stored.method == method and call.model.network is stored.network
     if method == "labels":
-        assert call.validate == ("stored validation", stored.tail, "observed")
+        assert stored.pairs == [*run.data.labeled, *run.data.action_pairs]
     else:
-        assert call.validate == ("stored validation", student, "observed")
+        assert stored.pairs == run.data.for_students
         assert call.model.teacher is None
         channels = teacher.get_layer("conv5_block1_out").output.shape[-1]
         assert call.model.options["feature_channels"] == [channels]
@@ -148,33 +152,45 @@ def test_with_stored_features_the_tail_learns_and_is_joined(
 
 
 def test_a_cache_of_the_teacher_gives_the_batches(experiment, teacher, monkeypatch):
-    made = []
+    made, blocks = [], []
 
-    class Cache:
-        def __init__(self, *arguments):
-            made.append(arguments)
+    def fill(cache, folder):
+        made.append(folder)
+        return blocks
 
-        def batches(self, step):
-            return "cached", step
-
-    monkeypatch.setattr(student_lib, "TeacherCache", Cache)
+    monkeypatch.setattr(TeacherCache, "_fill", fill)
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
-    run = experiment("--teacher_cache=memory")
-    load_or_train_student(run, "direct", teacher)
+    run = experiment("--teacher_cache=disk", "--views=2")
+    student = load_or_train_student(run, "direct", teacher)
     (call,) = run.trained
-    assert call.batches_from(4) == ("cached", 4)
-    ((owner, pairs, asked, loss, num_maps, key),) = made
-    assert num_maps == 1
-    assert (owner, pairs, asked) == (run, run.data.for_students, teacher)
-    assert loss is call.model.options["feature_loss"]
-    assert key[1:] == (("conv5_block1_out",), 2.0)
+    cache = call.source
+    assert isinstance(cache, TeacherCache) and cache.network is student
+    assert cache.pairs == run.data.for_students
+    # The batches hold what the teacher would say.
+    assert call.model.teacher is None
+    assert cache._loss is call.model.options["feature_loss"]
+    _assert_validates(run, cache, student)
+    load_or_train_student(run, "direct", teacher)
     # Of the teacher's weights, all of them.
     changed = keras.models.clone_model(teacher)
     weights = teacher.get_weights()
     weights[-1] = weights[-1] + 1
     changed.set_weights(weights)
-    load_or_train_student(experiment("--teacher_cache=memory"), "direct", changed)
-    assert made[1][5][0] != key[0]
+    load_or_train_student(run, "direct", changed)
+    assert made[0] == made[1] != made[2]
+    assert made[0].parent == run.directory / "teacher_targets"
+
+
+def test_the_tail_of_a_student_is_joined_to_the_whole():
+    whole = recorded_training.network("--seed=3")
+    stored = StoredFeatures.__new__(StoredFeatures)
+    stored.network = recorded_training.network("--seed=4")
+    stored._student = whole
+    stored.finish()
+    for one, other in zip(
+        whole.get_weights(), stored.network.get_weights(), strict=True
+    ):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_a_student_that_is_there_is_not_trained_again(experiment, teacher):

@@ -98,7 +98,7 @@ def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
 def test_views_that_never_come_again_are_not_kept(folder, tmp_path):
     config = small_run.config(folder, tmp_path, "--teacher_cache=memory", "--flip=0.5")
     with pytest.raises(ValueError, match="--teacher_cache=memory .* --views .try 8"):
-        experiment_lib.Experiment(config)
+        experiment_lib.open_experiment(config)
 
 
 def test_a_teacher_below_the_majority_is_warned_of(capsys):

@@ -34,7 +34,8 @@ def test_one_that_ends_in_softmax_answers_in_logits(tmp_path):
         assert teacher.get_layer("map") and teacher.name == name
 
 
-def test_the_labeled_future_clips_teach_it(tmp_path):
+def test_the_labeled_future_clips_teach_it(tmp_path, monkeypatch):
+    recorded_training.record(monkeypatch)
     run = recorded_training.Experiment(
         tmp_path,
         *("--teacher_steps=3", "--student_steps=5", "--label_smoothing=0.2"),
@@ -42,11 +43,13 @@ def test_the_labeled_future_clips_teach_it(tmp_path):
     )
     teacher = load_or_train_teacher(run)
     (call,) = run.trained
-    assert call.pairs == run.data.labeled
-    assert (call.steps, call.learning_rate, call.phase) == (3, 0.3, "teacher")
-    assert call.network is teacher and call.model.network is teacher
-    assert call.batches_from(4) == (call.pairs, 4, {"fields": ("future",)})
-    assert call.validate == ("validation", teacher, "future")
+    source = call.source
+    assert source.pairs == run.data.labeled
+    assert (call.steps, call.learning_rate, call.name) == (3, 0.3, "teacher")
+    assert source.network is teacher and call.model.network is teacher
+    assert source.batches_from(4) == (source.pairs, 4, ("future",))
+    # Without pairs that choose nothing is scored.
+    assert source.validation()() == {} and not run.scored
     assert call.model._cross_entropy.label_smoothing == 0.2
     assert call.model._field == "future"
     assert run.saved == [(teacher, tmp_path / "teacher.keras")]
@@ -61,7 +64,8 @@ def _save(path, units=3):
     return model
 
 
-def test_one_that_is_there_is_not_trained_again(tmp_path):
+def test_one_that_is_there_is_not_trained_again(tmp_path, monkeypatch):
+    recorded_training.record(monkeypatch)
     there = _save(tmp_path / "teacher.keras")
     for task in ("all", "student", "evaluate"):
         run = recorded_training.Experiment(tmp_path, f"--task={task}")

@@ -23,11 +23,12 @@ def main(_):
     tf.get_logger().setLevel("ERROR")
     from kd_keras.data.records import shards
     from train import remote_run
-    from train.experiment import ExportFailedError, run_experiment
+    from train.experiment import run_experiment
     from train.fuse import run_fusion
     from train.loop.distribution import WorkerLostError
     from train.loop.guards import DivergedError
     from train.loop.interruption import Interrupted
+    from train.results import ExportFailedError
 
     # What was imported stays; looking it over again and again takes seconds.
     gc.freeze()

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kd_keras import visualise
 from kd_keras.data.batches.fields import FUTURE, LABEL, LABELED, OBSERVED
+from train.batches import normalizer, training_batches
 from train.pictures import picture
 from train.run_directory import write_json
 
@@ -22,10 +23,10 @@ def show_inputs(experiment):
     data, classes = experiment.data, experiment.data.index.classes
     every = max(1, len(data.labeled) // _NUM_SHOWN)
     pairs = [*data.labeled[::every][:_NUM_SHOWN], *data.unlabeled[:1]]
-    batches = experiment.batches(pairs).map(experiment.normalize_batch)
-    batches = batches.unbatch().take(len(pairs))
+    shown = training_batches(experiment, pairs).map(normalizer(experiment))
+    examples = shown.unbatch().take(len(pairs))
     clips, titles = [], []
-    for example in batches.as_numpy_iterator():
+    for example in examples.as_numpy_iterator():
         labeled = example[LABELED]
         name = classes[example[LABEL]] if labeled else "unlabeled"
         for field in (OBSERVED, FUTURE):

@@ -4,13 +4,14 @@ import hashlib
 
 import numpy as np
 
+from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.data.batches.from_features import feature_dataset
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import features as feature_records
 from kd_keras.data.records import shards
 from kd_keras.distill import distiller
+from train import batches, data_set, networks, phases
 from train import data as data_lib
-from train import data_set, networks
 from train.flags import fields as flag_fields
 
 # Flags that had another name when files began to hold them.
@@ -18,71 +19,76 @@ _STORED_NAMES = {"same_augmentation": "shared_draw", "stored_layer": "layer"}
 
 
 class StoredFeatures:
-    """What takes the place of the videos if --features is given.
+    """Stored features of pairs, from which the tail of a student learns.
 
     Args:
         experiment: The `Experiment`.
         student: The whole student as it starts.
-        teacher: The run's teacher, of which the targets have to be.
+        teacher: The run's teacher, which must have made the stored targets.
+        pairs: What the student is trained on.
+        method: `labels`, `pseudo_labels`, `direct` or `attention`.
     Attributes:
-        tail: The part of the student that is trained.
+        network, pairs, field, has_targets: As `phases.Clips` has them; the network is
+            the part of the student behind the stored layer.
     Raises:
         StaleRecords: Other weights, clips or views made the features; says which.
     """
 
-    def __init__(self, experiment, student, teacher):
-        config = self._config = experiment.config
+    field = OBSERVED
+    has_targets = True
+
+    def __init__(self, experiment, student, teacher, pairs, method):
+        config = experiment.config
         if not config.augmentation.views:
             raise ValueError(
                 "--features needs --views: how many stored views of a pair to use."
             )
         layer = networks.stored_layer(config)
-        self._experiment, self._student = experiment, student
+        self._experiment, self._student, self._method = experiment, student, method
         self._records = shards.Shards(
             config.data.features, fingerprint(config, student, teacher, layer)
         )
         values = data_set.describe(config.data, experiment.data.whole_index)
         data_set.refuse_changes(config.data.features, values, "features")
-        self.tail = networks.tail(student, layer)
+        self.network, self.pairs = networks.tail(student, layer), pairs
 
-    def batches(self, pairs, start_step, method):
+    def batches_from(self, step):
         """Returns the endless stream of training batches from a step on."""
-        features = [feature_records.STUDENT_INPUT, feature_records.PROBABILITIES]
-        if method == "labels":
-            features = features[:1]
-        if method in ("direct", "attention"):
+        features = [feature_records.STUDENT_INPUT]
+        if self._method != "labels":
+            features.append(feature_records.PROBABILITIES)
+        if self._method in ("direct", "attention"):
             features.append(feature_records.FEATURES)
-        if method == "attention":
+        if self._method == "attention":
             features.append(feature_records.SELF_ATTENTION)
-        batches = feature_dataset(
-            pairs,
+        config = self._experiment.config
+        stream = feature_dataset(
+            self.pairs,
             self._records,
-            batch_size=self._config.training.batch_size,
-            views=self._config.augmentation.views,
+            batch_size=config.training.batch_size,
+            views=config.augmentation.views,
             prefixes=features,
-            seed=self._config.run.seed,
-            start_step=start_step,
-            sampling=data_lib.sampling(self._config, pairs),
+            seed=config.run.seed,
+            start_step=step,
+            sampling=data_lib.sampling(config, self.pairs),
         )
-        return self._experiment.own_rows(batches.map(_named_for_the_distiller))
+        return batches.own_rows(
+            stream.map(_named_for_the_distiller), self._experiment.distribution
+        )
 
-    def validation(self, network, field):
-        """Returns the function that scores the whole student in training.
+    def validation(self):
+        """Returns the function that scores the whole student in training."""
+        validate = phases.validation(self._experiment, self._student, self.field)
 
-        It sees what the experiment's validation shows, whatever part is trained.
-        """
-        del network
-        validate = self._experiment.validation(self._student, field)
-
-        def join_and_validate():
-            self.join()
+        def finish_and_validate():
+            self.finish()
             return validate()
 
-        return join_and_validate
+        return finish_and_validate
 
-    def join(self):
+    def finish(self):
         """Gives the whole student what its tail has learned."""
-        networks.copy_layers(self.tail, self._student)
+        networks.copy_layers(self.network, self._student)
 
 
 def compared_layer(config, student, teacher):

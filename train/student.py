@@ -7,9 +7,8 @@ from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.distill import Distiller
 from kd_keras.models.backbones import tokens_of
 from kd_keras.training.feature_reader import num_channels
-from train import networks
-from train.stored_features import StoredFeatures, weights_checksum
-from train.teacher import train_supervised
+from train import networks, phases, results
+from train.stored_features import StoredFeatures
 from train.teacher_cache import TeacherCache
 
 
@@ -30,26 +29,22 @@ def load_or_train_student(experiment, method, teacher):
             "it with --task=student."
         )
     student = networks.start_student(experiment.config, teacher)
-    stored = None
-    if experiment.config.data.features is not None:
-        stored = StoredFeatures(experiment, student, teacher)
+    loss = feature_loss(method, experiment.config.distillation)
+    source = _source(experiment, method, student, teacher, loss)
     if method == "labels":
-        training = experiment.config.training
-        train_supervised(
-            experiment,
-            student if stored is None else stored.tail,
-            [*experiment.data.labeled, *experiment.data.action_pairs],
-            OBSERVED,
-            f"student_{method}",
-            training.student_steps,
-            training.student_learning_rate,
-            stored,
-        )
+        model = phases.supervised(experiment.config, source)
     else:
-        _distil(experiment, method, student, teacher, stored)
-    if stored is not None:
-        stored.join()
-    experiment.save(student, path)
+        model = _distiller(experiment, method, student, teacher, loss, source)
+    training = experiment.config.training
+    phases.train(
+        experiment,
+        f"student_{method}",
+        model,
+        source,
+        training.student_steps,
+        training.student_learning_rate,
+    )
+    results.save(experiment, student, path)
     return student
 
 
@@ -57,7 +52,7 @@ def feature_loss(method, options):
     """Returns the feature loss of a method, or None.
 
     Args:
-        method: `pseudo_labels`, `direct` or `attention`.
+        method: `labels`, `pseudo_labels`, `direct` or `attention`.
         options: The run's `Distillation`.
     """
     shared = {
@@ -100,59 +95,40 @@ def _scheduled(name, value, steps):
     return value
 
 
-def _distil(experiment, method, student, teacher, stored):
+def _source(experiment, method, student, teacher, loss):
+    """Returns what the student learns from."""
     config, data = experiment.config, experiment.data
-    options, training = config.distillation, config.training
-    network = student if stored is None else stored.tail
+    pairs = data.for_students
+    if method == "labels":
+        pairs = [*data.labeled, *data.action_pairs]
+    if config.data.features is not None:
+        return StoredFeatures(experiment, student, teacher, pairs, method)
+    if method == "labels":
+        return phases.Clips(experiment, student, pairs, fields=(OBSERVED,))
+    if config.distillation.teacher_cache != "off":
+        return TeacherCache(experiment, student, teacher, pairs, loss)
+    return phases.Clips(experiment, student, pairs)
+
+
+def _distiller(experiment, method, student, teacher, loss, source):
+    config = experiment.config
     layers = networks.student_feature_layers(config, student)
     teacher_layers = networks.teacher_feature_layers(config, student, teacher)
     channels = None
-    if stored is not None:
+    if loss is not None:
         channels = [num_channels(teacher, layer) for layer in teacher_layers]
-    loss = feature_loss(method, options)
-    if loss is not None and experiment.distribution.is_chief:
-        _say_layers(method, student, layers)
-    distiller = Distiller(
-        network,
-        teacher if stored is None else None,
+        if experiment.distribution.is_chief:
+            _say_layers(method, student, layers)
+    return Distiller(
+        source.network,
+        None if source.has_targets else teacher,
         feature_loss=loss,
         feature_layer=layers,
         teacher_feature_layer=teacher_layers,
-        temperature=options.temperature,
+        temperature=config.distillation.temperature,
         feature_channels=channels,
-        rematerialize=training.remat,
-        **feature_weight(options, training.student_steps),
-    )
-    pairs = data.for_students
-    cache = None
-    if stored is None and options.teacher_cache != "off":
-        cache = TeacherCache(
-            experiment,
-            pairs,
-            distiller.teacher,
-            loss,
-            0 if loss is None else len(layers),
-            (weights_checksum(teacher.get_weights()), teacher_layers, options.alpha),
-        )
-
-    def batches_from(step):
-        if stored is not None:
-            return stored.batches(pairs, step, method)
-        if cache is not None:
-            return cache.batches(step)
-        return experiment.batches(pairs, step)
-
-    experiment.train(
-        distiller,
-        batches_from,
-        training.student_steps,
-        training.student_learning_rate,
-        network=network,
-        phase=f"student_{method}",
-        pairs=pairs,
-        validate=(experiment if stored is None else stored).validation(
-            student, OBSERVED
-        ),
+        rematerialize=config.training.remat,
+        **feature_weight(config.distillation, config.training.student_steps),
     )
 
 

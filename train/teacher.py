@@ -8,8 +8,7 @@ import numpy as np
 from export.student_file import clip_shape, load_spec
 from kd_keras.data.batches.fields import FUTURE
 from kd_keras.models.outputs import as_logits
-from kd_keras.training.supervised import SupervisedTrainer
-from train import networks
+from train import networks, phases, results
 from train.loop import guards
 
 # Clips on which a teacher is compared with the most frequent class.
@@ -39,7 +38,8 @@ def check_teacher(experiment, teacher):
     if data.choosing:
         pairs, where = data.choosing, "validation clips"
     pairs = pairs[:: -(-len(pairs) // _MAX_CHECKED)]
-    top1 = experiment.score(teacher, FUTURE, pairs)["top1"]
+    score = experiment.evaluator.over(pairs).validation(teacher, FUTURE)
+    top1 = score()["top1"]
     labels = np.array([pair.label for pair in pairs])
     counts = np.bincount([pair.label for pair in data.labeled])
     guards.warn_of_teacher(top1, float(np.mean(labels == counts.argmax())), where)
@@ -68,60 +68,19 @@ def load_teacher(config, classes):
     return _load(path, config, classes)
 
 
-def train_supervised(
-    experiment, model, pairs, field, phase, steps, learning_rate, stored=None
-):
-    """Trains a network from labeled pairs alone, on one of their two clips.
-
-    Args:
-        experiment: The `Experiment`.
-        model: The network.
-        pairs: Labeled pairs.
-        field: The clip that it sees.
-        phase: Names what is trained.
-        steps: Number of steps.
-        learning_rate: Highest rate.
-        stored: `StoredFeatures` that take the place of the clips, or None.
-    """
-    config = experiment.config
-    source = experiment if stored is None else stored
-
-    def batches_from(step):
-        if stored is not None:
-            return stored.batches(pairs, step, "labels")
-        return experiment.batches(pairs, step, fields=(field,))
-
-    trainer = SupervisedTrainer(
-        model,
-        field,
-        config.training.label_smoothing,
-        rematerialize=config.training.remat,
-    )
-    experiment.train(
-        trainer,
-        batches_from,
-        steps,
-        learning_rate,
-        network=model,
-        phase=phase,
-        pairs=pairs,
-        validate=source.validation(model, field),
-    )
-
-
 def _train(experiment, path):
     config = experiment.config
     model = networks.build_teacher(config, len(experiment.data.index.classes))
-    train_supervised(
+    source = phases.Clips(experiment, model, experiment.data.labeled, fields=(FUTURE,))
+    phases.train(
         experiment,
-        model,
-        experiment.data.labeled,
-        FUTURE,
         "teacher",
+        phases.supervised(config, source),
+        source,
         config.training.teacher_steps,
         config.training.teacher_learning_rate,
     )
-    experiment.save(model, path)
+    results.save(experiment, model, path)
     return model
 
 

@@ -22,8 +22,11 @@ from kd_keras.data.clips.views import normalize, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.video.info import BadVideo
 from kd_keras.distill import distiller
+from kd_keras.distill.teacher import FrozenTeacher
+from train import batches, networks, phases
 from train import data as data_lib
 from train.loop import guards
+from train.stored_features import weights_checksum
 
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
@@ -33,26 +36,31 @@ _PROBABILITIES, _FEATURES, _SELF_ATTENTION = "probabilities", "features", "readi
 _READABLE = "readable"
 
 
-class TeacherCache:
-    """Targets by pair and view; made when it is, or found where a run left them.
+class TeacherCache(phases.Clips):
+    """Observed clips, and the teacher's targets of the future ones, made once.
+
+    Targets are kept by pair and view; those that a run left on disk are found again.
 
     Args:
         experiment: The `Experiment`.
-        pairs: Training pairs.
-        frozen: The `FrozenTeacher`.
+        student: What is trained.
+        teacher: What the targets are of.
+        pairs: What the student is trained on.
         loss: The feature loss, or None.
-        num_maps: How many maps of the teacher are compared.
-        fingerprint: Text of all that the targets depend on beside pairs and clips, such
-            as the checksum of the teacher's weights.
     Raises:
         ValueError: If each pass shows new views.
     """
 
-    def __init__(self, experiment, pairs, frozen, loss, num_maps, fingerprint):
-        self._experiment, self._pairs = experiment, pairs
-        self._frozen, self._loss, self._num_maps = frozen, loss, num_maps
+    has_targets = True
+
+    def __init__(self, experiment, student, teacher, pairs, loss):
+        super().__init__(experiment, student, pairs)
         config = experiment.config
         check_flags(config)
+        layers = networks.teacher_feature_layers(config, student, teacher)
+        compared = layers if loss is not None else ()
+        self._teacher = FrozenTeacher(teacher, compared or None)
+        self._loss, self._num_maps = loss, len(compared)
         self._views = config.augmentation.views
         self._order = SampleOrder(
             pairs,
@@ -63,20 +71,22 @@ class TeacherCache:
         self._readable = np.ones(len(pairs), bool)
         folder = None
         if config.distillation.teacher_cache == "disk":
-            folder = experiment.directory / "teacher_targets" / self._key(fingerprint)
+            made_by = weights_checksum(teacher.get_weights())
+            key = self._key((made_by, layers, config.distillation.alpha))
+            folder = experiment.directory / "teacher_targets" / key
         self._blocks = self._fill(folder)
 
-    def batches(self, start_step):
+    def batches_from(self, step):
         """Returns the stream of training batches with targets for future clips."""
         fields = (OBSERVED,)
         if not self._readable.all():
             # The training skips these pairs, as it would with clips of both.
             fields = (OBSERVED, FUTURE)
-        batches = self._experiment.batches(self._pairs, start_step, fields)
+        clips = batches.training_batches(self._experiment, self.pairs, step, fields)
         size = self._experiment.config.training.batch_size
         distribution = self._experiment.distribution
         worker, count = distribution.worker, distribution.num_workers
-        first = tf.data.Dataset.range(start_step * size, tf.int64.max, size)
+        first = tf.data.Dataset.range(step * size, tf.int64.max, size)
         rows = tf.range(worker, size, count, tf.int64)
         example = self._blocks[0]
         types = [tf.float32] * len(example)
@@ -104,7 +114,7 @@ class TeacherCache:
                 batch[distiller.TEACHER_FEATURES] = maps if len(maps) > 1 else maps[0]
             return batch
 
-        return tf.data.Dataset.zip((batches, first)).map(add_targets).prefetch(2)
+        return tf.data.Dataset.zip((clips, first)).map(add_targets).prefetch(2)
 
     def _read(self, indices, positions):
         """Returns the arrays of some pairs at the views of their positions."""
@@ -119,7 +129,7 @@ class TeacherCache:
         """Returns the arrays of every block by name, made or found."""
         keys = [
             (index, view)
-            for index in range(len(self._pairs))
+            for index in range(len(self.pairs))
             for view in range(max(self._views, 1))
         ]
         key_blocks = [
@@ -150,7 +160,7 @@ class TeacherCache:
 
         @tf.function(reduce_retracing=True, autograph=False)
         def predict(clips):
-            probabilities, features = self._frozen(clips)
+            probabilities, features = self._teacher(clips)
             arrays = {_PROBABILITIES: probabilities}
             for number, feature_map in enumerate(features or ()):
                 arrays[_of_map(_FEATURES, number)] = feature_map
@@ -183,7 +193,7 @@ class TeacherCache:
 
     def _clip(self, key):
         index, view = key
-        pair, data = self._pairs[index], self._experiment.data
+        pair, data = self.pairs[index], self._experiment.data
         options = self._experiment.config.augmentation
         try:
             if self._views:
@@ -243,7 +253,7 @@ class TeacherCache:
     def _key(self, fingerprint):
         """Names everything that the targets depend on."""
         config = self._experiment.config
-        text = repr((self._pairs, config.data, config.augmentation, fingerprint))
+        text = repr((self.pairs, config.data, config.augmentation, fingerprint))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -1,7 +1,11 @@
 """Trains a model over a stream of batches, from where it stopped."""
 
+import dataclasses
 import time
+from collections.abc import Callable, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -17,100 +21,74 @@ from train.loop.progress import Progress
 # Steps before --profile begins to look: compilation is not to be seen.
 _STEPS_BEFORE_PROFILE = 5
 
-# What a worker asks of all: to stop, to save.
+# What one worker requests of all of them: to stop, to save.
 _REQUESTS = "requests"
 
 
-def train(
-    model,
-    batches_from,
-    steps,
-    *,
-    normalize_batch=dict,
-    options,
-    run,
-    phase,
-    validate,
-    pairs,
-    distribution=None,
-    interruption=None,
-):
-    """Trains a compiled model for a number of steps.
+@dataclasses.dataclass(frozen=True)
+class Phase:
+    """One training of a compiled model.
 
-    What it does depends on its arguments alone: a call that was ended at any moment
-    goes on when it is made again, and leaves the same weights and metrics.
+    What `run` does depends on these attributes alone: if it was ended at any moment, it
+    goes on when it is called again, and leaves the same weights and metrics.
 
-    Args:
+    Attributes:
+        name: Names what is trained, in files and messages.
         model: A `Distiller` or `SupervisedTrainer`.
         batches_from: Function from a step to this worker's part of the batches that
             begin there, dicts with the field "index".
         steps: Total number of steps.
-        normalize_batch: Function from such a batch to what the model learns from, a
-            part of the step.
-        options: The run's `Training` flags.
-        run: The `RunDirectory` that keeps metrics and state.
-        phase: Names what is trained, in files and messages.
-        validate: Function without arguments that returns metrics by name.
         pairs: What "index" counts, to name the clips of a bad batch.
+        options: The run's `Training` flags.
+        directory: The `RunDirectory` that keeps metrics and state.
+        normalize_batch: Function from such a batch to what the model learns from; it
+            becomes a part of the step.
+        validate: Function without arguments that returns metrics by name.
         distribution: The `Distribution` that the model was made in.
         interruption: The entered `Interruption` of the process.
-    Raises:
-        DivergedError: If the loss is not finite or explodes; the last checkpoint is
-            kept.
-        CannotSaveError: If a disk is full; what was saved before is kept.
-        Interrupted: After a signal; the state is saved.
     """
-    distribution = Distribution() if distribution is None else distribution
-    interruption = Interruption() if interruption is None else interruption
-    model.optimizer.build(model.trainable_variables)
-    phase = _Phase(
-        model,
-        batches_from,
-        steps,
-        normalize_batch=normalize_batch,
-        options=options,
-        run=run,
-        name=phase,
-        validate=validate,
-        pairs=pairs,
-        distribution=distribution,
-        interruption=interruption,
-    )
-    with interruption.deferred():
-        phase.run()
-        if interruption.signal is not None:
-            interruption.stop(f"{phase.name} is trained.")
+
+    name: str
+    model: keras.Model
+    batches_from: Callable
+    steps: int
+    pairs: Sequence
+    options: Any
+    directory: Any
+    normalize_batch: Callable = dict
+    validate: Callable = dict
+    distribution: Distribution = dataclasses.field(default_factory=Distribution)
+    interruption: Interruption = dataclasses.field(default_factory=Interruption)
+
+    def run(self):
+        """Trains to the last step.
+
+        Raises:
+            DivergedError: If the loss is not finite or explodes; the last checkpoint is
+                kept.
+            CannotSaveError: If a disk is full; what was saved before is kept.
+            Interrupted: After a signal; the state is saved.
+        """
+        self.model.optimizer.build(self.model.trainable_variables)
+        training = _Training(self)
+        with self.interruption.deferred():
+            training.run()
+            if self.interruption.signal is not None:
+                self.interruption.stop(f"{self.name} is trained.")
 
 
-class _Phase:
-    """One training, with all of its state."""
+class _Training:
+    """A phase that runs, with all of its state."""
 
-    def __init__(
-        self,
-        model,
-        batches_from,
-        steps,
-        *,
-        normalize_batch,
-        options,
-        run,
-        name,
-        validate,
-        pairs,
-        distribution,
-        interruption,
-    ):
-        self.name, self._normalize_batch = name, normalize_batch
-        self._model, self._batches_from, self._steps = model, batches_from, steps
-        self._options, self._run, self._validate = options, run, validate
-        self._pairs, self._distribution = pairs, distribution
-        self._interruption = interruption
+    def __init__(self, phase):
+        self._phase, self._model = phase, phase.model
+        model, options, distribution = phase.model, phase.options, phase.distribution
         self._ema = WeightEMA(model.trainable_variables, options.ema)
         self._best_weights = BestWeights(model, options)
         self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
         self._checkpoints = Checkpoints(
-            run / "state" / name,
+            phase.directory / "state" / phase.name,
             {
                 "validated": self._validated,
                 "first_loss": self._first_loss,
@@ -129,19 +107,20 @@ class _Phase:
         self._take_step = self._compiled_step()
         self._norms = tf.function(
             lambda batch: distribution.run(
-                lambda part: model.gradient_norms(normalize_batch(part)), batch
+                lambda rows: model.gradient_norms(phase.normalize_batch(rows)), batch
             ),
             autograph=False,
         )
 
     def run(self):
         """Trains to the end, and leaves the weights that were asked for."""
+        phase = self._phase
         self._model.reset_metrics()
         start = self._checkpoints.restore()
         if start:
-            self._say(f"{self.name} continues at step {start} of {self._steps}")
+            self._say(f"{phase.name} continues at step {start} of {phase.steps}")
         # A checkpoint may be older than the last line.
-        self._run.forget_after(self.name, int(self._validated.numpy()))
+        phase.directory.forget_after(phase.name, int(self._validated.numpy()))
         self._train(start)
         self._say_if_climbing()
         self._ema.apply()
@@ -149,51 +128,52 @@ class _Phase:
         self._sync_batch_norm()
 
     def _train(self, start):
-        step = start
+        phase, step = self._phase, start
         if int(self._validated.numpy()) < step and self._is_validation(step):
             # A signal came in the middle of it.
-            batch = self._split(next(iter(self._batches_from(step - 1))))
-            self._end_window(step, batch)
-        if step >= self._steps or self._best_weights.is_over(step):
+            batch = next(iter(phase.batches_from(step - 1)))
+            self._end_window(step, phase.distribution.split(batch))
+        if step >= phase.steps or self._best_weights.is_over(step):
             return
-        progress = Progress(self.name, start, self._steps, self._distribution.is_chief)
-        profile = _Profile(self._options.profile, self._run / "tensorboard" / self.name)
-        batches = self._batches_from(start).take(self._steps - start)
-        save_time = _Timer(self._options.checkpoint_every_minutes)
+        shows = phase.distribution.is_chief
+        progress = Progress(phase.name, start, phase.steps, shows)
+        profiled = phase.directory / "tensorboard" / phase.name
+        profile = _Profile(phase.options.profile, profiled)
+        batches = phase.batches_from(start).take(phase.steps - start)
+        save_time = _Timer(phase.options.checkpoint_every_minutes)
         for batch in progress.timed(batches):
             profile.before(step - start)
-            parts = self._split(batch)
-            requests = [self._interruption.signal is not None, save_time.is_due()]
+            rows = phase.distribution.split(batch)
+            requests = [phase.interruption.signal is not None, save_time.is_due()]
             terms, (stops, saves) = self._take_step(
-                parts, np.array(requests, np.float32)
+                rows, np.array(requests, np.float32)
             )
             terms = {name: float(value) for name, value in terms.items()}
             step += 1
             self._guard(step, terms, batch)
-            if progress.is_due() or step == self._steps:
+            if progress.is_due() or step == phase.steps:
                 progress.show(step, terms)
             if stops:
                 self._save(step)
-                self._interruption.stop(
-                    f"{self.name} is saved at step {step} of {self._steps}."
+                phase.interruption.stop(
+                    f"{phase.name} is saved at step {step} of {phase.steps}."
                 )
             if self._is_validation(step):
                 progress.end_window()
-                self._end_window(step, parts)
+                self._end_window(step, rows)
                 save_time.restart()
             elif saves or self._is_checkpoint(step):
                 self._save(step)
                 save_time.restart()
             if self._best_weights.is_over(step):
-                self._say(f"{self.name} stops early: {self._best_weights}")
+                self._say(f"{phase.name} stops early: {self._best_weights}")
                 break
         profile.end()
 
     def _compiled_step(self):
-        model, ema, distribution = self._model, self._ema, self._distribution
-        normalize_batch = self._normalize_batch
-        learn = model.learn
-        if _uses_xla(self._options.jit_compile, distribution):
+        ema, distribution = self._ema, self._phase.distribution
+        normalize_batch, learn = self._phase.normalize_batch, self._model.learn
+        if _uses_xla(self._phase.options.jit_compile, distribution):
             learn = tf.function(learn, jit_compile=True)
 
         def on_replica(batch, requests):
@@ -213,31 +193,32 @@ class _Phase:
         if np.isnan(self._first_loss.numpy()):
             self._first_loss.assign(terms["loss"])
         guards.stop_if_diverged(
-            self.name,
+            self._phase.name,
             step,
             terms,
             float(self._first_loss.numpy()),
-            lambda: guards.describe(self._pairs, batch[INDEX]),
+            lambda: guards.describe(self._phase.pairs, batch[INDEX]),
         )
 
     def _end_window(self, step, batch):
         """Validates, writes a line of metrics, and saves."""
+        phase = self._phase
         self._sync_batch_norm()
         norms = {name: float(value) for name, value in self._norms(batch).items()}
         try:
-            with self._ema.in_place(), self._interruption.at_once():
-                validated = self._validate()
+            with self._ema.in_place(), phase.interruption.at_once():
+                validated = phase.validate()
         except Interrupted:
             self._save(step)
             raise
         line = {k: float(v) for k, v in self._model.get_metrics_result().items()}
         line |= {f"gradient_norm_{name}": value for name, value in norms.items()}
         line |= {f"val_{name}": value for name, value in validated.items()}
-        self._run.log(self.name, step, line)
-        if self._distribution.is_chief:
-            guards.warn_of_gradients(self.name, step, norms)
+        phase.directory.log(phase.name, step, line)
+        if phase.distribution.is_chief:
+            guards.warn_of_gradients(phase.name, step, norms)
             shown = " ".join(f"{name} {value:.4g}" for name, value in line.items())
-            self._say(f"{self.name} {step}: {shown}")
+            self._say(f"{phase.name} {step}: {shown}")
         self._model.reset_metrics()
         self._validated.assign(step)
         with self._ema.in_place():
@@ -245,28 +226,27 @@ class _Phase:
         self._save(step)
 
     def _is_validation(self, step):
-        return step % self._options.validate_every == 0 or step == self._steps
+        every = self._phase.options.validate_every
+        return step % every == 0 or step == self._phase.steps
 
     def _is_checkpoint(self, step):
-        every = self._options.checkpoint_every_steps
+        every = self._phase.options.checkpoint_every_steps
         return every is not None and step % every == 0
 
     def _save(self, step):
         self._sync_batch_norm()
         self._checkpoints.save(step)
-        self._run.push()
-
-    def _split(self, batch):
-        return self._distribution.split(batch)
+        self._phase.directory.push()
 
     def _say_if_climbing(self):
-        flag = "--teacher_steps" if self.name == "teacher" else "--student_steps"
-        said = climbing.describe(self.name, self._run.history(self.name), flag)
+        name = self._phase.name
+        flag = "--teacher_steps" if name == "teacher" else "--student_steps"
+        said = climbing.describe(name, self._phase.directory.history(name), flag)
         if said is not None:
             self._say(said)
 
     def _say(self, text):
-        if self._distribution.is_chief:
+        if self._phase.distribution.is_chief:
             print(text, flush=True)
 
 

@@ -1,0 +1,71 @@
+"""The endless stream of a run's training batches, from any step on."""
+
+import functools
+
+import tensorflow as tf
+
+from kd_keras.data.batches import from_clips, from_records
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.clips import views
+from train import data as data_lib
+
+# Both clips of a pair.
+CLIPS = (OBSERVED, FUTURE)
+
+
+def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
+    """Returns this worker's part of the training batches from a step on.
+
+    Their clips are uint8; what `normalizer` returns belongs into the training step.
+
+    Args:
+        experiment: The `Experiment`.
+        pairs: What is shown.
+        start_step: The step of the first batch.
+        fields: Which clips of a pair a batch has.
+    """
+    config, data = experiment.config, experiment.data
+    shared = {
+        "batch_size": config.training.batch_size,
+        "seed": config.run.seed,
+        "start_step": start_step,
+        "views": config.augmentation.views,
+        "augmentation": data.augmentation,
+        "same_augmentation": config.augmentation.same_augmentation,
+        "fields": fields,
+        "as_uint8": True,
+    }
+    distribution = experiment.distribution
+    if config.data.data_service is None:
+        return from_clips.pair_dataset(
+            pairs,
+            data.loader,
+            training=True,
+            sampling=data_lib.sampling(config, pairs),
+            shard=(distribution.worker, distribution.num_workers),
+            **shared,
+        )
+    batches = from_records.record_dataset(
+        pairs, data.loader, data_service=config.data.data_service, **shared
+    )
+    return own_rows(batches, distribution)
+
+
+def own_rows(batches, distribution):
+    """Returns this worker's rows of batches that all workers share."""
+    worker, count = distribution.worker, distribution.num_workers
+    if count == 1:
+        return batches
+    return batches.map(
+        lambda batch: tf.nest.map_structure(lambda v: v[worker::count], batch)
+    )
+
+
+def normalizer(experiment):
+    """Returns the function from a batch to the same with its clips as networks' input.
+
+    Args:
+        experiment: The `Experiment`.
+    """
+    flow_scale = experiment.data.loader.clip_format.flow_scale
+    return functools.partial(views.normalize_batch, flow_scale=flow_scale)
