@@ -78,7 +78,7 @@ def fit(model, options, run, steps, before=lambda step: None, stream=Stream, **m
         batches_from=lambda step: stream(step, before),
         steps=steps,
         pairs=PAIRS,
-        options=options.training,
+        training=options.training,
         directory=run,
         **more,
     ).run()

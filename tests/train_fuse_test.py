@@ -183,7 +183,7 @@ def test_clips_that_one_run_alone_can_read_are_named(runs, tmp_path, monkeypatch
 
     monkeypatch.setattr(fuse.Stream, "all_logits", all_logits)
     with pytest.raises(
-        ValueError, match=r"1 can be read in one run alone.*\n  v3\.mp4"
+        ValueError, match=r"1 of the evaluated clips can be read in one .*\n  v3\.mp4"
     ):
         _fuse(runs, tmp_path / "both")
 

@@ -32,7 +32,7 @@ def _train(path, before=lambda step: None):
         batches_from=lambda step: _Stream(step, before),
         steps=12,
         pairs=tiny_training.PAIRS,
-        options=options.training,
+        training=options.training,
         directory=RunDirectory(options),
     ).run()
     weight = float(model.current_feature_weight())

@@ -14,7 +14,7 @@ CLIPS = (OBSERVED, FUTURE)
 
 
 def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
-    """Returns this worker's part of the training batches from a step on.
+    """Returns this worker's rows of the training batches from a step on.
 
     Their clips are uint8; what `normalizer` returns belongs into the training step.
 

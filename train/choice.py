@@ -32,7 +32,10 @@ class Choice:
             "last": "the last of --students: there is no validation data to choose by",
         }[self.rule]
         if self.by_evaluated:
-            reason += ", which are the evaluated ones: the best of them is flattered"
+            reason += (
+                ", which are the evaluated ones. Its score on them is too high on "
+                "average, because they chose it"
+            )
         return f"student.keras is {self.method}, {reason}."
 
 

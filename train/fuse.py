@@ -193,9 +193,9 @@ def _check_same_clips(rgb, flow, rgb_indices, flow_indices):
     reasons = rgb.data.loader.bad_videos | flow.data.loader.bad_videos
     listed = "\n  ".join(f"{name}: {reasons.get(name)}" for name in videos[:5])
     raise ValueError(
-        f"Of the evaluated clips {len(differing)} can be read in one run alone; the "
-        f"numbers would not compare. Mend their {len(videos)} videos or take them "
-        f"out of both runs:\n  {listed}"
+        f"{len(differing)} of the evaluated clips can be read in one of the two runs "
+        "only, so their results cannot be compared. Repair these "
+        f"{len(videos)} videos, or remove them from both runs:\n  {listed}"
     )
 
 

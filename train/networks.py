@@ -185,8 +185,8 @@ def teacher_feature_layers(config, student, teacher):
         return student_feature_layers(config, student)
     if teacher.name not in backbones.BACKBONES:
         raise ValueError(
-            f"The teacher is no known network but {teacher.name!r}: name the layer "
-            "whose maps are compared by --teacher_feature_layer."
+            f"The network of the teacher, {teacher.name!r}, is unknown here. Name its "
+            "layer whose maps are compared by --teacher_feature_layer."
         )
     return (backbones.default_feature_layer(teacher),)
 

@@ -75,14 +75,14 @@ def train(experiment, name, model, source, steps, learning_rate):
         steps: Number of steps.
         learning_rate: Highest rate.
     """
-    options = experiment.config.training
+    training = experiment.config.training
     optimizer = optimization.optimizer(experiment.config, steps, learning_rate)
-    if options.pretrained_rate != 1:
+    if training.pretrained_rate != 1:
         optimization.set_rates(
             optimizer,
             source.network,
             model.trainable_variables,
-            options.pretrained_rate,
+            training.pretrained_rate,
         )
     model.compile(optimizer=optimizer)
     Phase(
@@ -91,7 +91,7 @@ def train(experiment, name, model, source, steps, learning_rate):
         batches_from=source.batches_from,
         steps=steps,
         pairs=source.pairs,
-        options=options,
+        training=training,
         directory=experiment.directory,
         normalize_batch=batches.normalizer(experiment),
         validate=source.validation(),

@@ -15,7 +15,7 @@ from train.flags import data as data_flags
 from train.flags import fields as flag_fields
 
 _FLAGFILE = "prepare.flags"
-# Continues and mends a folder.
+# Continues a folder, and writes again what differs in it.
 _RERUN_COMMAND = (
     f"python -m train.prepare --flagfile={{folder}}/{_FLAGFILE} --output={{folder}} "
     "--verify"

@@ -21,7 +21,7 @@ def write(config, preparation, data, rerun_command, files):
         config: The run's `Config`.
         preparation: The `Preparation`.
         data: The `RunData`.
-        rerun_command: The command that continues and mends the folder.
+        rerun_command: The command that continues the folder, and repairs it.
         files: Other files of the folder, by name.
     """
     scored = [pair for members in data.scored.values() for pair in members]
@@ -65,7 +65,7 @@ def write(config, preparation, data, rerun_command, files):
 
 
 def _stored_flow(index):
-    """What brings flow, and when each of its images was taken; not where it lies."""
+    """The frame rate of every stored flow, by video; not where it lies."""
     return {
         name: video.flow_frame_rate
         for name, video in index.videos.items()

@@ -73,12 +73,12 @@ def write(config, preparation, data, rerun_command, files):
 
 def _predictor(config, student, teacher, layer):
     """The function (observed, future) -> arrays by prefix."""
-    wanted, options = stored_features.prefixes(config), config.distillation
+    wanted = stored_features.prefixes(config)
     with_map = feature_records.FEATURES in wanted
     stem = networks.stem(student, layer)
     feature_layer = stored_features.compared_layer(config, student, teacher)
     frozen = FrozenTeacher(teacher, feature_layer if with_map else None)
-    loss = feature_loss("attention", options)
+    loss = feature_loss("attention", config.distillation)
 
     @tf.function(reduce_retracing=True)
     def predict(observed, future):
@@ -100,4 +100,6 @@ def _predictor(config, student, teacher, layer):
 
 def _check(config):
     if not config.augmentation.views:
-        raise ValueError("--kind=features needs --views: how many of a pair to store.")
+        raise ValueError(
+            "--kind=features needs --views, the number of views of a pair to store."
+        )

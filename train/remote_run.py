@@ -80,7 +80,7 @@ def fetched(*paths):
 class RemoteRun:
     """A run directory on a store, and its working copy.
 
-    Beside the working copy an index records what the store held after our last push. If
+    A file beside the working copy records what the store held after our last push. If
     the store has not changed since, the working copy is kept. Otherwise it is discarded
     and downloaded again.
 
@@ -95,7 +95,7 @@ class RemoteRun:
         self.url = url.rstrip("/")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.path = pathlib.Path(tempfile.gettempdir(), "kd_keras-runs", digest)
-        self._index = self.path.with_suffix(".json")
+        self._record = self.path.with_suffix(".json")
         # Per name the local and the remote (bytes, time), None while it is copied.
         self._known = {}
 
@@ -127,7 +127,7 @@ class RemoteRun:
             remote.remove(probe)
             if self._is_ahead_of(stored):
                 return
-            self._index.unlink(missing_ok=True)
+            self._record.unlink(missing_ok=True)
             shutil.rmtree(self.path, ignore_errors=True)
             self.path.mkdir(parents=True)
             for name in stored:
@@ -138,7 +138,7 @@ class RemoteRun:
             name: (here[name], seen) if name in here else None
             for name, seen in stored.items()
         }
-        self._write_index()
+        self._write_record()
 
     def push(self):
         """Brings what is new to the store, and takes from it the states that are gone.
@@ -149,7 +149,7 @@ class RemoteRun:
         if problem is not None:
             warn(
                 f"{self.url} could not be brought up to date: {problem}. All of it is "
-                f"in {self.path}. It is tried again at the next checkpoint, and by the "
+                f"in {self.path}. The next checkpoint tries again, and so does the "
                 "same command on this machine."
             )
 
@@ -168,9 +168,9 @@ class RemoteRun:
             )
 
     def _is_ahead_of(self, stored):
-        if not self._index.exists():
+        if not self._record.exists():
             return False
-        known = json.loads(self._index.read_text(encoding="utf-8"))
+        known = json.loads(self._record.read_text(encoding="utf-8"))
         self._known = {
             name: value and tuple(map(tuple, value)) for name, value in known.items()
         }
@@ -196,7 +196,7 @@ class RemoteRun:
             return None
         try:
             self._known |= dict.fromkeys([*new, *gone])
-            self._write_index()
+            self._write_record()
             try:
                 for name in new:
                     path = remote.join(self.url, name)
@@ -206,7 +206,7 @@ class RemoteRun:
                     remote.remove(remote.join(self.url, name))
                     del self._known[name]
             finally:
-                self._write_index()
+                self._write_record()
         except (tf.errors.OpError, OSError) as error:
             return _first_line(error)
         return None
@@ -225,8 +225,8 @@ class RemoteRun:
                 found[name] = (seen.st_size, seen.st_mtime_ns)
         return _of_run(found)
 
-    def _write_index(self):
-        write_json(self._index, self._known)
+    def _write_record(self):
+        write_json(self._record, self._known)
 
 
 def _fetch(url, folder):
@@ -266,8 +266,8 @@ def _explained(url, done):
         yield
     except tf.errors.OpError as error:
         raise OSError(
-            f"{url} cannot be {done}: {_first_line(error)}. Look at the bucket's name, "
-            "the credentials, the region and, for a server of one's own, S3_ENDPOINT."
+            f"{url} cannot be {done}: {_first_line(error)}. Check the bucket's name, "
+            "the credentials, the region and, for a server of your own, S3_ENDPOINT."
         ) from error
 
 

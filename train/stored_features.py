@@ -41,7 +41,7 @@ class StoredFeatures:
         config = experiment.config
         if not config.augmentation.views:
             raise ValueError(
-                "--features needs --views: how many stored views of a pair to use."
+                "--features needs --views, the number of stored views of a pair to use."
             )
         layer = networks.stored_layer(config)
         self._experiment, self._student, self._method = experiment, student, method

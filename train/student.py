@@ -48,42 +48,42 @@ def load_or_train_student(experiment, method, teacher):
     return student
 
 
-def feature_loss(method, options):
+def feature_loss(method, distillation):
     """Returns the feature loss of a method, or None.
 
     Args:
         method: `labels`, `pseudo_labels`, `direct` or `attention`.
-        options: The run's `Distillation`.
+        distillation: The run's `Distillation` flags.
     """
     shared = {
-        "distance": options.distance,
-        "delta": options.delta,
-        "tokens": options.tokens,
+        "distance": distillation.distance,
+        "delta": distillation.delta,
+        "tokens": distillation.tokens,
     }
     if method == "direct":
         return kd_keras.DirectLoss(**shared)
     if method == "attention":
         return kd_keras.AttentionalPoolingLoss(
-            alpha=options.alpha,
-            direction=options.direction,
-            chunk_size=options.chunk_size,
+            alpha=distillation.alpha,
+            direction=distillation.direction,
+            chunk_size=distillation.chunk_size,
             **shared,
         )
     return None
 
 
-def feature_weight(options, steps):
+def feature_weight(distillation, steps):
     """Returns the arguments of `Distiller` that say how λ is found.
 
     Args:
-        options: The run's `Distillation`.
+        distillation: The run's `Distillation` flags.
         steps: Length of the training, over which --feature_weight_schedule goes.
     """
-    name = options.feature_weight_schedule
-    if options.feature_weight == "auto":
-        ratio = _scheduled(name, options.feature_gradient_ratio, steps)
+    name = distillation.feature_weight_schedule
+    if distillation.feature_weight == "auto":
+        ratio = _scheduled(name, distillation.feature_gradient_ratio, steps)
         return {"feature_weight": "auto", "gradient_ratio": ratio}
-    return {"feature_weight": _scheduled(name, options.feature_weight, steps)}
+    return {"feature_weight": _scheduled(name, distillation.feature_weight, steps)}
 
 
 def _scheduled(name, value, steps):

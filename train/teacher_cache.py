@@ -1,7 +1,7 @@
 """The teacher's targets of every view of the training pairs, computed once.
 
-With --views, or without augmentation, the teacher is asked the same in every pass: its
-probabilities, its feature map and what that map reads of itself are kept in memory or
+With --views, or without augmentation, the teacher would see the same clips in every
+pass. Its probabilities, its feature maps and their self-attention are kept in memory or
 on disk, and no training step runs the teacher.
 """
 
@@ -181,20 +181,20 @@ class TeacherCache(phases.Clips):
             [clip_format.blank_clip if clip is None else clip for clip in clips]
         )
         step = self._experiment.config.training.batch_size
-        parts = [
+        outputs = [
             predict(normalize(clips[start : start + step], clip_format.flow_scale))
             for start in range(0, len(clips), step)
         ]
         arrays = {
-            name: np.concatenate([part[name].numpy() for part in parts])
-            for name in parts[0]
+            name: np.concatenate([output[name].numpy() for output in outputs])
+            for name in outputs[0]
         }
         return {**arrays, _READABLE: readable}
 
     def _clip(self, key):
         index, view = key
         pair, data = self.pairs[index], self._experiment.data
-        options = self._experiment.config.augmentation
+        augmentation = self._experiment.config.augmentation
         try:
             if self._views:
                 _, clip = read_view(
@@ -202,7 +202,7 @@ class TeacherCache(phases.Clips):
                     view,
                     data.loader,
                     data.augmentation,
-                    options.same_augmentation,
+                    augmentation.same_augmentation,
                 )
                 return clip
             data.loader.load(pair.observed)
@@ -268,12 +268,13 @@ def check_flags(config):
     Raises:
         ValueError: If augmentation draws anew at each pass.
     """
-    options = config.augmentation
-    if config.distillation.teacher_cache == "off" or options.views:
+    augmentation = config.augmentation
+    if config.distillation.teacher_cache == "off" or augmentation.views:
         return
-    if any(dataclasses.astuple(data_lib.augmentation(options))):
+    if any(dataclasses.astuple(data_lib.augmentation(augmentation))):
         raise ValueError(
             f"--teacher_cache={config.distillation.teacher_cache} keeps the teacher's "
-            "targets of views that come again, and augmentation draws new ones. Give "
-            "--views (try 8), or turn augmentation off: --nocrop --flip=0."
+            "targets of views that are shown again, but augmentation draws new views "
+            "in each pass. Give --views (try 8), or turn augmentation off by --nocrop "
+            "--flip=0."
         )

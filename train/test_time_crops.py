@@ -26,15 +26,15 @@ class Crops:
         return self.num_positions * (2 if self.mirrored else 1)
 
 
-def crops_of(options):
+def crops_of(augmentation):
     """Returns the `Crops` of --test_crops, as far as training showed such.
 
     Args:
-        options: The run's `Augmentation`.
+        augmentation: The run's `Augmentation` flags.
     """
     return Crops(
-        corners=options.test_crops == "ten" and options.crop,
-        mirrored=options.test_crops != "center" and options.flip > 0,
+        corners=augmentation.test_crops == "ten" and augmentation.crop,
+        mirrored=augmentation.test_crops != "center" and augmentation.flip > 0,
     )
 
 

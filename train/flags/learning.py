@@ -176,8 +176,8 @@ class Distillation:
     )
     direction: str = _flag(
         "symmetric",
-        "Whose positions ask in L_d: both (eq. 3), the student's (eq. 4), the "
-        "teacher's (eq. 5).",
+        "Whose positions are the queries of L_d: both networks' (eq. 3), the student's "
+        "(eq. 4), the teacher's (eq. 5).",
         affects="run",
         choices=("symmetric", "student_to_teacher", "teacher_to_student"),
     )
@@ -203,14 +203,14 @@ class Distillation:
     )
     chunk_size: int | None = _flag(
         None,
-        "Positions per block of L_d; by default as memory asks.",
+        "Positions per block of L_d; by default as many as memory allows.",
         affects="run",
         lower=1,
     )
     teacher_cache: str = _flag(
         "off",
-        "Where the teacher's targets of every view of a pair are kept, so that it is "
-        "asked once; needs --views, or no augmentation.",
+        "Where the teacher's targets of every view of a pair are kept, so that it runs "
+        "once for each; needs --views, or no augmentation.",
         affects="run",
         choices=("memory", "disk", "off"),
     )

@@ -10,15 +10,15 @@ class BestWeights:
 
     Args:
         model: What is trained.
-        options: The run's `Training` flags.
+        training: The run's `Training` flags.
     Attributes:
         variables: Its state, by name.
     """
 
-    def __init__(self, model, options):
-        self._metric, self._keeps_best = options.best_metric, options.keep == "best"
-        self._patience = options.early_stopping
-        self._validate_every = options.validate_every
+    def __init__(self, model, training):
+        self._metric, self._keeps_best = training.best_metric, training.keep == "best"
+        self._patience = training.early_stopping
+        self._validate_every = training.validate_every
         self._weights = [*model.trainable_variables, *_statistics(model)]
         self._best = tf.Variable(-math.inf, dtype=tf.float64, trainable=False)
         self._best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
@@ -58,7 +58,7 @@ class BestWeights:
         """Gives the model the best weights, if they are kept."""
         if not self._keeps_best:
             return
-        say(f"The weights are those of {self}.")
+        say(f"The kept weights have the {self}.")
         for kept, weight in zip(self._kept, self._weights, strict=True):
             weight.assign(kept)
 

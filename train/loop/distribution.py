@@ -31,7 +31,7 @@ class WorkerLostError(RuntimeError):
 
 
 class Distribution:
-    """A tf.distribute strategy, and what a run asks of it.
+    """A tf.distribute strategy, and what a run does with it.
 
     Args:
         strategy: The strategy; None computes on one device.
@@ -96,11 +96,11 @@ class Distribution:
         local = self.num_replicas // self.num_workers
         rows = len(next(iter(batch.values()))) // local
 
-        def part(context):
+        def rows_of(context):
             first = context.replica_id_in_sync_group % local * rows
             return {name: value[first : first + rows] for name, value in batch.items()}
 
-        return self.strategy.experimental_distribute_values_from_function(part)
+        return self.strategy.experimental_distribute_values_from_function(rows_of)
 
     def run(self, function, *arguments):
         """Calls a function on every replica; returns the mean of its results by name.
@@ -122,8 +122,8 @@ class Distribution:
         number = len(clips)
         missing = -number % local
         clips = tf.concat([clips, tf.repeat(clips[-1:], missing, axis=0)], axis=0)
-        parts = self.split({"clips": clips})["clips"]
-        results = self.strategy.run(function, args=(parts,))
+        split = self.split({"clips": clips})["clips"]
+        results = self.strategy.run(function, args=(split,))
         return tf.concat(self.strategy.experimental_local_results(results), 0)[:number]
 
     def gather(self, values):
@@ -142,10 +142,10 @@ class Distribution:
             )
 
         first = self.strategy.experimental_local_results(joined(values))[0].numpy()
-        # Each replica of a worker brings the worker's rows.
+        # Each replica of a worker holds the worker's rows.
         local = self.num_replicas // self.num_workers
-        parts = first.reshape(self.num_workers, local, *values.shape)
-        return np.concatenate(parts[:, 0])
+        gathered = first.reshape(self.num_workers, local, *values.shape)
+        return np.concatenate(gathered[:, 0])
 
     def barrier(self):
         """Waits until every worker is here."""
@@ -176,7 +176,7 @@ class Distribution:
 
 
 def start(config):
-    """Returns the `Distribution` that the flags ask for.
+    """Returns the `Distribution` that the flags describe.
 
     It must be called before anything else uses TensorFlow's devices.
 

@@ -39,7 +39,7 @@ class Phase:
             begin there, dicts with the field "index".
         steps: Total number of steps.
         pairs: What "index" counts, to name the clips of a bad batch.
-        options: The run's `Training` flags.
+        training: The run's `Training` flags.
         directory: The `RunDirectory` that keeps metrics and state.
         normalize_batch: Function from such a batch to what the model learns from; it
             becomes a part of the step.
@@ -53,7 +53,7 @@ class Phase:
     batches_from: Callable
     steps: int
     pairs: Sequence
-    options: Any
+    training: Any
     directory: Any
     normalize_batch: Callable = dict
     validate: Callable = dict
@@ -70,9 +70,9 @@ class Phase:
             Interrupted: After a signal; the state is saved.
         """
         self.model.optimizer.build(self.model.trainable_variables)
-        training = _Training(self)
+        state = _Training(self)
         with self.interruption.deferred():
-            training.run()
+            state.run()
             if self.interruption.signal is not None:
                 self.interruption.stop(f"{self.name} is trained.")
 
@@ -82,9 +82,9 @@ class _Training:
 
     def __init__(self, phase):
         self._phase, self._model = phase, phase.model
-        model, options, distribution = phase.model, phase.options, phase.distribution
-        self._ema = WeightEMA(model.trainable_variables, options.ema)
-        self._best_weights = BestWeights(model, options)
+        model, training, distribution = phase.model, phase.training, phase.distribution
+        self._ema = WeightEMA(model.trainable_variables, training.ema)
+        self._best_weights = BestWeights(model, training)
         self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
         self._checkpoints = Checkpoints(
@@ -100,7 +100,7 @@ class _Training:
                 "model": _values([*model.variables, *model.metrics_variables]),
                 "optimizer": _values(model.optimizer.variables),
             },
-            keep=options.keep_checkpoints,
+            keep=training.keep_checkpoints,
             writes=distribution.is_chief,
         )
         self._sync_batch_norm = distribution.sync_batch_norm(model)
@@ -113,7 +113,7 @@ class _Training:
         )
 
     def run(self):
-        """Trains to the end, and leaves the weights that were asked for."""
+        """Trains to the end, and leaves the weights that --keep and --ema choose."""
         phase = self._phase
         self._model.reset_metrics()
         start = self._checkpoints.restore()
@@ -138,9 +138,9 @@ class _Training:
         shows = phase.distribution.is_chief
         progress = Progress(phase.name, start, phase.steps, shows)
         profiled = phase.directory / "tensorboard" / phase.name
-        profile = _Profile(phase.options.profile, profiled)
+        profile = _Profile(phase.training.profile, profiled)
         batches = phase.batches_from(start).take(phase.steps - start)
-        save_time = _Timer(phase.options.checkpoint_every_minutes)
+        save_time = _Timer(phase.training.checkpoint_every_minutes)
         for batch in progress.timed(batches):
             profile.before(step - start)
             rows = phase.distribution.split(batch)
@@ -173,7 +173,7 @@ class _Training:
     def _compiled_step(self):
         ema, distribution = self._ema, self._phase.distribution
         normalize_batch, learn = self._phase.normalize_batch, self._model.learn
-        if _uses_xla(self._phase.options.jit_compile, distribution):
+        if _uses_xla(self._phase.training.jit_compile, distribution):
             learn = tf.function(learn, jit_compile=True)
 
         def on_replica(batch, requests):
@@ -226,11 +226,11 @@ class _Training:
         self._save(step)
 
     def _is_validation(self, step):
-        every = self._phase.options.validate_every
+        every = self._phase.training.validate_every
         return step % every == 0 or step == self._phase.steps
 
     def _is_checkpoint(self, step):
-        every = self._phase.options.checkpoint_every_steps
+        every = self._phase.training.checkpoint_every_steps
         return every is not None and step % every == 0
 
     def _save(self, step):

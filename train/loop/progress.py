@@ -75,8 +75,8 @@ class Progress:
         if self._shows and self.waiting() > _INPUT_BOUND:
             print(
                 f"{self._phase} is input-bound: {self._waiting_s:.1f} s waiting for "
-                f"data, {self._computing_s:.1f} s computing. Keep clips by "
-                "--cache=memory or disk, or prepare them (train.prepare).",
+                f"data, {self._computing_s:.1f} s computing. Keep decoded clips by "
+                "--cache=memory or --cache=disk, or prepare them by train.prepare.",
                 flush=True,
             )
         self._waiting_s = self._computing_s = 0.0
