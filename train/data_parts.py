@@ -4,15 +4,15 @@ from kd_keras.data import holdout
 from kd_keras.data.segments import HELD_OUT, TEST, VAL
 
 
-def evaluated(options, index):
+def evaluated(flags, index):
     """Returns the part that --eval_part names.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
         index: Before anything is held out.
     """
     parts = {video.part for video in index.videos.values()}
-    wanted = options.eval_part
+    wanted = flags.eval_part
     if wanted == "auto":
         wanted = VAL if VAL in parts else TEST
     if wanted not in parts:
@@ -23,11 +23,11 @@ def evaluated(options, index):
     return wanted
 
 
-def hold_out(options, index):
+def hold_out(flags, index):
     """Returns the index with the videos of --holdout in a part of their own."""
-    if options.holdout is None:
+    if flags.holdout is None:
         return index
-    return holdout.hold_out(index, options.holdout, options.label_seed)
+    return holdout.hold_out(index, flags.holdout, flags.label_seed)
 
 
 def choosing(index):

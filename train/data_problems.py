@@ -10,50 +10,48 @@ from train.loop import guards
 _OWN_ANNOTATIONS = ("csv", "demo")
 
 
-def problems(options, index, pairs):
+def problems(flags, index, pairs):
     """Returns a sentence for everything that cannot be right.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
         index: With every label.
         pairs: Labeled pairs by part.
     """
-    found = [text for text, stops in _unseen(options, index, pairs) if stops]
+    found = [text for text, stops in _unseen(flags, index, pairs) if stops]
     # Prepared data was looked over with its annotations at hand.
-    if options.dataset in _OWN_ANNOTATIONS and options.records is None:
+    if flags.dataset in _OWN_ANNOTATIONS and flags.records is None:
         found += check_labels.contradictions(index.segments)
     return found
 
 
-def warnings(options, index, pairs):
+def warnings(flags, index, pairs):
     """Returns a sentence for everything that makes a part of the data useless."""
-    return [text for text, stops in _unseen(options, index, pairs) if not stops]
+    return [text for text, stops in _unseen(flags, index, pairs) if not stops]
 
 
-def remarks(options, index):
+def remarks(flags, index):
     """Returns a sentence for each label that may be wrong."""
     found = check_labels.remarks(index)
-    if options.dataset not in _OWN_ANNOTATIONS:
+    if flags.dataset not in _OWN_ANNOTATIONS:
         found += check_labels.contradictions(index.segments)
     return found
 
 
-def look_over(options, index, pairs):
+def look_over(flags, index, pairs):
     """Prints remarks and warnings; raises a ValueError if there are problems."""
-    for remark in remarks(options, index):
+    for remark in remarks(flags, index):
         print(f"Remark: {remark}.", flush=True)
-    for warning in warnings(options, index, pairs):
+    for warning in warnings(flags, index, pairs):
         guards.warn(f"{warning}.")
-    stop_at("The data set", problems(options, index, pairs))
+    stop_at("The data set", problems(flags, index, pairs))
 
 
-def _unseen(options, index, pairs):
+def _unseen(flags, index, pairs):
     """Yields (text, whether the run stops) if clips of a part precede their videos."""
-    if options.observed_fraction is not None:
+    if flags.observed_fraction is not None:
         return
     for part, members in pairs.items():
-        text, stops = check_lead_time.describe(
-            part, members, index, options.lead_time_s
-        )
+        text, stops = check_lead_time.describe(part, members, index, flags.lead_time_s)
         if text is not None:
             yield text, stops

@@ -26,23 +26,23 @@ class ChangedDataError(shards.StaleRecords):
     """The annotations or the videos are not those that something was made from."""
 
 
-def describe(options, index, with_times=False):
+def describe(flags, index, with_times=False):
     """Returns what is kept of a data set, as JSON can hold it.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
         index: Its `Index` with every label.
         with_times: As in `data_set.values`.
     """
     values = stored_data_set.values(index, with_times)
     # Generated videos are made again on each machine.
-    if options.dataset != "demo":
+    if flags.dataset != "demo":
         values["files"] = {
             name: _content(video.path, index.infos.get(name))
             for name, video in index.videos.items()
         }
-    if options.unlabeled_list is not None:
-        values["unlabeled_list"] = shards.checksum(options.unlabeled_list)
+    if flags.unlabeled_list is not None:
+        values["unlabeled_list"] = shards.checksum(flags.unlabeled_list)
     return values
 
 
@@ -72,19 +72,19 @@ def refuse_changes(folder, now, made):
     _stop_at(found, f"{folder} holds {made} of another data set")
 
 
-def refuse_other_annotations(options, index):
+def refuse_other_annotations(flags, index):
     """The same for --records and the CSV that is given beside them; reads no video.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
         index: The `Index` beside the records.
     """
-    path = options.annotations
-    if options.dataset != "csv" or path is None or not os.path.isfile(path):
+    path = flags.annotations
+    if flags.dataset != "csv" or path is None or not os.path.isfile(path):
         return
-    now = csv_videos.read_again(path, options.video_root or ".", index)
+    now = csv_videos.read_again(path, flags.video_root or ".", index)
     found = changes(stored_data_set.values(index), stored_data_set.values(now))
-    _stop_at(found, f"{options.records} holds clips of other annotations than {path}")
+    _stop_at(found, f"{flags.records} holds clips of other annotations than {path}")
 
 
 def _stop_at(found, what):

@@ -64,14 +64,14 @@ class Data:
         None,
         "Frames per second of EPIC-KITCHENS' folders and tars of frames. By default as "
         "released: 60, and 50 of the videos that only EPIC-KITCHENS-100 has. Video "
-        "files know their own.",
+        "files have frame rates of their own.",
         affects="pairs",
         lower=0.1,
     )
     demo_videos: int = _flag(160, "Generated videos.", affects="data_set", lower=3)
     demo_seed: int = _flag(
         0,
-        "Seed of the generated videos: another one, other videos.",
+        "Seed of the generated videos.",
         affects="data_set",
         lower=0,
     )
@@ -91,15 +91,16 @@ class Data:
     holdout: float | None = _flag(
         None,
         "Fraction of the labeled training videos that are held out of training, drawn "
-        "under --label_seed: the student, --keep=best and --early_stopping are chosen "
-        "by them. Without it the val part chooses, and nothing if there is none.",
+        "under --label_seed. They choose the student, and the weights of --keep=best "
+        "and --early_stopping. Without it the val part chooses, if there is one.",
         affects="pairs",
         lower=1e-6,
         upper=0.9,
     )
     max_bad_videos: float = _flag(
         0.01,
-        "Fraction of unreadable videos that are skipped; one always is, more stop.",
+        "Fraction of the videos that may be unreadable, and one always may: they are "
+        "skipped. More of them stop the run.",
         affects="run",
         lower=0.0,
         upper=1.0,
@@ -163,7 +164,7 @@ class Data:
     unlabeled_pairs: int | None = _flag(
         None,
         "Number of unlabeled pairs, drawn under --label_seed; by default all of a "
-        "regular grid. Windows of footage overlap when it is more than fit.",
+        "regular grid. Windows of footage overlap if the number is more than fit.",
         affects="pairs",
         lower=0,
     )
@@ -296,10 +297,10 @@ class Augmentation:
     )
     test_crops: str = _flag(
         "ten",
-        "Crops of a clip whose logits are averaged in evaluation, as far as training "
-        "showed such. center: the central crop. flip: and its mirror image. ten: and "
-        "the crops in the corners, each mirrored too. The top-1 of the central crop "
-        "stands beside; validation while training and exports see that one alone.",
+        "Crops of a clip whose logits are averaged in evaluation, if training showed "
+        "such crops. center: the central crop. flip: and its mirror image. ten: and "
+        "the crops in the corners, each mirrored too. Results also hold the top-1 of "
+        "the central crop, and validation while training uses that crop alone.",
         affects="run",
         choices=("center", "flip", "ten"),
         former="test_views",
@@ -363,7 +364,7 @@ class Preparation:
     )
     verify: bool = _flag(
         False,
-        "Compare what is there with its checksums; make anew what differs.",
+        "Compare what is there with its checksums, and write again what differs.",
         affects=None,
     )
     check: bool = _flag(

@@ -50,7 +50,8 @@ class Network:
     )
     teacher_width: float | None = _flag(
         None,
-        "The same of the teacher; by default --width, or 1 with --teacher_weights.",
+        "Multiplies the number of filters of the teacher's layers; by default --width, "
+        "or 1 with --teacher_weights.",
         affects="run",
         lower=0.01,
         upper=4.0,
@@ -66,7 +67,8 @@ class Network:
     )
     teacher_weights: str | None = _path_flag(
         None,
-        "The same of the teacher; by default --weights if it is the same network.",
+        "Weights that the teacher starts from, as --weights takes them; by default "
+        "--weights if it is the same network.",
         affects="run",
     )
     segments: int = _flag(
@@ -92,8 +94,8 @@ class Network:
     batch_norm_momentum: float | None = _start_flag(
         published=0.999,
         scratch=0.9,
-        text="Decay of BatchNorm's moving averages; short runs do not outlast the "
-        "start values of the published one.",
+        text="Decay of BatchNorm's moving averages. With the published decay, short "
+        "runs hardly leave the starting values.",
         affects="run",
         lower=0.0,
         upper=0.9999,
@@ -147,7 +149,8 @@ class Distillation:
     )
     teacher_feature_layer: tuple[str, ...] = _flag(
         (),
-        "The same in the teacher; by default the same layers in the same network.",
+        "Layer of the teacher whose maps are compared, or several; by default the "
+        "layers of --feature_layer, if the teacher is the same network.",
         affects="features",
     )
     feature_weight: float | str = _number_or_word_flag(
@@ -196,8 +199,8 @@ class Distillation:
     delta: float = _flag(1.0, "Huber is linear beyond this.", affects="run", lower=1e-9)
     tokens: str = _flag(
         "mean",
-        "Mean or sum of the distances over the positions of a map; a weight means "
-        "little without it.",
+        "Mean or sum of the distances over the positions of a map. The right "
+        "--feature_weight depends on it.",
         affects="run",
         choices=("mean", "sum"),
     )
