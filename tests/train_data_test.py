@@ -114,12 +114,14 @@ def test_footage_is_said_and_counted(load, capsys):
     assert "footage" not in alone.summary
 
 
-def test_action_segments_are_for_students_alone(load):
+def test_action_segments_are_for_students_alone(load, capsys):
     assert load().action_pairs == []
+    capsys.readouterr()
     data = load("--include_action_segments", "--labeled_fraction=0.5")
     assert [p.observed for p in data.action_pairs] == [p.future for p in data.labeled]
     assert [p.label for p in data.action_pairs] == [p.label for p in data.labeled]
     assert data.summary["at_action"]["num_pairs"] == 2
+    assert "action_pairs: 2 pairs (2 labeled" in capsys.readouterr().out
 
 
 def test_flags_that_say_so_change_no_clip(load, tmp_path):

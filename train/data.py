@@ -134,7 +134,9 @@ def load(config, directory, refuse_problems=True):
         name: pairs.summarize_pairs(group, index) for name, group in groups.items()
     }
     for name, summary in summaries.items():
-        print(f"{name}: {summary}", flush=True)
+        # results.json keeps the name that releases before gave to action pairs.
+        shown = "action_pairs" if name == "at_action" else name
+        print(f"{shown}: {summary}", flush=True)
     if rule is not None and options.observed_fraction is None:
         footage = unlabeled.describe_footage(index, unlabeled_pairs, timing, rule=rule)
         summaries["footage"] = footage
