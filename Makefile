@@ -15,7 +15,7 @@ BENCHMARK_FLAGS ?=
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test test-kills test-fuzz lint format test-backends test-latest bazel-test \
-  benchmarks docs clean
+  benchmarks docs lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -38,9 +38,10 @@ test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_flagfiles --cases=500
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_records --cases=500
 
-lint: .venv/ready ## check style and formatting
+lint: .venv/ready ## check style, formatting and types
 	.venv/bin/ruff check
 	.venv/bin/ruff format --check
+	.venv/bin/mypy
 
 format: .venv/ready ## repair style and formatting where a tool can
 	.venv/bin/ruff check --fix
@@ -65,16 +66,22 @@ benchmarks: .venv-benchmarks/ready ## time the project beside what else one woul
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
+lock: .venv-lock/ready ## renew constraints.txt after a change of requirements.txt
+	.venv-lock/bin/uv pip compile --quiet --universal --python-version 3.11 --no-annotate \
+	  --custom-compile-command 'make lock' --output-file constraints.txt \
+	  requirements.txt docs/requirements.txt
+
 clean: ## remove environments, caches and the demo's run
-	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks .venv-docs runs/demo build *.egg-info
-	rm -rf .pytest_cache .ruff_cache bazel-* $(BAZEL_ROOT)
+	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks .venv-docs .venv-lock runs/demo build *.egg-info
+	rm -rf .pytest_cache .ruff_cache .mypy_cache bazel-* $(BAZEL_ROOT)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# Each environment is made anew when its requirements.txt changes.
+# Each environment is made anew when its requirements.txt changes. constraints.txt has the
+# tested versions of what the requirements bring along.
 
-.venv/ready: requirements.txt
+.venv/ready: requirements.txt constraints.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install -r requirements.txt
+	$(@D)/bin/pip install -r requirements.txt -c constraints.txt
 	@touch $@
 
 # Keras and pytest as in requirements.txt. The newest JAX that this was tried on, and a
@@ -93,14 +100,19 @@ clean: ## remove environments, caches and the demo's run
 	@touch $@
 
 # PyTorch as above: what one would use instead.
-.venv-benchmarks/ready: requirements.txt
+.venv-benchmarks/ready: requirements.txt constraints.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install -r requirements.txt torch==2.13.0
+	$(@D)/bin/pip install -r requirements.txt -c constraints.txt torch==2.13.0
 	@touch $@
 
-.venv-docs/ready: docs/requirements.txt
+.venv-docs/ready: docs/requirements.txt constraints.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install -r docs/requirements.txt
+	$(@D)/bin/pip install -r docs/requirements.txt -c constraints.txt
+	@touch $@
+
+.venv-lock/ready:
+	$(call new_venv,$(@D))
+	$(@D)/bin/pip install uv==0.13.9
 	@touch $@
 
 define new_venv

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from absl import flags
 
+import kd_keras
 from benchmarks import __main__ as benchmarks
 from train.flags import config as config_lib
 
@@ -121,6 +122,31 @@ def test_requirements_are_pinned_and_have_a_reason():
         above = line
 
 
+def test_the_lock_has_the_pins_of_the_requirements():
+    locked = _pins("constraints.txt")
+    for file in ("requirements.txt", "docs/requirements.txt"):
+        missing = _pins(file) - locked
+        assert not missing, f"constraints.txt is old, run `make lock`: {missing}"
+
+
+def test_commits_are_formatted_by_the_pinned_ruff():
+    [version] = [pin[1] for pin in _pins("requirements.txt") if pin[0] == "ruff"]
+    assert f"rev: v{version}\n" in (ROOT / ".pre-commit-config.yaml").read_text()
+
+
+def test_static_tools_see_every_public_name():
+    stub = ast.parse((ROOT / "kd_keras/__init__.pyi").read_text())
+    seen = {
+        alias.asname: f"{node.module}.{alias.name}"
+        for node in stub.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    homes = {name: f"{home}.{name}" for name, home in kd_keras._HOMES.items()}
+    modules = {name: f"kd_keras.{name}" for name in kd_keras._MODULES}
+    assert seen == homes | modules
+
+
 def test_every_benchmark_has_its_turn():
     paths = (ROOT / "benchmarks").glob("*.py")
     commands = {
@@ -151,6 +177,13 @@ def test_the_least_keras_is_the_one_that_the_tests_run_on():
     ]
     pins = (ROOT / "requirements.txt").read_text(encoding="utf-8").splitlines()
     assert f"keras=={least}" in pins
+
+
+def _pins(file):
+    """(name, version) of each pin in a file of requirements."""
+    lines = (ROOT / file).read_text(encoding="utf-8").splitlines()
+    pins = (re.match(r"([\w-]+)(?:\[\w+\])?==([\w.]+)", line) for line in lines)
+    return {(pin[1].lower(), pin[2]) for pin in pins if pin}
 
 
 def _imported_rooms(room):

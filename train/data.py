@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+from typing import Any
 
 from absl import logging
 
@@ -130,7 +131,7 @@ def load(config, directory, refuse_problems=True):
     }
     if choosing_part not in (eval_part, None):
         groups[choosing_part] = choosing
-    summaries = {
+    summaries: dict[str, Any] = {
         name: pairs.summarize_pairs(group, index) for name, group in groups.items()
     }
     for name, summary in summaries.items():

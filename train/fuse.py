@@ -209,7 +209,7 @@ def _weighted_sum(logits, weights):
 def _results(streams, logits, labels):
     """Nested like a run's own results, below `rgb`, `flow` and `both`."""
     rgb = streams[0].data
-    scores = {}
+    scores: dict[str, dict] = {}
     for column, by_name in logits.items():
         scores[column] = {"teacher": {}, "students": {}}
         for name, values in by_name.items():

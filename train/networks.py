@@ -126,7 +126,7 @@ def keep_right(model, clip_shape=None):
     Args:
         clip_shape: As `half_precision.keep_right` takes it.
     """
-    layers = {}
+    layers: dict[str, list[str]] = {}
     for name, problem in half_precision.keep_right(model, clip_shape).items():
         layers.setdefault(problem, []).append(name)
     for problem, names in layers.items():

@@ -75,7 +75,7 @@ def _stored_flow(index):
 
 def _labels(pairs, classes):
     """(class index, name) of the clips that pairs of one label alone show."""
-    labels = {}
+    labels: dict[tuple, set[int | None]] = {}
     for pair in pairs:
         for clip in (pair.observed, pair.future):
             labels.setdefault(clip_records.clip_key(clip), set()).add(pair.label)

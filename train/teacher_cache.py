@@ -78,7 +78,7 @@ class TeacherCache(phases.Clips):
 
     def batches_from(self, step):
         """Returns the stream of training batches with targets for future clips."""
-        fields = (OBSERVED,)
+        fields: tuple[str, ...] = (OBSERVED,)
         if not self._readable.all():
             # The training skips these pairs, as it would with clips of both.
             fields = (OBSERVED, FUTURE)

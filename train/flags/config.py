@@ -7,6 +7,7 @@ A dataclass field is a flag: `define_flags` makes the flags from the fields, and
 import csv
 import dataclasses
 import io
+from typing import Any
 
 from absl import flags
 
@@ -107,7 +108,9 @@ class Config:
         return flag_fields.affecting(what, *vars(self).values())
 
 
-_GROUPS = {field.name: field.type for field in dataclasses.fields(Config)}
+_GROUPS: dict[str, Any] = {
+    field.name: field.type for field in dataclasses.fields(Config)
+}
 _RUN_GROUPS = tuple(_GROUPS.values())
 # Their names, under which help lists the flags.
 GROUP_NAMES = tuple(group.__name__ for group in _RUN_GROUPS)
@@ -178,9 +181,9 @@ def read(group, values=flags.FLAGS):
         if value is None:
             return field.metadata.get(start)
         if flag_fields.is_path(field):
-            paths = value if isinstance(value, list) else [value]
-            paths = tuple(map(given_paths.expanded, paths))
-            return paths if isinstance(value, list) else paths[0]
+            if isinstance(value, list):
+                return tuple(map(given_paths.expanded, value))
+            return given_paths.expanded(value)
         if isinstance(value, list):
             return tuple(map(flag_fields.element_type(field), value))
         return value

@@ -1,5 +1,7 @@
 """Optimizers and schedules of learning rates, as the flags name them."""
 
+from collections.abc import Sequence
+
 import keras
 import tensorflow as tf
 
@@ -111,7 +113,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         return cls(**{**config, "after": after})
 
 
-class _Rated:
+class _Rated(keras.optimizers.Optimizer):
     """An optimizer whose weights may have rates of their own, and decay with them.
 
     Keras evaluates the schedule of the learning rate anew for the decay of each weight,
@@ -123,7 +125,7 @@ class _Rated:
             empty gives all of them 1.
     """
 
-    rates = ()
+    rates: Sequence[float] = ()
 
     def update_step(self, gradient, variable, learning_rate):
         if self.rates:
