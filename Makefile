@@ -14,8 +14,8 @@ BENCHMARK_FLAGS ?=
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test test-kills test-fuzz lint format test-backends test-latest bazel-test \
-  benchmarks docs lock clean
+.PHONY: help demo test coverage test-kills test-fuzz lint format test-backends test-latest \
+  bazel-test benchmarks docs lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -25,6 +25,9 @@ demo: .venv/ready ## train, evaluate and export on made-up videos, in runs/demo
 
 test: lint ## lint, then every test, on the CPU
 	$(call pytest,.venv)
+
+coverage: .venv/ready ## every test, and the lines that none runs in build/coverage
+	$(call pytest,.venv) --cov --cov-report=html:build/coverage
 
 test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same results
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
