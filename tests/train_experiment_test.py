@@ -13,6 +13,7 @@ import pytest
 from absl import flags
 
 from train import experiment as experiment_lib
+from train import networks
 from train import results as results_lib
 from train.flags import config as config_lib
 from train.run_directory import RunDirectory
@@ -160,8 +161,6 @@ def test_a_start_from_nothing_is_refused_by_name(tmp_path):
 
 
 def test_student_starts_where_it_is_told():
-    from train import networks
-
     config = _config("unused")
     teacher = networks.build_teacher(config, 5)
     teacher.set_weights([weight + 1 for weight in teacher.get_weights()])
@@ -181,8 +180,6 @@ def test_student_starts_where_it_is_told():
 
 
 def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
-    from train import networks
-
     config = _config("unused")
     teacher = networks.build_teacher(_config("unused", "--width=0.25"), 5)
     with pytest.raises(ValueError, match="must be the same"):
@@ -190,12 +187,17 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
 
 
 def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
+    # One training for each of the two is enough, and half as long.
+    teacher = tmp_path / "teacher.keras"
+    networks.build_teacher(_config("unused"), num_classes=9).save(teacher)
+
     def weights_of(name):
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "train.main", "--deterministic", "--noexport"),
                 "--flagfile=configs/smoke.flags",
-                *("--students=attention", "--demo_videos=8", f"--run_dir={name}"),
+                *("--students=attention", "--demo_videos=8"),
+                *(f"--teacher={teacher}", f"--run_dir={name}"),
             ],
             cwd=_ROOT,
             capture_output=True,
