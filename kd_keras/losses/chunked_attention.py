@@ -4,6 +4,19 @@ Scores of one block of tokens exist at a time; the backward pass computes them a
 All maps are float32 (batch, tokens, channels).
 """
 
+# A query q_i reads values v_k by scores s_ik = α q_i·v_k and weights w_ik, the softmax
+# of s_i: phi_i = Σ_k w_ik v_k. From the upstream gradient g_i = ∂L/∂phi_i follow
+#
+#     ∂L/∂w_ik = g_i·v_k
+#     ∂L/∂s_ik = w_ik (∂L/∂w_ik - δ_i)  with  δ_i = Σ_k w_ik ∂L/∂w_ik = g_i·phi_i
+#     ∂L/∂q_i  = α Σ_k ∂L/∂s_ik v_k
+#     ∂L/∂v_k  = Σ_i w_ik g_i + α Σ_i ∂L/∂s_ik q_i
+#
+# δ is subtracted by a product: -δ is appended to g, and a one to the values.
+
+import functools
+from typing import Any, NamedTuple
+
 from keras import ops
 
 from kd_keras.losses.custom_gradient import custom_gradient
@@ -12,43 +25,57 @@ from kd_keras.losses.matmul import transpose, transposed_product
 
 def self_attention(features, alpha, chunk_size):
     """phi(a_i, A): every token of a map attends to it, `chunk_size` at a time."""
-    num_tokens = ops.shape(features)[1]
+    over_blocks = functools.partial(_over_blocks, ops.shape(features)[1], chunk_size)
 
     @custom_gradient
-    def attend_all(features):
+    def attend(features):
         features_t = transpose(features)
-
-        def attend(start, size, attended):
-            # The result of a block takes the place of its queries. Blocks thus wait
-            # for each other, of which TensorFlow's graphs would run ten at once.
-            block = _slice(attended, start, size)
-            weights = ops.softmax(ops.matmul(alpha * block, features_t))
-            return _update(attended, start, ops.matmul(weights, features))
-
-        attended = _over_blocks(attend, num_tokens, chunk_size, ops.copy(features))
+        step = functools.partial(_attend_to_self, features, features_t, alpha)
+        attended = over_blocks(step, ops.copy(features))
 
         def gradient(upstream):
-            upstream_delta = _append_delta(upstream, attended)
-            features_one_t = transpose(_append_one(features))
-
-            def differentiate(start, size, state):
-                as_query, as_value = state
-                block = _slice(as_query, start, size)
-                d_attended = _slice(upstream_delta, start, size)
-                weights = ops.softmax(ops.matmul(alpha * block, features_t))
-                d_scores = weights * ops.matmul(d_attended, features_one_t)
-                as_value += transposed_product(weights, d_attended[..., :-1])
-                as_value += transposed_product(d_scores, alpha * block)
-                d_block = alpha * ops.matmul(d_scores, features)
-                return _update(as_query, start, d_block), as_value
-
-            state = ops.copy(features), ops.zeros_like(features)
-            state = _over_blocks(differentiate, num_tokens, chunk_size, state)
-            return ops.add(*state)
+            step = functools.partial(
+                _differentiate_self,
+                features,
+                features_t,
+                transpose(_append_one(features)),
+                _append_delta(upstream, attended),
+                alpha,
+            )
+            state = _SelfGradient(ops.copy(features), ops.zeros_like(features))
+            return ops.add(*over_blocks(step, state))
 
         return attended, gradient
 
-    return attend_all(features)
+    return attend(features)
+
+
+def _attend_to_self(features, features_t, alpha, start, size, attended):
+    # The result of a block takes the place of its queries. Blocks thus wait for each
+    # other, of which TensorFlow's graphs would run ten at once.
+    block = _slice(attended, start, size)
+    weights = ops.softmax(ops.matmul(alpha * block, features_t))
+    return _update(attended, start, ops.matmul(weights, features))
+
+
+class _SelfGradient(NamedTuple):
+    """The gradient of the tokens: as queries, which it replaces, and as values."""
+
+    as_query: Any
+    as_value: Any
+
+
+def _differentiate_self(
+    features, features_t, features_one_t, upstream_delta, alpha, start, size, state
+):
+    block = _slice(state.as_query, start, size)
+    d_attended = _slice(upstream_delta, start, size)
+    weights = ops.softmax(ops.matmul(alpha * block, features_t))
+    d_scores = weights * ops.matmul(d_attended, features_one_t)
+    as_value = state.as_value + transposed_product(weights, d_attended[..., :-1])
+    as_value += transposed_product(d_scores, alpha * block)
+    d_block = alpha * ops.matmul(d_scores, features)
+    return _SelfGradient(_update(state.as_query, start, d_block), as_value)
 
 
 def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
@@ -66,84 +93,104 @@ def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher)
     """
     num_tokens = ops.shape(student)[1]
     num_rows = num_tokens if of_student else 0
+    over_blocks = functools.partial(_over_blocks, num_tokens, chunk_size)
 
     @custom_gradient
-    def attend_both(student, teacher):
+    def attend(student, teacher):
         teacher_t = transpose(teacher)
-
-        def attend(start, size, state):
-            rows, peak, z, sums = state
-            block = _slice(rows, start, size)
-            scores = ops.matmul(alpha * block, teacher_t)
-            if of_student:
-                attended = ops.matmul(ops.softmax(scores), teacher)
-                rows = _update(rows, start, attended)
-            if of_teacher:
-                last_peak = peak
-                peak = ops.maximum(peak, ops.max(scores, axis=1, keepdims=True))
-                weights = ops.exp(scores - peak)
-                decay = ops.exp(last_peak - peak)
-                z = decay * z + ops.sum(weights, axis=1, keepdims=True)
-                sums = transpose(decay) * sums
-                sums += transposed_product(weights, block)
-            return rows, peak, z, sums
-
-        zero = ops.zeros_like(teacher_t[:, :1])
-        state = ops.copy(student), zero - float("inf"), zero, ops.zeros_like(teacher)
-        state = _over_blocks(attend, num_tokens, chunk_size, state)
-        rows, peak, z, sums = state
+        step = functools.partial(_attend_across, teacher, teacher_t, alpha, of_student)
+        columns = _no_columns(teacher, teacher_t) if of_teacher else ()
+        rows, columns = over_blocks(step, (ops.copy(student), columns))
         results = [rows] if of_student else []
         if of_teacher:
-            z_t = transpose(z)
-            columns = sums / z_t
-            results.append(columns)
+            results.append(columns.sums / transpose(columns.z))
 
         def gradient(upstream):
+            d_rows: tuple = ()
+            d_columns: tuple = ()
             if of_student:
-                d_rows = _append_delta(upstream[:, :num_rows], rows)
-                teacher_one_t = transpose(_append_one(teacher))
+                delta = _append_delta(upstream[:, :num_rows], rows)
+                d_rows = delta, transpose(_append_one(teacher))
             if of_teacher:
-                d_columns = upstream[:, num_rows:] / z_t
-                d_columns_delta_t = transpose(_append_delta(d_columns, columns))
-
-            def differentiate(start, size, gradient):
-                block = _slice(gradient, start, size)
-                scores = ops.matmul(alpha * block, teacher_t)
-                d_scores = d_block = 0.0
-                if of_student:
-                    d_attended = _slice(d_rows, start, size)
-                    d_weights = ops.matmul(d_attended, teacher_one_t)
-                    d_scores = ops.softmax(scores) * d_weights
-                if of_teacher:
-                    weights = ops.exp(scores - peak)
-                    d_weights = ops.matmul(_append_one(block), d_columns_delta_t)
-                    d_scores += weights * d_weights
-                    d_block = ops.matmul(weights, d_columns)
-                d_block += alpha * ops.matmul(d_scores, teacher)
-                return _update(gradient, start, d_block)
-
-            d_student = _over_blocks(
-                differentiate, num_tokens, chunk_size, ops.copy(student)
+                scaled = upstream[:, num_rows:] / transpose(columns.z)
+                delta_t = transpose(_append_delta(scaled, results[-1]))
+                d_columns = columns.peak, scaled, delta_t
+            step = functools.partial(
+                _differentiate_across, teacher, teacher_t, alpha, d_rows, d_columns
             )
-            return d_student, ops.zeros_like(teacher)
+            return over_blocks(step, ops.copy(student)), ops.zeros_like(teacher)
 
         return ops.concatenate(results, axis=1), gradient
 
     # One tensor carries both results, as PyTorch's custom gradients need it.
-    both = attend_both(student, teacher)
+    both = attend(student, teacher)
     return (
         both[:, :num_rows] if of_student else None,
         both[:, num_rows:] if of_teacher else None,
     )
 
 
-def _append_delta(upstream, attended):
-    """Appends a channel with -δ, δ = Σ_k w_k ∂L/∂w_k.
+class _Columns(NamedTuple):
+    """What each r_j has read so far, by weights w_j relative to its largest score.
 
-    The gradient of softmax subtracts δ from every ∂L/∂w_k = upstream · v_k; with a one
-    appended to the values their product does so. As `attended` is Σ_k w_k v_k, δ is
-    upstream · attended.
+    Attributes:
+        peak: The largest score, (batch, 1, teacher's tokens), like
+        z: Σ_i w_ji.
+        sums: Σ_i w_ji a_i, in the shape of the teacher's map.
     """
+
+    peak: Any
+    z: Any
+    sums: Any
+
+
+def _no_columns(teacher, teacher_t):
+    zero = ops.zeros_like(teacher_t[:, :1])
+    return _Columns(zero - float("inf"), zero, ops.zeros_like(teacher))
+
+
+def _attend_across(teacher, teacher_t, alpha, of_student, start, size, state):
+    rows, columns = state
+    block = _slice(rows, start, size)
+    scores = ops.matmul(alpha * block, teacher_t)
+    if of_student:
+        attended = ops.matmul(ops.softmax(scores), teacher)
+        rows = _update(rows, start, attended)
+    return rows, columns and _add_block(columns, block, scores)
+
+
+def _add_block(columns, block, scores):
+    peak = ops.maximum(columns.peak, ops.max(scores, axis=1, keepdims=True))
+    weights = ops.exp(scores - peak)
+    decay = ops.exp(columns.peak - peak)
+    z = decay * columns.z + ops.sum(weights, axis=1, keepdims=True)
+    sums = transpose(decay) * columns.sums
+    sums += transposed_product(weights, block)
+    return _Columns(peak, z, sums)
+
+
+def _differentiate_across(
+    teacher, teacher_t, alpha, d_rows, d_columns, start, size, gradient
+):
+    block = _slice(gradient, start, size)
+    scores = ops.matmul(alpha * block, teacher_t)
+    d_scores = d_block = 0.0
+    if d_rows:
+        d_attended, teacher_one_t = d_rows
+        d_weights = ops.matmul(_slice(d_attended, start, size), teacher_one_t)
+        d_scores = ops.softmax(scores) * d_weights
+    if d_columns:
+        peak, d_attended, d_attended_delta_t = d_columns
+        weights = ops.exp(scores - peak)
+        d_weights = ops.matmul(_append_one(block), d_attended_delta_t)
+        d_scores += weights * d_weights
+        d_block = ops.matmul(weights, d_attended)
+    d_block += alpha * ops.matmul(d_scores, teacher)
+    return _update(gradient, start, d_block)
+
+
+def _append_delta(upstream, attended):
+    """Appends a channel with -δ, as in the equations at the head."""
     delta = ops.sum(upstream * attended, axis=-1, keepdims=True)
     return ops.concatenate([upstream, -delta], axis=-1)
 
@@ -152,7 +199,7 @@ def _append_one(values):
     return ops.concatenate([values, ops.ones_like(values[..., :1])], axis=-1)
 
 
-def _over_blocks(step, num_tokens, chunk_size, state):
+def _over_blocks(num_tokens, chunk_size, step, state):
     """Runs `step(start, size, state)` over all blocks, the last one ragged."""
     if isinstance(num_tokens, int):
         chunk_size = min(chunk_size, num_tokens)
