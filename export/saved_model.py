@@ -4,11 +4,9 @@ import contextlib
 import functools
 import os
 import pathlib
-import shutil
 import subprocess
 import sys
 import tempfile
-import uuid
 from collections.abc import Callable, Iterator
 
 import keras
@@ -19,6 +17,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 from export import preprocess, student_file
 from export.student_file import ExportSpec
 from kd_keras import console
+from kd_keras.aside import written_aside
 from kd_keras.data import remote
 from kd_keras.models.outputs import as_probabilities
 from kd_keras.models.plain_paths import plain_path
@@ -138,20 +137,16 @@ def size_in_bytes(student: keras.Model) -> int:
 @contextlib.contextmanager
 def _written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
     """Gives a folder to write into, which becomes <output>/<version> at the end."""
-    is_remote = remote.is_remote(output)
-    if not is_remote:
-        os.makedirs(output, exist_ok=True)
-    name = f".{version}.{uuid.uuid4().hex[:8]}"
-    aside = pathlib.Path(tempfile.gettempdir() if is_remote else output, name)
-    try:
+    target = f"{output}/{version}"
+    if remote.is_remote(output):
+        with tempfile.TemporaryDirectory() as folder:
+            yield pathlib.Path(folder, str(version))
+            _copy(pathlib.Path(folder, str(version)), target)
+        return
+    os.makedirs(output, exist_ok=True)
+    # Fails if another export has taken the number meanwhile.
+    with written_aside(target) as aside:
         yield aside
-        if is_remote:
-            _copy(aside, f"{output}/{version}")
-        else:
-            # Fails if another export has taken the number meanwhile.
-            os.rename(aside, f"{output}/{version}")
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _copy(folder: pathlib.Path, target: str) -> None:

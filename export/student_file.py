@@ -5,10 +5,10 @@ import io
 import json
 import os
 import pathlib
-import uuid
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from kd_keras.aside import written_aside
 from kd_keras.data.class_names import class_name
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.csv_table import read_text
@@ -72,8 +72,10 @@ def save_student(
         raise ValueError(f"A student file ends in .keras. Got {str(path)!r}.")
     check_fits(model, spec)
     path.parent.mkdir(parents=True, exist_ok=True)
-    _replace(spec_path(path), lambda aside: aside.write_text(to_json(spec), "utf-8"))
-    _replace(path, model.save)
+    with written_aside(spec_path(path)) as aside:
+        aside.write_text(to_json(spec), "utf-8")
+    with written_aside(path) as aside:
+        model.save(aside)
 
 
 def load_spec(path: str | os.PathLike) -> ExportSpec:
@@ -188,13 +190,3 @@ def _shapes(shape) -> list[tuple]:
     many = isinstance(shape, (list, dict))
     several: Iterable = shape.values() if isinstance(shape, dict) else shape
     return [tuple(one) for one in several] if many else [tuple(shape)]
-
-
-def _replace(path: pathlib.Path, write) -> None:
-    # Keeps the suffix, by which Keras chooses the format.
-    aside = path.with_name(f".{path.stem}.{uuid.uuid4().hex[:8]}{path.suffix}")
-    try:
-        write(aside)
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)

@@ -49,7 +49,13 @@ def test_records_are_read_by_key_and_by_tensorflow(tmp_path):
     assert found == [_record(key) for keys in _SHARD_KEYS for key in keys]
 
 
-def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path):
+@pytest.fixture
+def one_thread(monkeypatch):
+    """One shard after the other."""
+    monkeypatch.setattr(shard_writer, "num_cores", lambda: 1)
+
+
+def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path, one_thread):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     _write(whole)
     made = []
@@ -61,12 +67,12 @@ def test_an_interrupted_preparation_ends_as_an_uninterrupted_one(tmp_path):
         return _make(keys)
 
     with pytest.raises(KeyboardInterrupt):
-        _write(cut, stops, num_threads=1)
+        _write(cut, stops)
     assert "a" in made
     with pytest.raises(ValueError, match=r"not finished. Continue it: prepare .*cut"):
         shards.Shards(cut)
     # What a kill leaves besides.
-    (cut / ".test-00001-of-00003.tfrecord.77.partial").write_bytes(b"half")
+    (cut / ".77-test-00001-of-00003.tfrecord").write_bytes(b"half")
     (cut / "test-00001-of-00003.tfrecord").write_bytes(b"not in any index")
     made.clear()
 
@@ -147,15 +153,15 @@ def test_a_disk_without_room_is_refused_before_anything_is_made(tmp_path, monkey
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_disk_that_fills_up_keeps_what_is_finished(tmp_path, capsys):
+def test_a_disk_that_fills_up_keeps_what_is_finished(tmp_path, one_thread, capsys):
     def fills(keys):
         if keys[0][0] == "b":
             raise OSError(28, "No space left on device")
         return _make(keys)
 
     with pytest.raises(OSError, match=r"is full: about .* needed .* free.* continues"):
-        _write(tmp_path, fills, num_threads=1)
-    assert not list(tmp_path.glob("*.partial"))
+        _write(tmp_path, fills)
+    assert not list(tmp_path.glob(".*.tfrecord"))
     assert len(list(tmp_path.glob("*.tfrecord"))) in (1, 2)
     _write(tmp_path)
     assert "GB are free" in capsys.readouterr().out
@@ -219,7 +225,7 @@ def test_a_damaged_index_is_named(tmp_path, change):
         shards.Shards(tmp_path)
 
 
-def test_the_shard_of_a_damaged_description_is_made_again(tmp_path, capsys):
+def test_the_shard_of_a_damaged_description_is_made_again(tmp_path, one_thread, capsys):
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     _write(whole)
 
@@ -229,7 +235,7 @@ def test_the_shard_of_a_damaged_description_is_made_again(tmp_path, capsys):
         return _make(keys)
 
     with pytest.raises(KeyboardInterrupt):
-        _write(cut, stops, num_threads=1)
+        _write(cut, stops)
     description = cut / ".test-00000-of-00003.tfrecord.json"
     description.write_bytes(description.read_bytes()[:-9])
     _write(cut)

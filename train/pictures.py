@@ -4,7 +4,7 @@ import contextlib
 
 from absl import logging
 
-from train.run_directory import written_aside
+from kd_keras.aside import written_aside
 
 
 @contextlib.contextmanager

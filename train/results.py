@@ -8,8 +8,9 @@ import keras
 
 from export.saved_model import CheckFailedError, export_and_check, versions
 from export.student_file import ExportSpec, load_spec, save_student
+from kd_keras.aside import written_aside
 from train import report
-from train.run_directory import write_json, written_aside
+from train.run_directory import write_json
 
 
 class ExportFailedError(RuntimeError):

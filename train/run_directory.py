@@ -7,6 +7,7 @@ import pathlib
 
 import tensorflow as tf
 
+from kd_keras.aside import written_aside
 from kd_keras.data import exclusive, given_paths, remote
 from train.flags import config as config_lib
 
@@ -153,18 +154,6 @@ def exclusive_lock(config, writes=True):
         if writes
         else contextlib.nullcontext()
     )
-
-
-@contextlib.contextmanager
-def written_aside(path):
-    """Yields a temporary path that takes its final name once it is complete."""
-    path = pathlib.Path(path)
-    aside = path.with_name(f".{os.getpid()}-{path.name}")
-    try:
-        yield aside
-        os.replace(aside, path)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def write_text(path, text):

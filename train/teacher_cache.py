@@ -8,12 +8,12 @@ on disk, and no training step runs the teacher.
 import concurrent.futures
 import dataclasses
 import hashlib
-import os
 import shutil
 
 import numpy as np
 import tensorflow as tf
 
+from kd_keras.aside import written_aside
 from kd_keras.data import kept_arrays
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.batches.order import SampleOrder
@@ -231,18 +231,15 @@ class TeacherCache(phases.Clips):
             return None
 
     def _write(self, folder, arrays):
-        aside = folder.with_name(f".{os.getpid()}-{folder.name}")
         try:
-            aside.mkdir(parents=True)
-            for name, array in arrays.items():
-                kept_arrays.write_array(aside / f"{name}.npy", array)
-            os.replace(aside, folder)
+            with written_aside(folder) as aside:
+                aside.mkdir(parents=True)
+                for name, array in arrays.items():
+                    kept_arrays.write_array(aside / f"{name}.npy", array)
         except OSError:
             # Another worker was faster.
             if not folder.exists():
                 raise
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
 
     def _say_size(self, arrays, views, folder):
         row = sum(array[:1].nbytes for array in arrays.values())

@@ -2,10 +2,11 @@
 
 import os
 import pathlib
-import threading
 import zlib
 
 import numpy as np
+
+from kd_keras.aside import written_aside
 
 # A CRC-32 of all before it, little-endian. NumPy reads no further than the array.
 _CHECKSUM_BYTES = 4
@@ -19,16 +20,11 @@ def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
     """Writes the array, whole or not at all, and makes the folders above it."""
     path = pathlib.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.partial")
-    try:
-        with partial.open("wb") as file:
-            np.save(file, array)
-            file.flush()
-            checksum = zlib.crc32(np.memmap(partial, np.uint8, mode="r"))
-            file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_aside(path) as aside, aside.open("wb") as file:
+        np.save(file, array)
+        file.flush()
+        checksum = zlib.crc32(np.memmap(aside, np.uint8, mode="r"))
+        file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
 
 def read_array(path: str | os.PathLike, mmap_mode: str | None = None) -> np.ndarray:

@@ -1,8 +1,13 @@
 """Local and remote paths; s3://, az:// and hdfs:// go through tensorflow-io."""
 
+import contextlib
 import os
 import pathlib
 import sys
+import tempfile
+from collections.abc import Iterator
+
+import kd_keras.aside
 
 _SCHEME = "://"
 
@@ -82,31 +87,29 @@ def write_bytes(path: str | os.PathLike, content: bytes) -> None:
     """Writes a file at once or not at all.
 
     An object store shows an object once it is complete; on a disk the file is written
-    aside and renamed.
+    aside and renamed, as by `written_aside`.
     """
     if is_remote(path):
         with _gfile(path).GFile(os.fspath(path), "wb") as file:
             file.write(content)
         return
-    path = pathlib.Path(path)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with written_aside(path) as local, local.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
-def publish(local: str | os.PathLike, path: str | os.PathLike) -> None:
-    """Gives a finished local file its name: renames it, or copies it to the store."""
+@contextlib.contextmanager
+def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
+    """Like `aside.written_aside`; a remote path gets a copy of a temporary file."""
     if not is_remote(path):
-        os.replace(local, path)
+        with kd_keras.aside.written_aside(path) as local:
+            yield local
         return
-    _gfile(path).copy(os.fspath(local), os.fspath(path), overwrite=True)
-    os.unlink(local)
+    with tempfile.TemporaryDirectory(prefix="kd_keras-") as folder:
+        local = pathlib.Path(folder, os.path.basename(os.fspath(path)))
+        yield local
+        _gfile(path).copy(os.fspath(local), os.fspath(path), overwrite=True)
 
 
 def remove(path: str | os.PathLike) -> None:

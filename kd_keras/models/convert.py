@@ -11,6 +11,7 @@ import pathlib
 from absl import app, flags
 
 from kd_keras import console
+from kd_keras.aside import written_aside
 
 
 def convert(
@@ -40,12 +41,8 @@ def convert(
         num_classes = _size(shapes, f"{i3d_weights.HEAD}/b", -1, "num_classes")
     model = I3D(num_classes, channels=channels, weights=source)
     output.parent.mkdir(parents=True, exist_ok=True)
-    partial = output.with_name(f".partial-{output.name}")
-    try:
-        model.save_weights(partial, overwrite=True)
-        partial.replace(output)
-    finally:
-        partial.unlink(missing_ok=True)
+    with written_aside(output) as aside:
+        model.save_weights(aside)
 
 
 def _size(shapes, variable: str, axis: int, flag: str) -> int:

@@ -15,7 +15,6 @@ import json
 import os
 import pathlib
 import shutil
-import tempfile
 import threading
 import zlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -49,7 +48,6 @@ def write_shards(
     expected_bytes: int,
     files: Mapping[str, bytes] = {},
     verify: bool = False,
-    num_threads: int | None = None,
     progress: bool = True,
 ) -> shards.Shards:
     """Writes what is missing of a folder of shards and returns its reader.
@@ -58,8 +56,8 @@ def write_shards(
         folder: Local or remote; made if it is missing.
         shard_keys: The keys of the records of each shard, in order; tuples of strings
             and numbers.
-        make: Makes the records of the keys of a shard; called from `num_threads`
-            threads.
+        make: Makes the records of the keys of a shard; called from one thread per
+            core.
         kind: What the records are; begins the names of the shards.
         fingerprint: Values by name that decide what is written; a folder that was made
             from other values is refused.
@@ -69,14 +67,14 @@ def write_shards(
         files: Contents of other files of the folder, by name.
         verify: Compare the finished shards with their checksums, and make those that
             differ again.
-        num_threads: None is one per core.
         progress: Show how far it is.
     Raises:
         StaleRecords: The folder holds other data.
         OSError: The disk has less room than is needed, or another process writes here.
     """
     names = [_shard_name(kind, k, len(shard_keys)) for k in range(len(shard_keys))]
-    with exclusive.exclusive_lock(folder), _scratch_dir(folder) as scratch_dir:
+    with exclusive.exclusive_lock(folder):
+        _remove_unfinished(folder)
         fingerprint = {
             "kind": kind,
             **fingerprint,
@@ -95,20 +93,27 @@ def write_shards(
 
         def work(number):
             name = names[number]
-            shard = _write_shard(folder, name, make(shard_keys[number]), scratch_dir)
+            shard = _write_shard(folder, name, make(shard_keys[number]))
             _write_json(_description(folder, name), dataclasses.asdict(shard))
             with lock:
                 finished[name] = shard
                 bar.add(len(shard_keys[number]))
 
         with _room_explained(folder, expected_bytes):
-            _in_parallel(work, missing, num_threads or num_cores())
+            _in_parallel(work, missing)
         index["complete"] = True
         index["shards"] = [dataclasses.asdict(finished[name]) for name in names]
         _write_json(remote.join(folder, shards.INDEX), index)
         for name in names:
             remote.remove(_description(folder, name))
     return shards.Shards(folder)
+
+
+def _remove_unfinished(folder):
+    """Removes what a killed process had not finished; stores get whole files alone."""
+    if not remote.is_remote(folder):
+        for left in pathlib.Path(folder).glob(".*.tfrecord"):
+            left.unlink()
 
 
 def _begin(folder, fingerprint, rerun_command):
@@ -161,26 +166,22 @@ def _shard_name(kind, number, total):
     return f"{kind}-{number:05d}-of-{total:05d}.tfrecord"
 
 
-def _write_shard(folder, name, made, scratch_dir):
+def _write_shard(folder, name, made):
     """Writes one shard aside and gives it its name."""
     import tensorflow as tf
 
-    aside = os.path.join(scratch_dir, f".{name}.{os.getpid()}.partial")
     keys, lengths, checksums = [], [], []
-    try:
-        with tf.io.TFRecordWriter(aside) as writer:
+    with remote.written_aside(remote.join(folder, name)) as aside:
+        with tf.io.TFRecordWriter(os.fspath(aside)) as writer:
             for key, record in made.records:
                 writer.write(record)
                 keys.append(list(key))
                 lengths.append(len(record))
                 checksums.append(zlib.crc32(record))
-        with open(aside, "rb") as file:
+        with aside.open("rb") as file:
             os.fsync(file.fileno())
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size = os.path.getsize(aside)
-        remote.publish(aside, remote.join(folder, name))
-    finally:
-        pathlib.Path(aside).unlink(missing_ok=True)
+        size = aside.stat().st_size
     return shards.Shard(
         name, sha256, size, keys, lengths, checksums, dict(made.left_out)
     )
@@ -191,8 +192,8 @@ def _write_json(path, value):
     remote.write_bytes(path, content.encode())
 
 
-def _in_parallel(work, numbers, num_threads):
-    with concurrent.futures.ThreadPoolExecutor(num_threads) as pool:
+def _in_parallel(work, numbers):
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
         futures = [pool.submit(work, number) for number in numbers]
         try:
             for future in concurrent.futures.as_completed(futures):
@@ -239,15 +240,3 @@ def _room_explained(folder, expected_bytes):
             f"needed in all, {free / 1e9:.3f} GB are free. What is finished is kept; "
             "the same command continues",
         ) from error
-
-
-@contextlib.contextmanager
-def _scratch_dir(folder):
-    """The folder for half-written shards: the same disk, or a temporary one."""
-    if remote.is_remote(folder):
-        with tempfile.TemporaryDirectory(prefix="kd_keras-") as scratch_dir:
-            yield scratch_dir
-        return
-    for left in pathlib.Path(folder).glob(".*.partial"):
-        left.unlink()
-    yield os.fspath(folder)

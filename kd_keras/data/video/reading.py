@@ -1,13 +1,13 @@
 """Reading and writing video, whether a file, a folder or a tar of numbered frames."""
 
 import fractions
-import os
 import pathlib
 from collections.abc import Iterator, Sequence
 
 import av
 import numpy as np
 
+from kd_keras.aside import written_aside
 from kd_keras.data.video import file_kinds
 from kd_keras.data.video.frame_times import SHORT_CLIPS, frame_indices
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
@@ -126,30 +126,28 @@ def write_video(path, frames, frame_rate: float, key_frame_interval: int = 12) -
     path = pathlib.Path(path)
     if not frame_rate > 0:
         raise ValueError(f"frame_rate must be positive. Got {frame_rate}.")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with av.open(str(partial), "w", format="mp4") as container:
-            stream = None
-            for frame in frames:
-                frame = _even_sized(frame)
-                if stream is None:
-                    rate = fractions.Fraction(frame_rate).limit_denominator(1001)
-                    stream = container.add_stream("libx264", rate=rate)
-                    stream.height, stream.width = frame.shape[:2]
-                    stream.pix_fmt = "yuv420p"
-                    stream.codec_context.gop_size = key_frame_interval
-                    # With several threads, or with x264's macroblock tree, the same
-                    # frames give other bytes now and then.
-                    stream.codec_context.thread_count = 1
-                    stream.options = {"x264-params": "mbtree=0"}
-                picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
-                container.mux(stream.encode(picture))
+    with (
+        written_aside(path) as aside,
+        av.open(str(aside), "w", format="mp4") as container,
+    ):
+        stream = None
+        for frame in frames:
+            frame = _even_sized(frame)
             if stream is None:
-                raise ValueError(f"{path}: there are no frames to write.")
-            container.mux(stream.encode())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+                rate = fractions.Fraction(frame_rate).limit_denominator(1001)
+                stream = container.add_stream("libx264", rate=rate)
+                stream.height, stream.width = frame.shape[:2]
+                stream.pix_fmt = "yuv420p"
+                stream.codec_context.gop_size = key_frame_interval
+                # With several threads, or with x264's macroblock tree, the same
+                # frames give other bytes now and then.
+                stream.codec_context.thread_count = 1
+                stream.options = {"x264-params": "mbtree=0"}
+            picture = av.VideoFrame.from_ndarray(frame, format="rgb24")
+            container.mux(stream.encode(picture))
+        if stream is None:
+            raise ValueError(f"{path}: there are no frames to write.")
+        container.mux(stream.encode())
 
 
 def _checked(video, info, indices):
