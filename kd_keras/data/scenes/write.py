@@ -14,9 +14,8 @@ import json
 import os
 import pathlib
 import random
-import shutil
-from collections.abc import Callable
 
+from kd_keras.aside import written_aside
 from kd_keras.data.scenes.drawing import draw_recording
 from kd_keras.data.scenes.plan import plan_recordings
 from kd_keras.data.segments import TRAIN, VAL
@@ -25,18 +24,18 @@ from kd_keras.data.video.reading import write_video
 _ANNOTATIONS = "annotations.csv"
 _ARGUMENTS = "scenes.json"
 _VERSION = 1  # Of what is drawn: folders of another version are written again.
+# About 4 s each.
+_SEGMENTS_PER_VIDEO = 5
+_VAL_FRACTION = 0.25
+_IMAGE_SIZE = (96, 96)
+_FRAME_RATE = 12.0
 
 
 def write_scenes(
     folder: str | os.PathLike,
     num_videos: int = 160,
-    segments_per_video: int = 5,
     labeled_fraction: float = 0.15,
-    val_fraction: float = 0.25,
-    image_size: tuple[int, int] = (96, 96),
-    frame_rate: float = 12.0,
     seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
 ) -> pathlib.Path:
     """Writes MP4 files and their annotations, `video,start,end,label,split`.
 
@@ -46,48 +45,34 @@ def write_scenes(
 
     Args:
         folder: Where `annotations.csv` and `videos/` are to be.
-        num_videos: Recordings in both parts.
-        segments_per_video: Actions in a recording, about 4 s each.
+        num_videos: Recordings in both parts, at least 2; a quarter of them are `val`.
         labeled_fraction: Part of the training segments that carry a label, evenly over
             the classes and at least one of each; the others have an empty one. All of
             `val` is labeled.
-        val_fraction: Part of the videos that are `val`.
-        image_size: Width and height, even numbers of pixels.
-        frame_rate: Frames per second.
         seed: Another seed, other recordings.
-        progress: Called with the number of videos written and of all.
     Returns:
         The path of `annotations.csv`.
     Raises:
         ValueError: If an argument is out of range, or `folder` holds anything but the
             scenes of these arguments.
     """
-    width, height = image_size
-    if num_videos < 2 or segments_per_video < 1:
+    if num_videos < 2:
         raise ValueError(
-            "Scenes need at least 2 videos, one for each part, of at least 1 segment. "
-            f"Got num_videos={num_videos}, segments_per_video={segments_per_video}."
+            "Scenes need at least 2 videos, one for each part. Got num_videos="
+            f"{num_videos}."
         )
-    if not 0 < labeled_fraction <= 1 or not 0 < val_fraction < 1:
+    if not 0 < labeled_fraction <= 1:
         raise ValueError(
-            "`labeled_fraction` must be in (0, 1] and `val_fraction` in (0, 1). Got "
-            f"{labeled_fraction} and {val_fraction}."
+            f"`labeled_fraction` must be in (0, 1]. Got {labeled_fraction}."
         )
-    if min(width, height) < 32 or width % 2 or height % 2:
-        raise ValueError(
-            "`image_size` must be an even width and height of at least 32 pixels. Got "
-            f"{image_size}."
-        )
-    if not frame_rate >= 1:
-        raise ValueError(f"`frame_rate` must be at least 1. Got {frame_rate}.")
     arguments = {
         "version": _VERSION,
         "num_videos": num_videos,
-        "segments_per_video": segments_per_video,
+        "segments_per_video": _SEGMENTS_PER_VIDEO,
         "labeled_fraction": labeled_fraction,
-        "val_fraction": val_fraction,
-        "image_size": [width, height],
-        "frame_rate": frame_rate,
+        "val_fraction": _VAL_FRACTION,
+        "image_size": [*_IMAGE_SIZE],
+        "frame_rate": _FRAME_RATE,
         "seed": seed,
     }
     folder = pathlib.Path(folder)
@@ -95,39 +80,32 @@ def write_scenes(
         _check_same_scenes(folder, arguments)
         return folder / _ANNOTATIONS
 
-    recordings = plan_recordings(num_videos, segments_per_video, width / height, seed)
+    width, height = _IMAGE_SIZE
+    recordings = plan_recordings(num_videos, _SEGMENTS_PER_VIDEO, width / height, seed)
     # Whole videos belong to a part: a stop's neighbors share its bench and its light.
-    num_val = min(max(1, round(num_videos * val_fraction)), num_videos - 1)
+    num_val = min(max(1, round(num_videos * _VAL_FRACTION)), num_videos - 1)
     parts = [TRAIN] * (num_videos - num_val) + [VAL] * num_val
 
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    shutil.rmtree(aside, ignore_errors=True)
-    (aside / "videos").mkdir(parents=True)
-    try:
-        _write_videos(aside, recordings, image_size, frame_rate, progress)
+    with written_aside(folder) as aside:
+        (aside / "videos").mkdir(parents=True)
+        _write_videos(aside, recordings)
         _write_annotations(aside, recordings, parts, labeled_fraction, seed)
         (aside / _ARGUMENTS).write_text(json.dumps(arguments, indent=1) + "\n")
-        aside.rename(folder)  # Replaces an empty folder.
-    except BaseException:
-        shutil.rmtree(aside, ignore_errors=True)
-        raise
     return folder / _ANNOTATIONS
 
 
-def _write_videos(folder, recordings, image_size, frame_rate, progress):
+def _write_videos(folder, recordings):
     def write(recording):
-        frames = draw_recording(recording, image_size, frame_rate)
-        write_video(folder / _video_name(recording), frames, frame_rate)
+        frames = draw_recording(recording, _IMAGE_SIZE, _FRAME_RATE)
+        write_video(folder / _video_name(recording), frames, _FRAME_RATE)
 
     # OpenCV and the encoder release the interpreter's lock.
     workers = os.cpu_count() or 1
     with concurrent.futures.ThreadPoolExecutor(workers) as executor:
         written = [executor.submit(write, recording) for recording in recordings]
         try:
-            for done, video in enumerate(concurrent.futures.as_completed(written), 1):
+            for video in concurrent.futures.as_completed(written):
                 video.result()
-                if progress is not None:
-                    progress(done, len(recordings))
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise
