@@ -168,7 +168,7 @@ def release_rows(file="EPIC_100_validation.csv"):
 def test_published_counts(release, target, caplog):
     with caplog.at_level(logging.INFO):
         index = read_epic_kitchens_100(release, target)
-    assert "3 training and 9668 validation segments here; the release" in caplog.text
+    assert "3 train and 9668 val segments here; the release" in caplog.text
     val = [s for s in index.segments if index.videos[s.video].part == "val"]
     assert len(val) == 9668
     assert len({segment.video for segment in val}) == 138

@@ -8,13 +8,7 @@ import pytest
 
 from kd_keras.data.checks import labels as check_labels
 from kd_keras.data.pairs import Timing, labeled_pairs, summarize_pairs, withhold_labels
-from kd_keras.data.readers.thumos14 import (
-    DROPPED,
-    NUM_ACTIONS,
-    NUM_KEPT,
-    NUM_VIDEOS,
-    read_thumos14,
-)
+from kd_keras.data.readers.thumos14 import NUM_ACTIONS, read_thumos14
 from kd_keras.data.segments import Segment
 from kd_keras.data.video.info import Video
 from tests import numbered_video
@@ -71,12 +65,6 @@ def test_index_holds_what_the_files_say(small):
     }
 
 
-def test_rows_can_be_kept(small):
-    index = read_thumos14(small, drop=())
-    assert len(index.segments) == 5
-    assert index.dropped == {"train: Ambiguous": 1, "test: Ambiguous": 1}
-
-
 def test_folders_of_frames_have_the_rate_of_their_video(small):
     (small / "test/t_1.mp4").unlink()
     numbered_video.write_folder(small / "frames/t_1", range(1, 4))
@@ -115,8 +103,6 @@ def test_what_cannot_be_used_is_named(small, file, text, message):
 
 
 def test_what_is_missing_is_named(small, tmp_path):
-    with pytest.raises(ValueError, match=r"drop must be some of .* Got music"):
-        read_thumos14(small, drop=["music"])
     with pytest.raises(ValueError, match=r"no text files <class>_val.txt .*nowhere/"):
         read_thumos14(tmp_path / "nowhere")
     (small / "test/t_1.mp4").unlink()
@@ -148,44 +134,31 @@ def counts(index):
 @needs_shared
 def test_published_counts(release, caplog):
     with caplog.at_level(logging.INFO):
-        index = read_thumos14(release, drop=())
+        index = read_thumos14(release)
     assert caplog.text == ""
-    assert counts(index) == NUM_ACTIONS == (3007, 3358)
+    assert counts(index) == (2860, 3097) == tuple(NUM_ACTIONS.values())
+    train, test = (
+        {
+            name.split(": ")[1]: number
+            for name, number in index.dropped.items()
+            if name.startswith(part) and "Ambiguous" not in name
+        }
+        for part in ("train", "test")
+    )
+    assert train == {"repeated_diving": 143, "after_the_end": 4}
+    assert test == {"repeated_diving": 217, "after_the_end": 26, "wrong_video": 18}
+    assert 2860 + sum(train.values()) == 3007 and 3097 + sum(test.values()) == 3358
     parts = [video.part for video in index.videos.values()]
-    assert (parts.count("train"), parts.count("test")) == NUM_VIDEOS == (200, 212)
+    assert (parts.count("train"), parts.count("test")) == (200, 212)
     assert len(index.classes) == 20 and "Ambiguous" not in index.classes
-    # The observed clip is [start - 2 s, start - 1 s].
-    summary = summarize_pairs(labeled_pairs(index, "train", Timing(1.0, 1.0)))
-    assert summary.num_pairs - summary.num_padded == 2969
-
-
-@needs_shared
-@pytest.mark.parametrize(
-    ("name", "train", "test"),
-    [
-        ("repeated_diving", 143, 217),
-        ("after_the_end", 4, 26),
-        ("wrong_video", 0, 18),
-    ],
-)
-def test_each_filter_of_the_release(release, name, train, test):
-    index = read_thumos14(release, drop=[name])
-    assert counts(index) == (3007 - train, 3358 - test)
-    assert index.dropped.get(f"train: {name}", 0) == train
-    assert index.dropped.get(f"test: {name}", 0) == test
 
 
 @needs_shared
 def test_what_is_left_of_the_release(release, caplog):
     index = read_thumos14(release)
-    assert caplog.text == ""
     # The release's own; published counts hold it.
     (contradiction,) = check_labels.contradictions(index.segments)
     assert "'video_test_0000045' from 130.8 to 131.6 s" in contradiction
-    assert set(DROPPED) == {name.split(": ")[1] for name in index.dropped} - {
-        "Ambiguous"
-    }
-    assert counts(index) == NUM_KEPT == (2860, 3097)
     assert all(
         segment.start_s < segment.end_s <= index.durations_s[segment.video]
         for segment in index.segments
@@ -196,5 +169,5 @@ def test_what_is_left_of_the_release(release, caplog):
     assert len(labeled_pairs(half, "train", Timing(1.0, 1.0))) == 1430
     (release / "videos/video_test_0000004.mp4").rename(release / "elsewhere")
     read_thumos14(release)
-    assert "test actions here; the release has 2860 and 3097" in caplog.text
+    assert "test segments here; the release has 2860 and 3097" in caplog.text
     (release / "elsewhere").rename(release / "videos/video_test_0000004.mp4")

@@ -46,6 +46,9 @@ _PUBLIC = {
 # What other code takes from the package of the data, which has no list of its own.
 _DATA = {
     "kd_keras.data.readers.csv_videos": ("read_csv",),
+    "kd_keras.data.readers.epic_kitchens": ("read_epic_kitchens",),
+    "kd_keras.data.readers.jhmdb": ("read_jhmdb",),
+    "kd_keras.data.readers.thumos14": ("read_thumos14",),
     "kd_keras.data.records.media_sequence": (
         "encode_clip",
         "encode_features",

@@ -6,21 +6,14 @@ import pathlib
 from kd_keras import visualise
 from kd_keras.data.checks import flow as check_flow
 from kd_keras.data.checks import videos as check_videos
-from kd_keras.data.readers import epic_kitchens_100, jhmdb
-from kd_keras.data.segments import TEST, TRAIN, VAL
+from kd_keras.data.readers import epic_kitchens, epic_kitchens_100, jhmdb, thumos14
+from kd_keras.data.segments import TRAIN
 from kd_keras.data.video.info import BadVideo
 from train import data_problems
 from train.pictures import picture
 from train.run_directory import write_json
 
 _NUM_PAIRS_SHOWN = 6
-
-# Labeled segments of each part, as published.
-_EPIC = {
-    "p01_p25": {TRAIN: 23_191, VAL: 5_281},
-    "rulstm": {TRAIN: 23_493, VAL: 4_979},
-}
-_THUMOS14 = {TRAIN: 3_007, TEST: 3_358}
 
 
 def report(config, data, output):
@@ -75,14 +68,13 @@ def published_counts(options):
         options: The run's `Data`.
     """
     if options.dataset == "jhmdb":
-        train, test = jhmdb.NUM_CLIPS[options.split]
-        return {TRAIN: train, TEST: test}
+        return jhmdb.NUM_CLIPS[options.split]
     if options.dataset == "epic_kitchens":
-        return _EPIC[options.epic_split]
+        return epic_kitchens.NUM_SEGMENTS[options.epic_split]
     if options.dataset == "epic_kitchens_100":
         return epic_kitchens_100.NUM_SEGMENTS
     if options.dataset == "thumos14":
-        return _THUMOS14
+        return thumos14.NUM_ACTIONS
     return None
 
 

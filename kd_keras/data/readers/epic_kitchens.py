@@ -1,8 +1,6 @@
 """Reads EPIC-KITCHENS-55: 28,472 actions in 272 videos of 28 kitchens (Table 3)."""
 
-import collections
 import dataclasses
-import logging
 import os
 import pathlib
 from typing import Literal
@@ -10,13 +8,16 @@ from typing import Literal
 from kd_keras.data.csv_table import read_text
 from kd_keras.data.readers import epic_annotations
 from kd_keras.data.readers.epic_annotations import Release
-from kd_keras.data.readers.release import open_release
+from kd_keras.data.readers.release import compare_with_published, open_release
 from kd_keras.data.segments import TRAIN, VAL, Index
 
 # The release's frames were all taken out at this rate, whatever the camera's.
 FRAME_RATE = 60.0
-# (training, validation) segments of each split.
-NUM_SEGMENTS = {"p01_p25": (23191, 5281), "rulstm": (23493, 4979)}
+# Segments of each split, by part.
+NUM_SEGMENTS = {
+    "p01_p25": {TRAIN: 23191, VAL: 5281},
+    "rulstm": {TRAIN: 23493, VAL: 4979},
+}
 NUM_CLASSES = {"verb": 125, "noun": 352, "action": 2513}
 
 RELEASE = Release(
@@ -73,6 +74,30 @@ def read_epic_kitchens(
     Raises:
         ValueError: If a file is missing or holds something else, or too many videos
             are missing; the message names the file, the line and what to do.
+    Examples:
+        The table of durations spares the videos from being opened.
+
+        >>> import pathlib
+        >>> from kd_keras.data.readers.epic_kitchens import read_epic_kitchens
+        >>> tables = {
+        ...     "EPIC_train_action_labels.csv": [
+        ...         "uid,participant_id,video_id,start_timestamp,stop_timestamp,"
+        ...         "verb_class",
+        ...         "7,P01,P01_01,00:00:00.14,00:00:03.37,1",
+        ...         "9,P26,P26_02,00:01:00.00,00:01:01.50,0",
+        ...     ],
+        ...     "EPIC_verb_classes.csv": ["verb_id,class_key", "0,take", "1,open"],
+        ...     "EPIC_video_info.csv": ["video,duration", "P01_01,64", "P26_02,90"],
+        ...     "videos/train/P01/P01_01.MP4": ["frames"],
+        ...     "videos/train/P26/P26_02.MP4": ["frames"],
+        ... }
+        >>> for name, lines in tables.items():
+        ...     path = pathlib.Path("epic", name)
+        ...     path.parent.mkdir(parents=True, exist_ok=True)
+        ...     _ = path.write_text(chr(10).join(lines))
+        >>> index = read_epic_kitchens("epic")
+        >>> [(s.video, s.start_s, s.label) for s in index.segments]
+        [('P01_01', 0.14, 'open'), ('P26_02', 60.0, 'take')]
     """
     data_root = pathlib.Path(data_root)
     if split not in NUM_SEGMENTS:
@@ -98,11 +123,14 @@ def read_epic_kitchens(
         max_bad_videos,
         progress,
     )
-    segments = epic_annotations.segments(folder / LABELS, rows, found, vocabulary)
-    _compare_with_published(segments, parts, split)
-    return dataclasses.replace(
-        found, classes=vocabulary.classes(rows), segments=segments
+    index = dataclasses.replace(
+        found,
+        classes=vocabulary.classes(rows),
+        segments=epic_annotations.segments(folder / LABELS, rows, found, vocabulary),
     )
+    name = f"{RELEASE.name}, split {split},"
+    compare_with_published(name, index, NUM_SEGMENTS[split])
+    return index
 
 
 def _part_of(participant):
@@ -126,17 +154,3 @@ def _listed_parts(folder, rows):
             f"{' nor '.join(map(str, lists.values()))}. Take the lists of the split."
         )
     return {video: parts[video] for video in videos}
-
-
-def _compare_with_published(segments, parts, split):
-    counts = collections.Counter(parts[segment.video] for segment in segments)
-    counts = counts[TRAIN], counts[VAL]
-    if counts != NUM_SEGMENTS[split]:
-        logging.getLogger(__name__).warning(
-            "EPIC-KITCHENS-55, split %s, has %d training and %d validation segments "
-            "here; the release has %d and %d. Accuracies do not compare with published "
-            "ones.",
-            split,
-            *counts,
-            *NUM_SEGMENTS[split],
-        )

@@ -1,8 +1,6 @@
 """Reads EPIC-KITCHENS-100: 76,885 labeled actions in 633 videos of 37 kitchens."""
 
-import collections
 import dataclasses
-import logging
 import os
 import pathlib
 import re
@@ -10,7 +8,7 @@ from typing import Literal
 
 from kd_keras.data.readers import epic_annotations
 from kd_keras.data.readers.epic_annotations import Release
-from kd_keras.data.readers.release import open_release
+from kd_keras.data.readers.release import compare_with_published, open_release
 from kd_keras.data.segments import TRAIN, VAL, Index
 
 # Frames per second of the released frames. Videos that EPIC-KITCHENS-55 has already
@@ -93,12 +91,13 @@ def read_epic_kitchens_100(
             folder / LABELS[part], members, found, vocabulary
         )
     ]
-    _compare_with_published(segments, parts)
-    return dataclasses.replace(
+    index = dataclasses.replace(
         found,
         classes=vocabulary.classes([*rows[TRAIN], *rows[VAL]]),
         segments=tuple(segments),
     )
+    compare_with_published(RELEASE.name, index, NUM_SEGMENTS)
+    return index
 
 
 def _parts(folder, rows):
@@ -115,15 +114,3 @@ def _parts(folder, rows):
 
 def _released_rate(video):
     return LATER_FRAME_RATE if re.search(r"_\d{3}$", video) else FRAME_RATE
-
-
-def _compare_with_published(segments, parts):
-    counts = collections.Counter(parts[segment.video] for segment in segments)
-    if counts != NUM_SEGMENTS:
-        logging.getLogger(__name__).warning(
-            "EPIC-KITCHENS-100 has %d training and %d validation segments here; the "
-            "release has %d and %d. Accuracies do not compare with published ones.",
-            counts[TRAIN],
-            counts[VAL],
-            *NUM_SEGMENTS.values(),
-        )

@@ -7,6 +7,7 @@ from typing import Literal
 
 from kd_keras.data.csv_table import read_text
 from kd_keras.data.readers.probing import probe_videos
+from kd_keras.data.readers.release import compare_with_published
 from kd_keras.data.segments import TEST, TRAIN, Index, Segment
 from kd_keras.data.video.info import Video
 
@@ -15,8 +16,12 @@ from kd_keras.data.video.info import Video
 # 1/30 s, every sixth of which is empty.
 FRAME_RATE = 25.0
 NUM_CLASSES = 21
-# (training, test) clips of each official split.
-NUM_CLIPS = {1: (660, 268), 2: (658, 270), 3: (663, 265)}
+# Clips of each official split, by part.
+NUM_CLIPS = {
+    1: {TRAIN: 660, TEST: 268},
+    2: {TRAIN: 658, TEST: 270},
+    3: {TRAIN: 663, TEST: 265},
+}
 
 # Where the release puts things; its video archive unpacks into a folder of its own.
 _SPLITS = ("splits",)
@@ -28,33 +33,49 @@ _PARTS = {"1": TRAIN, "2": TEST}
 def read_jhmdb(
     data_root: str | os.PathLike,
     split: Literal[1, 2, 3] = 1,
-    source: Literal["auto", "frames", "videos"] = "auto",
     max_bad_videos: float = 0.01,
     progress: bool = True,
 ) -> Index:
     """Reads one official split from the folders of the release.
 
     `data_root` holds `splits/<class>_test_split{1,2,3}.txt` and either
-    `Rename_Images/<class>/<clip>/00001.png` or `ReCompress_Videos/<class>/<clip>.avi`.
-    The whole clip is one segment. The split files give the classes, so removing the
-    files of some classes gives a subset.
+    `Rename_Images/<class>/<clip>/00001.png` or `ReCompress_Videos/<class>/<clip>.avi`;
+    if there are both, the images are read. The whole clip is one segment. The split
+    files give the classes, so removing the files of some classes gives a subset.
 
     Args:
         data_root: Folder into which the archives were unpacked.
         split: 1, 2 or 3.
-        source: `frames`, `videos`, or `auto`, which reads the frames if there are any.
         max_bad_videos: Fraction of the clips that may be skipped (one always may; 0
             allows none).
         progress: Print a line to stderr now and then while the clips are opened.
     Raises:
         ValueError: If a folder or file is missing or holds something else, or too many
             clips cannot be read.
+    Examples:
+        >>> import pathlib
+        >>> import cv2
+        >>> import numpy as np
+        >>> from kd_keras.data.readers.jhmdb import read_jhmdb
+        >>> root = pathlib.Path("jhmdb")
+        >>> clip = root / "Rename_Images/wave/hello"
+        >>> clip.mkdir(parents=True)
+        >>> for number in range(1, 6):
+        ...     picture = np.zeros((32, 32, 3), "uint8")
+        ...     _ = cv2.imwrite(f"{clip}/{number:05}.png", picture)
+        >>> (root / "splits").mkdir()
+        >>> split = root / "splits/wave_test_split1.txt"
+        >>> _ = split.write_text("hello.avi 1")
+        >>> index = read_jhmdb(root, split=1)
+        >>> index.videos["hello"].part, index.durations_s["hello"]
+        ('train', 0.2)
     """
     data_root = pathlib.Path(data_root)
     if split not in NUM_CLIPS:
         raise ValueError(f"J-HMDB has the splits 1, 2 and 3. Got split={split!r}.")
     listed = _read_split(_find_folder(data_root, _SPLITS, "the split files"), split)
-    folder, is_frames = _find_clips(data_root, source)
+    folder = _find_folder(data_root, (*_FRAMES, *_VIDEOS), "the clips")
+    is_frames = folder.name in _FRAMES
     videos, labels = {}, {}
     for label, clip, part in listed:
         if clip in videos:
@@ -68,9 +89,8 @@ def read_jhmdb(
     infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress)
     readable = {name: videos[name] for name in infos}
     classes = tuple(sorted(set(labels.values())))
-    _compare_with_published(readable, split, classes)
     durations_s = {name: float(info.duration_s) for name, info in infos.items()}
-    return Index(
+    index = Index(
         classes=classes,
         videos=readable,
         durations_s=durations_s,
@@ -81,6 +101,13 @@ def read_jhmdb(
         bad_videos=bad_videos,
         infos=infos,
     )
+    if len(classes) == NUM_CLASSES:
+        compare_with_published(f"J-HMDB split {split}", index, NUM_CLIPS[split])
+    else:
+        logging.getLogger(__name__).info(
+            "J-HMDB: %d of %d classes, a subset.", len(classes), NUM_CLASSES
+        )
+    return index
 
 
 def _find_folder(data_root, names, content):
@@ -92,18 +119,6 @@ def _find_folder(data_root, names, content):
         f"{' and '.join(str(data_root / name) for name in names)}. Unpack the archives "
         "of the release into data_root."
     )
-
-
-def _find_clips(data_root, source):
-    """Returns the folder of the clips and whether they are folders of frames."""
-    if source == "auto":
-        folder = _find_folder(data_root, (*_FRAMES, *_VIDEOS), "the clips")
-        return folder, folder.name in _FRAMES
-    if source == "frames":
-        return _find_folder(data_root, _FRAMES, "the frames"), True
-    if source == "videos":
-        return _find_folder(data_root, _VIDEOS, "the videos"), False
-    raise ValueError(f"source must be auto, frames or videos. Got {source!r}.")
 
 
 def _read_split(folder, split):
@@ -138,19 +153,3 @@ def _read_split(folder, split):
                 clip.strip().removesuffix(".avi"),
                 _PARTS[digit],
             )
-
-
-def _compare_with_published(videos, split, classes):
-    parts = [video.part for video in videos.values()]
-    counts = parts.count(TRAIN), parts.count(TEST)
-    log = logging.getLogger(__name__)
-    if len(classes) != NUM_CLASSES:
-        log.info("J-HMDB: %d of %d classes, a subset.", len(classes), NUM_CLASSES)
-    elif counts != NUM_CLIPS[split]:
-        log.warning(
-            "J-HMDB split %d has %d training and %d test clips; the release has %d and "
-            "%d. Accuracies do not compare with published ones.",
-            split,
-            *counts,
-            *NUM_CLIPS[split],
-        )

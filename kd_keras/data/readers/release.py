@@ -1,5 +1,6 @@
 """Finds the videos of a large release below a folder, opening as few as it can."""
 
+import logging
 import os
 import pathlib
 from collections.abc import Collection, Mapping
@@ -113,6 +114,27 @@ def open_release(
         bad_videos=bad_videos,
         infos=infos,
     )
+
+
+def compare_with_published(
+    release: str, index: Index, published: Mapping[str, int]
+) -> None:
+    """Warns if an index has other numbers of segments than were published.
+
+    Args:
+        release: Its name, for the message.
+        published: The number of segments by part.
+    """
+    parts = [index.videos[segment.video].part for segment in index.segments]
+    counts = {part: parts.count(part) for part in published}
+    if counts != published:
+        logging.getLogger(__name__).warning(
+            "%s has %s segments here; the release has %s. Accuracies do not compare "
+            "with published ones.",
+            release,
+            " and ".join(f"{number} {part}" for part, number in counts.items()),
+            " and ".join(map(str, published.values())),
+        )
 
 
 def _missing_reason(root, path):

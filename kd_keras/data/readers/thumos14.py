@@ -3,27 +3,17 @@
 import collections
 import dataclasses
 import json
-import logging
 import os
 import pathlib
 import re
-from collections.abc import Collection
 
 from kd_keras.data.csv_table import read_text, stop_at
-from kd_keras.data.readers.release import open_release
+from kd_keras.data.readers.release import compare_with_published, open_release
 from kd_keras.data.segments import TEST, TRAIN, Index, Segment
 
 NUM_CLASSES = 20
-# Rows of actions and their videos, before and after every row of `DROPPED` is gone:
-# (training, test).
-NUM_ACTIONS = (3007, 3358)
-NUM_KEPT = (2860, 3097)
-NUM_VIDEOS = (200, 212)
-
-REPEATED_DIVING = "repeated_diving"
-AFTER_THE_END = "after_the_end"
-WRONG_VIDEO = "wrong_video"
-DROPPED = (REPEATED_DIVING, AFTER_THE_END, WRONG_VIDEO)
+# Actions by part, of the 3,007 and 3,358 of the release, once what is wrong is dropped.
+NUM_ACTIONS = {TRAIN: 2860, TEST: 3097}
 
 _AMBIGUOUS = "Ambiguous"
 # Its annotations lie at times without any action.
@@ -51,7 +41,6 @@ _VIDEO_INFO = "video_info.json"
 
 def read_thumos14(
     data_root: str | os.PathLike,
-    drop: Collection[str] = DROPPED,
     max_bad_videos: float = 0.01,
     progress: bool = True,
 ) -> Index:
@@ -65,9 +54,9 @@ def read_thumos14(
     `duration`. A video that it does not list is opened for them. If there is no such
     file, every video is opened.
 
-    Rows that are left out are counted in `Index.dropped`. `Ambiguous` is no action and
-    never a label. `drop` names what else goes; of the release's 3,007 training and
-    3,358 test actions 2,860 and 3,097 are left:
+    Rows that are dropped are counted in `Index.dropped`. `Ambiguous` is no action and
+    never a label. Of the release's 3,007 training and 3,358 test actions 2,860 and
+    3,097 are left once these are dropped, too:
 
         repeated_diving: A row of Diving that repeats one of CliffDiving (143, 217).
             CliffDiving, the more exact of the two, keeps it.
@@ -76,19 +65,36 @@ def read_thumos14(
 
     Args:
         data_root: Folder of annotations and videos.
-        drop: Some of `DROPPED`.
         max_bad_videos: Fraction of the videos that may be missing or unreadable (one
             always may; 0 allows none).
         progress: Print a line to stderr now and then while videos are opened.
     Raises:
         ValueError: If a file is missing or holds something else, or too many videos
             are missing; the message names the file, the line and what to do.
+    Examples:
+        The file of durations spares the videos from being opened.
+
+        >>> import pathlib
+        >>> from kd_keras.data.readers.thumos14 import read_thumos14
+        >>> files = {
+        ...     "annotations_val/Diving_val.txt": "video_validation_1 3.0 4.5",
+        ...     "annotations_test/Diving_test.txt": "video_test_1 2.0 9.5",
+        ...     "video_info.json": (
+        ...         '{"video_validation_1": {"fps": 25, "duration": 8},'
+        ...         ' "video_test_1": {"fps": 25, "duration": 9}}'
+        ...     ),
+        ...     "videos/video_validation_1.mp4": "frames",
+        ...     "videos/video_test_1.mp4": "frames",
+        ... }
+        >>> for name, text in files.items():
+        ...     path = pathlib.Path("thumos14", name)
+        ...     path.parent.mkdir(parents=True, exist_ok=True)
+        ...     _ = path.write_text(text)
+        >>> index = read_thumos14("thumos14")
+        >>> [(s.video, s.start_s, s.end_s) for s in index.segments]
+        [('video_validation_1', 3.0, 4.5), ('video_test_1', 2.0, 9.0)]
     """
     data_root = pathlib.Path(data_root)
-    if set(drop) - set(DROPPED):
-        raise ValueError(
-            f"drop must be some of {', '.join(DROPPED)}. Got {', '.join(drop)}."
-        )
     rows = [row for part in _PARTS for row in _read_part(data_root, part)]
     durations_s, frame_rates = _read_video_info(data_root / _VIDEO_INFO)
     dropped = collections.Counter(row.part for row in rows if row.label == _AMBIGUOUS)
@@ -103,20 +109,20 @@ def read_thumos14(
         progress,
     )
     kept = [row for row in actions if row.video in found.videos]
-    for name in DROPPED:
-        if name in drop:
-            left = list(_DROP[name](kept, found.durations_s))
-            gone = collections.Counter(row.part for row in kept)
-            gone.subtract(row.part for row in left)
-            dropped |= {f"{part}: {name}": n for part, n in gone.items() if n}
-            kept = left
-    _compare_with_published(kept, drop)
-    return dataclasses.replace(
+    for name, without in _DROP.items():
+        left = list(without(kept, found.durations_s))
+        gone = collections.Counter(row.part for row in kept)
+        gone.subtract(row.part for row in left)
+        dropped |= {f"{part}: {name}": n for part, n in gone.items() if n}
+        kept = left
+    index = dataclasses.replace(
         found,
         classes=tuple(sorted({row.label for row in actions})),
         segments=tuple(_segment(row, found.durations_s[row.video]) for row in kept),
         dropped=dropped,
     )
+    compare_with_published("THUMOS14", index, NUM_ACTIONS)
+    return index
 
 
 @dataclasses.dataclass(frozen=True)
@@ -210,27 +216,13 @@ def _without_wrong_videos(rows, durations_s):
 
 
 _DROP = {
-    REPEATED_DIVING: _without_repeated_diving,
-    AFTER_THE_END: _without_rows_after_the_end,
-    WRONG_VIDEO: _without_wrong_videos,
+    "repeated_diving": _without_repeated_diving,
+    "after_the_end": _without_rows_after_the_end,
+    "wrong_video": _without_wrong_videos,
 }
 
 
 def _segment(row, duration_s):
-    end_s = min(row.end_s, duration_s) if row.start_s < duration_s else row.end_s
     uid = f"{row.file}:{row.line}"
+    end_s = min(row.end_s, duration_s)
     return Segment(row.video, row.start_s, end_s, row.label, uid=uid)
-
-
-def _compare_with_published(rows, drop):
-    if set(drop) != set(DROPPED):
-        return
-    parts = [row.part for row in rows]
-    counts = parts.count(TRAIN), parts.count(TEST)
-    if counts != NUM_KEPT:
-        logging.getLogger(__name__).warning(
-            "THUMOS14 has %d training and %d test actions here; the release has %d and "
-            "%d. Accuracies do not compare with published ones.",
-            *counts,
-            *NUM_KEPT,
-        )
