@@ -7,8 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from export.student_file import ExportSpec
-from kd_keras.data.clips.frames import read_clip
-from kd_keras.data.video import reading
+from kd_keras.data.clips.frames import clip_indices, read_pictures
 from kd_keras.data.video.info import Video, VideoInfo
 
 TIME_ERROR_S = 1e-6
@@ -81,25 +80,18 @@ def ranked(
 
 def _clips(spec, video, info, times_s):
     """The clips that end at these times, as evaluation reads them."""
-    intervals = [(time_s - spec.observed_s, time_s) for time_s in times_s]
-    clip_format = spec.clip_format
-    if clip_format.modality == "flow":
-        return np.stack([read_clip(video, info, *i, clip_format) for i in intervals])
-    indices = [
-        reading.frame_indices(
-            info.times_s,
-            info.duration_s,
-            *interval,
-            clip_format.num_frames,
-            clip_format.short_clip,
-        )
-        for interval in intervals
-    ]
-    # Clips overlap; every frame is decoded once for all of them.
+    indices = np.stack(
+        [
+            clip_indices(
+                video, info, time_s - spec.observed_s, time_s, spec.clip_format
+            )
+            for time_s in times_s
+        ]
+    )
+    # Clips overlap; every picture is read once for all of them.
     needed, places = np.unique(indices, return_inverse=True)
-    height, width = clip_format.resized(info.height, info.width)
-    frames = reading.read_frames(video, info, needed, (width, height))
-    return frames[places.reshape(len(intervals), clip_format.num_frames)]
+    pictures = read_pictures(video, info, needed, spec.clip_format)
+    return pictures[places.reshape(indices.shape)]
 
 
 def _batched(items, size):

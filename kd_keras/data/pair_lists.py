@@ -11,7 +11,7 @@ import numpy as np
 from kd_keras.data.csv_table import read_table
 from kd_keras.data.pairs import SAME_S
 from kd_keras.data.segments import TRAIN, Clip, Index, Pair
-from kd_keras.data.video.frame_times import frame_indices
+from kd_keras.data.video.frame_times import frame_indices, median_spacing
 
 _CLIPS = ("observed_start", "observed_end", "future_start", "future_end")
 UNLABELED_COLUMNS = ("video", *_CLIPS, "rule", "seed")
@@ -54,31 +54,20 @@ def format_labeled(
         short_clip: As in `frame_indices`.
     """
 
-    @functools.cache
-    def times_s(name):
-        if name in index.infos:
-            return index.infos[name].times_s
-        frame_rate = index.videos[name].frame_rate
-        if frame_rate is None:
-            return None
-        return np.arange(round(index.durations_s[name] * frame_rate)) / frame_rate
+    times_of = functools.cache(functools.partial(_frame_times, index))
 
-    return _format(
-        LABELED_COLUMNS,
-        (
-            (
-                pair.uid,
-                pair.future.video,
-                index.classes[pair.label],
-                *_times(pair),
-                "yes" if _is_padded(pair.observed, index) else "no",
-                _frames(
-                    pair.observed, times_s(pair.future.video), num_frames, short_clip
-                ),
-            )
-            for pair in pairs
-        ),
-    )
+    def row(pair):
+        clip = pair.observed
+        return (
+            pair.uid,
+            clip.video,
+            index.classes[pair.label],
+            *_times(pair),
+            "yes" if _is_padded(clip, index) else "no",
+            _frames(clip, *times_of(clip.video), num_frames, short_clip),
+        )
+
+    return _format(LABELED_COLUMNS, map(row, pairs))
 
 
 def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
@@ -90,35 +79,18 @@ def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
     """
 
     def parse(line, row):
-        pair = _pair(row, None)
-        part = index.videos[pair.future.video].part
+        if row["video"] not in index.videos:
+            raise ValueError(f"video {row['video']!r} is none of this data set")
+        part = index.videos[row["video"]].part
         if part != TRAIN:
             raise ValueError(
-                f"video {pair.future.video} belongs to {part}, and evaluation asks for "
-                "it; unlabeled pairs come from training videos alone"
+                f"video {row['video']} belongs to {part}, and evaluation asks for it; "
+                "unlabeled pairs come from training videos alone"
             )
-        return pair
+        return _pair(row)
 
     columns = UNLABELED_COLUMNS[: -len(("rule", "seed"))]
-    return read_table(path, columns, _known_videos(parse, index))
-
-
-def read_labeled(path: str | os.PathLike, index: Index) -> list[Pair]:
-    """Returns the pairs of a list in the format of `format_labeled`.
-
-    Raises:
-        ValueError: If the list holds something else, or a video or a label that the
-            index does not know.
-    """
-    labels = {name: number for number, name in enumerate(index.classes)}
-
-    def parse(line, row):
-        if row["label"] not in labels:
-            raise ValueError(f"{row['label']!r} is no class of this data set")
-        return _pair(row, labels[row["label"]], row["uid"])
-
-    columns = ("uid", "video", "label", *_CLIPS)
-    return read_table(path, columns, _known_videos(parse, index))
+    return read_table(path, columns, parse)
 
 
 def _format(columns, rows):
@@ -142,34 +114,34 @@ def _is_padded(clip, index):
     return clip.start_s < index.begins_s(clip.video) - SAME_S
 
 
-def _frames(clip, times_s, num_frames, short_clip):
-    """The numbers of the frames, computed from the frames around the clip only."""
+def _frame_times(index, name):
+    """The times of a video's frames, its duration, and the time between frames."""
+    video, duration_s = index.videos[name], index.durations_s[name]
+    if name in index.infos:
+        times_s = index.infos[name].times_s
+    elif video.frame_rate is not None:
+        times_s = np.arange(round(duration_s * video.frame_rate)) / video.frame_rate
+    else:
+        return None, duration_s, 0.0
+    return times_s, duration_s, median_spacing(times_s)
+
+
+def _frames(clip, times_s, duration_s, spacing_s, num_frames, short_clip):
     if times_s is None:
         return ""
-    first, end = np.searchsorted(times_s, (clip.start_s, clip.end_s))
-    first, end = max(first - 2, 0), max(end + 2, 2)
-    times_s = times_s[first:end]
     chosen = frame_indices(
-        times_s - times_s[0],
-        times_s[-1] - times_s[0],
-        clip.start_s - times_s[0],
-        clip.end_s - times_s[0],
+        times_s,
+        duration_s,
+        clip.start_s,
+        clip.end_s,
         num_frames,
         short_clip,
+        spacing_s=spacing_s,
     )
-    return " ".join(map(str, chosen + first + 1))
+    return " ".join(map(str, chosen + 1))
 
 
-def _known_videos(parse, index):
-    def check(line, row):
-        if row["video"] not in index.videos:
-            raise ValueError(f"video {row['video']!r} is none of this data set")
-        return parse(line, row)
-
-    return check
-
-
-def _pair(row, label, uid=""):
+def _pair(row):
     times_s = []
     for column in _CLIPS:
         try:
@@ -185,4 +157,4 @@ def _pair(row, label, uid=""):
     for name, clip in (("observed", observed), ("future", future)):
         if clip.end_s <= clip.start_s:
             raise ValueError(f"{name}_end is not after {name}_start")
-    return Pair(observed, future, label, uid)
+    return Pair(observed, future, None)

@@ -18,6 +18,7 @@ def frame_indices(
     num_frames: int,
     short_clip: str = "resample",
     begins_s: float | None = None,
+    spacing_s: float | None = None,
 ) -> np.ndarray:
     """Chooses the frames that stand for the interval [start_s, end_s) of a video.
 
@@ -37,6 +38,7 @@ def frame_indices(
             the last one, "error" a ValueError. The time before the first frame counts
             as first frames at the median spacing.
         begins_s: When the video's pictures begin; None is the first of `times_s`.
+        spacing_s: `median_spacing(times_s)`, if it is known already.
     Returns:
         int64 positions (num_frames,).
     """
@@ -50,7 +52,9 @@ def frame_indices(
         raise ValueError(
             f"short_clip must be one of {SHORT_CLIPS}. Got {short_clip!r}."
         )
-    spacing_s = median_spacing(times_s) or duration_s
+    if spacing_s is None:
+        spacing_s = median_spacing(times_s)
+    spacing_s = spacing_s or duration_s
     rounding_s = min(_ROUNDING_S, spacing_s / 4)
     # The last frame before the end; the frame at the end belongs to what follows.
     last = max(np.searchsorted(times_s, end_s - rounding_s, "left") - 1, 0)
