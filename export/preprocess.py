@@ -17,6 +17,7 @@ released images as they are. They mean in the graph what they meant in training.
 import tensorflow as tf
 
 from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.clips.views import normalize
 
 
 def prepare_frames(
@@ -44,9 +45,7 @@ def prepare_frames(
     )
     side, channels = clip_format.image_size, frames.shape[-1]
     clips = tf.reshape(images, (shape[0], clip_format.num_frames, side, side, channels))
-    clips = clips / 127.5 - 1.0
-    flow_scale = clip_format.flow_scale
-    return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)
+    return normalize(clips, clip_format.flow_scale)
 
 
 def _checked(frames, channels):

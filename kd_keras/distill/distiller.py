@@ -4,6 +4,14 @@ import keras
 import tensorflow as tf
 
 from kd_keras import onednn
+from kd_keras.data.batches.fields import (
+    FUTURE,
+    LABEL,
+    LABELED,
+    OBSERVED,
+    TEACHER_FEATURES,
+    TEACHER_PROBABILITIES,
+)
 from kd_keras.distill.gradient_ratio import GradientRatioWeight
 from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import SoftLabelLoss, soft_targets
@@ -17,11 +25,6 @@ from kd_keras.training.feature_reader import (
 )
 from kd_keras.training.fused_batch_norm import training_reader
 from kd_keras.training.rematerialize import rematerializing_reader
-
-# The fields of a batch.
-OBSERVED, FUTURE, LABEL, LABELED = "observed", "future", "label", "labeled"
-TEACHER_PROBABILITIES = "teacher_probabilities"
-TEACHER_FEATURES = "teacher_features"
 
 # Chosen on generated videos that no table is of (docs/results.md).
 DEFAULT_GRADIENT_RATIO = 0.3

@@ -47,6 +47,15 @@ def _can_be_fused(layer):
     return layer.axis in (-1, len(layer.input.shape) - 1)
 
 
+def moving_statistics(model):
+    """Returns the means and variances that the BatchNorms of a model keep."""
+    return [
+        variable
+        for variable in model.non_trainable_variables
+        if variable.name in ("moving_mean", "moving_variance")
+    ]
+
+
 class _FusedBatchNorm(keras.layers.Layer):
     """Does in training what a BatchNormalization of the last axis does."""
 

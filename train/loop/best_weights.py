@@ -4,6 +4,8 @@ import math
 
 import tensorflow as tf
 
+from kd_keras.training.fused_batch_norm import moving_statistics
+
 
 class BestWeights:
     """Remembers the weights with the best validation.
@@ -19,7 +21,7 @@ class BestWeights:
         self._metric, self._keeps_best = training.best_metric, training.keep == "best"
         self._patience = training.early_stopping
         self._validate_every = training.validate_every
-        self._weights = [*model.trainable_variables, *_statistics(model)]
+        self._weights = [*model.trainable_variables, *moving_statistics(model)]
         self._best = tf.Variable(-math.inf, dtype=tf.float64, trainable=False)
         self._best_step = tf.Variable(0, dtype=tf.int64, trainable=False)
         self.variables = {"best": self._best, "best_step": self._best_step}
@@ -65,11 +67,3 @@ class BestWeights:
     def __str__(self):
         best = abs(float(self._best.numpy()))
         return f"best {self._metric} {best:.4g} at step {int(self._best_step.numpy())}"
-
-
-def _statistics(model):
-    return [
-        variable
-        for variable in model.non_trainable_variables
-        if variable.name in ("moving_mean", "moving_variance")
-    ]

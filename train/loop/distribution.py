@@ -12,6 +12,8 @@ import os
 import numpy as np
 import tensorflow as tf
 
+from kd_keras.training.fused_batch_norm import moving_statistics
+
 # Ports of the workers that SLURM starts on a node count from here.
 _SLURM_PORT = 12355
 
@@ -156,11 +158,7 @@ class Distribution:
 
         Every replica moves its own; the function is called before they are used.
         """
-        statistics = [
-            variable
-            for variable in model.non_trainable_variables
-            if variable.name in ("moving_mean", "moving_variance")
-        ]
+        statistics = moving_statistics(model)
         if self.num_replicas == 1 or not statistics:
             return lambda: None
 

@@ -5,3 +5,6 @@ FUTURE = "future"
 LABEL = "label"
 LABELED = "labeled"
 INDEX = "index"
+# What the teacher says of the future clips, if it is known already.
+TEACHER_PROBABILITIES = "teacher_probabilities"
+TEACHER_FEATURES = "teacher_features"

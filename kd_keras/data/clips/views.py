@@ -21,7 +21,7 @@ def read_view(
     augmentation: Augmentation,
     same_augmentation: bool,
 ) -> list[np.ndarray]:
-    """The observed and the future clip of a view, as `pair_dataset` with views shows.
+    """The observed and the future clip of a view, as batches of clips show them.
 
     Returns:
         Two uint8 clips (time, size, size, channels); `normalize` makes them input.
@@ -63,7 +63,11 @@ def augmented(clips, params, clip_format, augmentation):
 
 
 def normalize(clips: tf.Tensor, flow_scale: float = 1.0) -> tf.Tensor:
-    """Turns uint8 into float32 in [-1, 1]. The `ClipFormat` has the `flow_scale`."""
+    """Turns levels of 0 to 255 into float32 in [-1, 1], for training and for serving.
+
+    Args:
+        flow_scale: As in `ClipFormat`.
+    """
     # A quotient would be rounded one way in a graph and another way outside of it.
     clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1
     return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)
