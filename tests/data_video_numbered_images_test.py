@@ -1,4 +1,4 @@
-"""Frames in tars read like those in folders, or are refused with a reason."""
+"""Frames in folders and tars read like a video, or are refused with a reason."""
 
 import gzip
 import pathlib
@@ -29,6 +29,63 @@ def _frames(numbers, prefix="frame_", size=(48, 64)):
         f"{prefix}{number:010d}": numbered_video.frame(number, *size)
         for number in numbers
     }
+
+
+def _read(path, indices, size=None, frame_rate=25):
+    video = _video(path, frame_rate)
+    return reading.read_frames(video, reading.probe(video), indices, size)
+
+
+def test_a_folder_of_frames_reads_like_a_video(tmp_path):
+    folder = numbered_video.write_folder(tmp_path / "clip", range(3, 13))
+    (folder / "._00003.png").write_bytes(b"\0\5\26\7")
+    (folder / ".AppleDouble").mkdir()
+    (folder / "Thumbs.db").write_bytes(b"x")
+    info = reading.probe(_video(folder, 25))
+    np.testing.assert_array_equal(info.times_s, np.arange(10) / 25)
+    assert (info.duration_s, info.height, info.width) == (10 / 25, 48, 64)
+    frames = _read(folder, [0, 9, 4, 0])
+    assert numbered_video.numbers(frames) == [3, 12, 7, 3]
+    small = _read(folder, [5], size=(32, 24))
+    assert small.shape == (1, 24, 32, 3) and numbered_video.numbers(small) == [8]
+
+
+def test_frames_are_sorted_by_number_not_by_name(tmp_path):
+    folder = tmp_path / "clip"
+    folder.mkdir()
+    for number in range(8, 12):
+        picture = numbered_video.frame(number)
+        cv2.imwrite(str(folder / f"frame_{number}.JPG"), picture)
+    assert numbered_video.numbers(_read(folder, range(4), frame_rate=5)) == [
+        8,
+        9,
+        10,
+        11,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "reason"),
+    [([], "no numbered"), ([1, 2, 4, 5], "has no frame number 3$")],
+)
+def test_folders_that_cannot_be_used_are_refused(tmp_path, numbers, reason):
+    folder = numbered_video.write_folder(tmp_path / "clip", numbers)
+    with pytest.raises(reading.BadVideo, match=reason):
+        reading.probe(_video(folder, 25))
+
+
+def test_a_folder_needs_a_frame_rate_and_whole_images(tmp_path):
+    folder = numbered_video.write_folder(tmp_path / "clip", range(4))
+    with pytest.raises(ValueError, match="needs a frame_rate"):
+        reading.probe(_video(folder, None))
+    video = _video(folder, 25)
+    info = reading.probe(video)
+    (folder / "00002.png").write_bytes(b"")
+    with pytest.raises(reading.BadVideo, match=r"00002\.png cannot be read"):
+        reading.read_frames(video, info, [1, 2])
+    numbered_video.write_folder(folder, [1], suffix=".jpg")
+    with pytest.raises(reading.BadVideo, match="two frames of one number"):
+        reading.probe(video)
 
 
 def test_a_tar_of_frames_reads_like_a_video(tmp_path):

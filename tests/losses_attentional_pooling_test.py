@@ -1,9 +1,6 @@
 """The feature loss against eq. 3-5 written as loops, and its laws."""
 
 import itertools
-import math
-import pathlib
-import re
 
 import keras
 import numpy as np
@@ -12,6 +9,7 @@ from keras import ops
 
 from kd_keras.losses import AttentionalPoolingLoss, attentional_pooling
 from tests import gradients
+from tests.attention_maps import DIRECTIONS, feature_maps, unreduced
 
 BACKEND = keras.backend.backend()
 # Maps of one token are softmaxes over one score.
@@ -19,11 +17,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:You are using a softmax over axi
 needs_gradients = pytest.mark.skipif(
     BACKEND == "numpy", reason="the NumPy backend has no gradients"
 )
-needs_tensorflow = pytest.mark.skipif(
-    BACKEND != "tensorflow", reason="tests tf.function"
-)
 
-DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 DISTANCES = (("squared", 1.0), ("huber", 1.0), ("huber", 0.1))
 
 
@@ -64,19 +58,6 @@ def equations(teacher, student, alpha, direction, distance, delta, tokens):
     if direction != "student_to_teacher":
         loss = loss + one_sided(teacher, student, teacher, *options)
     return loss
-
-
-def feature_maps(teacher_shape, student_shape, seed=0):
-    """Non-negative maps, as after a ReLU."""
-    random = np.random.default_rng(seed)
-    return tuple(
-        np.maximum(random.normal(0.3, 1.0, shape), 0.0).astype("float32")
-        for shape in (teacher_shape, student_shape)
-    )
-
-
-def unreduced(**options):
-    return AttentionalPoolingLoss(**options, reduction=None)
 
 
 def by_hand(teacher, student, **options):
@@ -376,110 +357,3 @@ def test_rejects_maps_that_cannot_be_compared():
         loss((teacher, teacher[:, :7]), student)
     with pytest.raises(ValueError, match="`alpha`"):
         attentional_pooling(teacher, student, alpha=-1.0)
-
-
-@needs_tensorflow
-@pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("chunk_size", [None, 3, 4])
-def test_compiles_to_the_same_numbers(chunk_size, direction):
-    import tensorflow as tf
-
-    teacher, student = feature_maps((2, 8, 6), (2, 7, 6))
-    loss = unreduced(chunk_size=chunk_size, direction=direction)
-
-    def value_and_gradient(teacher, student):
-        with tf.GradientTape() as tape:
-            tape.watch(student)
-            value = loss(teacher, student)
-        return value, tape.gradient(value, student)
-
-    maps = tf.constant(teacher), tf.constant(student)
-    huge_maps = [1e6 * x for x in maps]
-    eager = value_and_gradient(*maps)
-    for jit_compile in (False, True):
-        compiled = tf.function(value_and_gradient, jit_compile=jit_compile)
-        for one, other in zip(compiled(*maps), eager, strict=True):
-            assert gradients.relative_error(one, other) < 2e-6
-        assert all(np.isfinite(x).all() for x in compiled(*huge_maps))
-
-
-@needs_tensorflow
-@pytest.mark.parametrize("chunk_size", [None, 1, 3, 8, 100])
-@pytest.mark.parametrize(
-    ("teacher_spec", "student_spec"),
-    [
-        ((None, None, 6), (None, None, 6)),
-        ((None, 2, None, 6), (None, 7, 6)),
-        ((2, 8, 6), (None, None, 6)),
-        ((None, 8, 6), (None, 7, 6)),
-    ],
-)
-def test_sizes_may_be_unknown_until_the_graph_runs(
-    teacher_spec, student_spec, chunk_size
-):
-    import tensorflow as tf
-
-    batch = teacher_spec[0] or 2
-    teacher, student = feature_maps((batch, 8, 6), (batch, 7, 6))
-    loss = unreduced(chunk_size=chunk_size)
-
-    @tf.function(
-        input_signature=[tf.TensorSpec(teacher_spec), tf.TensorSpec(student_spec)]
-    )
-    def value_and_gradient(teacher, student):
-        with tf.GradientTape() as tape:
-            tape.watch(student)
-            value = loss(teacher, student)
-        return value, tape.gradient(value, student)
-
-    if len(teacher_spec) == 4:
-        teacher = teacher.reshape(batch, 2, 4, 6)
-    value, gradient = value_and_gradient(teacher, student)
-    want = gradients.value_and_gradient(lambda a: loss(teacher, a), student)
-    np.testing.assert_allclose(value, want[0], rtol=1e-5)
-    assert gradients.relative_error(gradient, want[1]) < 1e-5
-
-
-# More than fit into one block by themselves.
-TOKENS = 8_300
-
-
-@needs_tensorflow
-def test_no_compiled_block_is_larger_than_documented():
-    import tensorflow as tf
-
-    @tf.function(jit_compile=True)
-    def gradient(teacher, student):
-        return tf.gradients(unreduced()(teacher, student), student)
-
-    maps = tf.TensorSpec((1, TOKENS, 8))
-    program = gradient.experimental_get_compiler_ir(maps, maps)("optimized_hlo")
-    shapes = re.findall(r"f32\[([\d,]+)\]", program)
-    sizes = [math.prod(map(int, shape.split(","))) for shape in shapes]
-    assert TOKENS * 8 < max(sizes) <= TOKENS * 512
-
-
-@needs_tensorflow
-def test_blocks_are_not_kept_for_the_backward_pass():
-    try:
-        reset_peak_memory()
-    except OSError:
-        pytest.skip("this system does not reset a process's peak memory")
-    teacher, student = feature_maps((1, TOKENS, 4), (1, TOKENS, 4))
-    loss = unreduced()
-    loss(teacher[:, :8], student[:, :8])
-    before = reset_peak_memory()
-    gradients.value_and_gradient(lambda a: loss(teacher, a), student)
-    one_matrix_of_scores = 4 * TOKENS**2
-    assert peak_memory() - before < one_matrix_of_scores
-
-
-def reset_peak_memory():
-    """Forgets the process's peak and returns it, bytes; Linux only."""
-    pathlib.Path("/proc/self/clear_refs").write_text("5")
-    return peak_memory()
-
-
-def peak_memory():
-    status = pathlib.Path("/proc/self/status").read_text()
-    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", status)[1])
