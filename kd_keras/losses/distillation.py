@@ -46,7 +46,7 @@ class AttentionalPoolingDistillation(keras.distillation.FeatureDistillation):
         >>> distiller.compile(optimizer="adam", loss=label_loss)
         >>> clips = np.random.default_rng(0).uniform(-1, 1, (2, 4, 8, 8, 3))
         >>> history = distiller.fit(clips, np.array([2, 4]), verbose=0).history
-        >>> history["distillation_loss"][0] > 0
+        >>> min(history["distillation_loss"]) > 0
         True
     """
 

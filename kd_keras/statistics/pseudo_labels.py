@@ -22,7 +22,8 @@ def pseudo_label_quality(labels, probabilities, thresholds=_THRESHOLDS):
     Examples:
         >>> from kd_keras.statistics import pseudo_label_quality
         >>> quality = pseudo_label_quality([0, 1], [[0.9, 0.1], [0.6, 0.4]], (0.0, 0.8))
-        >>> quality["accuracy"], quality["by_confidence"][1]
+        >>> everything, confident = quality["by_confidence"]
+        >>> everything["accuracy"], confident
         (0.5, {'at_least': 0.8, 'fraction': 0.5, 'accuracy': 1.0})
     """
     labels, probabilities = np.asarray(labels), np.asarray(probabilities)
