@@ -46,7 +46,7 @@ def _check(folder, frames, levels=None):
     info = reading.probe(one)
     times = {"one": info.duration_s}
     index = Index((), {"one": one}, times, (), {}, {"one": info})
-    return check_flow.check_flow(index, _FORMAT, num_threads=1)
+    return check_flow.check_flow(index, _FORMAT)
 
 
 def _levels(frames):

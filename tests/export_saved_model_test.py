@@ -1,3 +1,5 @@
+"""The exported student: what a Session gives, and how its folder gets its name."""
+
 import os
 import pathlib
 import re

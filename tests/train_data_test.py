@@ -86,9 +86,11 @@ def test_a_run_lists_its_pairs(load, epic, tmp_path):
     assert (len(data.labeled), len(data.unlabeled), len(data.evaluated)) == (4, 5, 2)
     run = tmp_path / "run"
     index = data.index
-    read = pair_lists.read_labeled
-    assert read(run / "pairs_labeled.csv", index) == data.labeled
-    assert read(run / "pairs_evaluated.csv", index) == data.evaluated
+    for name in ("labeled", "evaluated"):
+        with (run / f"pairs_{name}.csv").open(newline="") as file:
+            listed = [(row["uid"], row["label"]) for row in csv.DictReader(file)]
+        pairs = getattr(data, name)
+        assert listed == [(pair.uid, index.classes[pair.label]) for pair in pairs]
     assert pair_lists.read_unlabeled(run / "pairs_unlabeled.csv", index) == (
         data.unlabeled
     )
@@ -222,3 +224,49 @@ def test_a_data_service_refuses_what_it_would_ignore(load, flag, named):
     records = () if flag == "--records=" else ("--records=RECORDS", flag)
     with pytest.raises(ValueError, match=named):
         load("--dataset=csv", "--data_service=grpc://localhost:1", *records)
+
+
+def test_split_and_target_choose_parts_and_labels(load, epic):
+    header, *rows = LABELS.split()
+    labels = [f"{header},noun_class", *(f"{row},1" for row in rows)]
+    annotations = epic / "annotations"
+    (annotations / "EPIC_train_action_labels.csv").write_text("\n".join(labels))
+    (annotations / "EPIC_noun_classes.csv").write_text(
+        "noun_id,class_key\n0,cup\n1,pan"
+    )
+    (annotations / "rulstm_split").mkdir()
+    for part, video in (("training", "P26_01"), ("validation", "P01_01")):
+        (annotations / f"rulstm_split/{part}_videos.csv").write_text(video)
+    data = load("--epic_split=rulstm", "--epic_target=noun")
+    assert data.index.classes == ("cup", "pan")
+    assert [pair.label for pair in data.labeled] == [1, 1]
+    assert (data.labeled[0].future.video, len(data.evaluated)) == ("P26_01", 4)
+
+
+def test_flags_of_clips_and_colors_reach_the_loader(load):
+    data = load(
+        *("--fit=stretch", "--short_clip=loop", "--cache=memory"),
+        *("--brightness=0.1", "--contrast=0.2", "--saturation=0.3"),
+    )
+    clip_format, colors = data.loader.clip_format, data.augmentation
+    assert (clip_format.fit, clip_format.short_clip) == ("stretch", "loop")
+    assert data.loader.cache == "memory"
+    assert (colors.brightness, colors.contrast, colors.saturation) == (0.1, 0.2, 0.3)
+
+
+def test_flags_of_the_demo_reach_its_scenes(tmp_path, monkeypatch):
+    given = {}
+
+    def write_scenes(folder, **arguments):
+        given.update(arguments)
+        raise InterruptedError
+
+    monkeypatch.setattr(data_lib, "write_scenes", write_scenes)
+    config = parse(
+        "--dataset=demo",
+        f"--run_dir={tmp_path}",
+        *("--demo_videos=4", "--demo_seed=3", "--demo_labeled_fraction=0.5"),
+    )
+    with pytest.raises(InterruptedError):
+        data_lib.load(config, RunDirectory(config))
+    assert given == {"num_videos": 4, "seed": 3, "labeled_fraction": 0.5}

@@ -87,16 +87,14 @@ class FlowReport:
         return found
 
 
-def check_flow(
-    index: Index, clip_format: ClipFormat, num_threads: int | None = None
-) -> FlowReport:
+def check_flow(index: Index, clip_format: ClipFormat) -> FlowReport:
     """Lists all stored flow, and looks at some of it and of what is computed.
 
     Each flow is mirrored as training mirrors it and compared with the flow of the
     mirrored frames, so that a sign that is wrong in either place shows.
     """
     stored = [v for v in index.videos.values() if v.flow_path is not None]
-    with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
         reasons = pool.map(lambda video: _reason(video, index), stored)
         bad_flow = {v.name: r for v, r in zip(stored, reasons, strict=True) if r}
         readable = [v for v in index.videos.values() if v.name not in bad_flow]

@@ -100,14 +100,14 @@ class Report:
         ]
 
 
-def check_data_set(index: Index, num_threads: int | None = None) -> Report:
+def check_data_set(index: Index) -> Report:
     """Opens every video at five places and compares it with its annotations.
 
     Two videos of different parts leak when their files are equal, or when what they
     show at the five places differs by less than compression and far less than what
     moves in them: a copy in another format or size.
     """
-    with concurrent.futures.ThreadPoolExecutor(num_threads or num_cores()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
         looks = list(pool.map(lambda video: _look(video, index), index.videos.values()))
     reports = [report for report, _ in looks]
     thumbnails = {
