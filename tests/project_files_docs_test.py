@@ -24,6 +24,7 @@ PAGES = {
 OURS = "train|export|examples|benchmarks|tests|kd_keras"
 # Flags of other programs, and of absl.
 _FOREIGN_FLAGS = {"flagfile", "help", "kills", "only", "repeats", "strict"}
+_FOREIGN_FLAGS |= {"gpus", "image", "nodes", "ntasks"}
 
 each_page = pytest.mark.parametrize("page", PAGES)
 
