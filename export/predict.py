@@ -3,21 +3,32 @@
     python -m export.predict --model=MODELS/name --video=FILE --output=annotated.mp4
 
 Prints a CSV: the time that the student has seen the video up to, the time it speaks
-of, and the classes it ranks highest. The annotated video shows the same.
+of, and the classes it ranks highest. The annotated video shows the same. The video may
+also be a camera (--video=0), a stream (--video=rtsp://HOST/PATH) or standard input
+(--video=-), which are shown in a window unless --headless.
 """
 
+import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
+from collections.abc import Sequence
 
 import numpy as np
 from absl import flags
 
-from export import command, sliding_flags
-from export.annotation import annotated
+from export import (
+    annotation,
+    command,
+    live_display,
+    live_source,
+    sliding_flags,
+    timeline,
+)
 from export.anticipation import TIME_ERROR_S, anticipations
-from export.timeline import CsvTimeline
+from export.live import LiveAnticipations
 from kd_keras.data.segments import TEST
 from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video
@@ -26,6 +37,8 @@ FLAGS = flags.FLAGS
 
 # The flags of paths.
 _PATHS = ("model", "video", "output")
+# Frames per second of a file that is written from a stream.
+_LIVE_RATE = 25.0
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,6 +48,8 @@ class Request(sliding_flags.Sliding):
     model: str
     video: str
     output: str | None = None
+    timeline: Sequence[str] = ()
+    headless: bool = False
 
 
 def define_flags() -> None:
@@ -44,16 +59,29 @@ def define_flags() -> None:
         None,
         "Folder of an exported student (its newest version is used), or a version.",
     )
-    flags.DEFINE_string("video", None, "Video file.")
+    flags.DEFINE_string(
+        "video",
+        None,
+        "Video file; a camera's number or device, such as 0 or /dev/video0; an "
+        "address, such as rtsp://HOST/PATH; or - for standard input.",
+    )
     flags.DEFINE_string(
         "output", None, "Annotated video to write (.mp4); by default none."
+    )
+    flags.DEFINE_multi_string(
+        "timeline",
+        [],
+        "File (.csv or .json) to write what is printed to; may be given twice.",
+    )
+    flags.DEFINE_bool(
+        "headless", False, "Opens no window for a camera, a stream or standard input."
     )
     sliding_flags.define_flags()
     command.check_paths(_PATHS)
 
 
 def run(request: Request, table=sys.stdout) -> None:
-    """Writes the CSV to `table` and the annotated video to its file.
+    """Writes the CSV to `table`, the timelines and the annotated video to their files.
 
     Raises:
         ValueError, OSError: If something given cannot be used.
@@ -62,19 +90,25 @@ def run(request: Request, table=sys.stdout) -> None:
     from export.exported_student import ExportedStudent
 
     _require_output(request)
-    video = Video(os.path.basename(request.video), pathlib.Path(request.video), TEST)
-    info = reading.probe(video)
+    for path in request.timeline:
+        timeline.check_path(path)
+    is_live = live_source.is_live(request.video)
+    probed = None if is_live else _probed(request.video)
     student = ExportedStudent(request.model)
     spec = request.spec(student.spec)
-    timeline = CsvTimeline(table)
-    found = []
-    for item in anticipations(student, spec, video, info, request.every_s):
-        found.append(item.first(request.top_k))
-        timeline.add(found[-1])
+    with contextlib.ExitStack() as stack:
+        files = [stack.enter_context(timeline.written(p)) for p in request.timeline]
+        timelines = [timeline.CsvTimeline(table), *files]
+
+        def add(anticipation):
+            for one in timelines:
+                one.add(anticipation.first(request.top_k))
+
+        if is_live:
+            _along_stream(request, student, spec, add)
+        else:
+            _along_file(request, student, spec, add, *probed)
     if request.output is not None:
-        rate = info.frame_rate
-        frames = annotated(_frames_at(video, info, rate), found, rate)
-        reading.write_video(request.output, frames, rate)
         print(f"Wrote {request.output}.", file=sys.stderr)
 
 
@@ -91,8 +125,52 @@ def _require_output(request):
         raise ValueError(f"--output must end in .mp4. Got {request.output}.")
     if not output.absolute().parent.is_dir():
         raise ValueError(f"--output={output}: its folder does not exist.")
-    if output.exists() and output.samefile(request.video):
+    is_file = not live_source.is_live(request.video)
+    if is_file and output.exists() and output.samefile(request.video):
         raise ValueError(f"--output={output} is the video itself.")
+
+
+def _probed(path):
+    video = Video(os.path.basename(path), pathlib.Path(path), TEST)
+    return video, reading.probe(video)
+
+
+def _along_file(request, student, spec, add, video, info):
+    found = []
+    for item in anticipations(student, spec, video, info, request.every_s):
+        found.append(item.first(request.top_k))
+        add(item)
+    if request.output is not None:
+        rate = info.frame_rate
+        frames = annotation.annotated(_frames_at(video, info, rate), found, rate)
+        reading.write_video(request.output, frames, rate)
+
+
+def _along_stream(request, student, spec, add):
+    if spec.clip_format.modality != "rgb":
+        raise ValueError(
+            f"The student takes {spec.clip_format.modality}, which is computed from "
+            "files alone: give --video=FILE."
+        )
+    waits = live_source.can_wait(request.video)
+    live = LiveAnticipations(student, spec, request.every_s, add, waits)
+    with live_source.stopped_by_signals() as stops:
+        frames = live.follow(live_source.frames(request.video, spec.clip_format, stops))
+        if request.output is not None or not request.headless:
+            frames = live_display.annotated(frames, live, request.top_k)
+        if not request.headless:
+            frames = live_display.LiveWindow(request.video).passing(frames)
+        if request.output is not None:
+            pictures = live_display.at_rate(frames, _LIVE_RATE)
+            reading.write_video(request.output, pictures, _LIVE_RATE)
+        else:
+            collections.deque(frames, maxlen=0)
+    if live.dropped:
+        print(
+            f"{live.dropped} windows were dropped: the student is slower than "
+            f"--every_s={request.every_s:g}.",
+            file=sys.stderr,
+        )
 
 
 def _frames_at(video, info, rate):
@@ -109,10 +187,10 @@ if __name__ == "__main__":
         "python -m export.predict",
         required={
             "model": "the folder of an exported student, such as RUN_DIR/export",
-            "video": "the file of a video",
+            "video": "the file of a video, or a camera such as 0",
         },
         groups={
-            "Files": ("model", "video", "output"),
+            "Files": ("model", "video", "output", "timeline", "headless"),
             "Anticipation": sliding_flags.NAMES,
         },
     )

@@ -1,6 +1,11 @@
-"""Writes anticipations as the rows of a CSV, as soon as each is known."""
+"""Writes anticipations as they are found: the rows of a CSV, or the list of a JSON."""
 
+import contextlib
 import csv
+import json
+import os
+import pathlib
+from collections.abc import Iterator
 from typing import TextIO
 
 from export.anticipation import Anticipation
@@ -26,3 +31,53 @@ class CsvTimeline:
         for rank, (name, probability) in enumerate(ranked, start=1):
             self._rows.writerow((*start, rank, name, f"{probability:.4f}"))
         self._file.flush()
+
+    def end(self) -> None:
+        pass
+
+
+class JsonTimeline:
+    """A JSON list with one object for every time; `happens_s` may be null."""
+
+    def __init__(self, file: TextIO):
+        self._file, self._before = file, "[\n"
+
+    def add(self, anticipation: Anticipation) -> None:
+        ranked = zip(anticipation.classes, anticipation.probabilities, strict=True)
+        item = {
+            "time_s": anticipation.time_s,
+            "happens_s": anticipation.happens_s,
+            "classes": [{"class": name, "probability": p} for name, p in ranked],
+        }
+        self._file.write(self._before + json.dumps(item, ensure_ascii=False))
+        self._before = ",\n"
+
+    def end(self) -> None:
+        self._file.write("\n]\n" if self._before[0] == "," else "[]\n")
+
+
+_KINDS = {".csv": CsvTimeline, ".json": JsonTimeline}
+
+
+def check_path(path: str) -> None:
+    """Raises a ValueError unless a timeline can be written to this file."""
+    file = pathlib.Path(path)
+    if file.suffix not in _KINDS:
+        raise ValueError(f"--timeline must end in .csv or .json. Got {path}.")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"--timeline={path}: its folder does not exist.")
+
+
+@contextlib.contextmanager
+def written(path: str) -> Iterator[CsvTimeline | JsonTimeline]:
+    """A timeline whose file gets its name when it is complete."""
+    file = pathlib.Path(path)
+    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("w", encoding="utf-8", newline="") as text:
+            timeline = _KINDS[file.suffix](text)
+            yield timeline
+            timeline.end()
+        partial.replace(file)
+    finally:
+        partial.unlink(missing_ok=True)

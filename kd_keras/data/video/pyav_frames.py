@@ -136,9 +136,26 @@ def _picture(video, info, shown, wanted, size):
             f"frame {wanted} (at {info.times_s[wanted]:.3f} s) of {video.path} cannot "
             "be decoded",
         )
+    return upright(video, frame, size, (info.width, info.height))
+
+
+def shown_size(video, frame, pixel_aspect):
+    """Height and width at which players show a decoded frame."""
+    height, width = frame.height, round(frame.width * (pixel_aspect or 1))
+    if not 0 < height * width <= containers.MOST_PIXELS:
+        raise BadVideo(
+            video.name, f"{video.path} has pictures of {width} x {height} pixels"
+        )
+    if orientation.swaps_sides(display_matrix(video, frame)):
+        height, width = width, height
+    return height, width
+
+
+def upright(video, frame, size, whole_size):
+    """A decoded frame at a size, turned upright; sizes are (width, height)."""
     width, height = size
     # Of a pixel that is shown, width by height.
-    aspect = (info.width / width) / (info.height / height)
+    aspect = (whole_size[0] / width) / (whole_size[1] / height)
     matrix = display_matrix(video, frame)
     if orientation.swaps_sides(matrix):
         height, width = width, height

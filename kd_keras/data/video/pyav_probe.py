@@ -10,12 +10,11 @@ from kd_keras.data.video import (
     clock_faults,
     clocks,
     containers,
-    orientation,
     truncation,
 )
 from kd_keras.data.video.frame_times import median_spacing
 from kd_keras.data.video.info import BadVideo, VideoInfo
-from kd_keras.data.video.pyav_frames import display_matrix
+from kd_keras.data.video.pyav_frames import shown_size
 
 
 class _Packet(typing.NamedTuple):
@@ -54,11 +53,7 @@ def probe_file(video, path):
         raise BadVideo(video.name, f"{path} cannot be read ({error})") from error
     times_s, stamps, by_position = times
     _refuse(video, path, clock_faults.of_frames(times_s))
-    height, width = frame.height, round(frame.width * (pixel_aspect or 1))
-    if not 0 < height * width <= containers.MOST_PIXELS:
-        raise BadVideo(video.name, f"{path} has pictures of {width} x {height} pixels")
-    if orientation.swaps_sides(display_matrix(video, frame)):
-        height, width = width, height
+    height, width = shown_size(video, frame, pixel_aspect)
     key_frames, key_bytes = _keys(packets, stamps)
     return VideoInfo(
         times_s=times_s,
