@@ -10,6 +10,7 @@ from absl import flags
 
 from kd_keras.data import pair_lists
 from train import data as data_lib
+from train import data_index
 from train.evaluate import bigram_top1
 from train.flags import config as config_lib
 from train.flags import data as data_flags
@@ -261,7 +262,7 @@ def test_flags_of_the_demo_reach_its_scenes(tmp_path, monkeypatch):
         given.update(arguments)
         raise InterruptedError
 
-    monkeypatch.setattr(data_lib, "write_scenes", write_scenes)
+    monkeypatch.setattr(data_index, "write_scenes", write_scenes)
     config = parse(
         "--dataset=demo",
         f"--run_dir={tmp_path}",

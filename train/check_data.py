@@ -61,25 +61,25 @@ def report(config, data, output):
     return values
 
 
-def published_counts(options):
+def published_counts(flags):
     """Returns the published number of labeled segments by part, or None.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
     """
-    if options.dataset == "jhmdb":
-        return jhmdb.NUM_CLIPS[options.split]
-    if options.dataset == "epic_kitchens":
-        return epic_kitchens.NUM_SEGMENTS[options.epic_split]
-    if options.dataset == "epic_kitchens_100":
+    if flags.dataset == "jhmdb":
+        return jhmdb.NUM_CLIPS[flags.split]
+    if flags.dataset == "epic_kitchens":
+        return epic_kitchens.NUM_SEGMENTS[flags.epic_split]
+    if flags.dataset == "epic_kitchens_100":
         return epic_kitchens_100.NUM_SEGMENTS
-    if options.dataset == "thumos14":
+    if flags.dataset == "thumos14":
         return thumos14.NUM_ACTIONS
     return None
 
 
-def _differ_from_published(options, counts):
-    for part, published in (published_counts(options) or {}).items():
+def _differ_from_published(flags, counts):
+    for part, published in (published_counts(flags) or {}).items():
         number = counts.get(part, {}).get("labeled segments", 0)
         if number != published:
             yield f"{part} has {number} labeled segments, {published} are published"

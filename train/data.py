@@ -1,7 +1,6 @@
 """Finds the videos of a run and cuts them into pairs."""
 
 import dataclasses
-import os
 from typing import Any
 
 from absl import logging
@@ -11,21 +10,11 @@ from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
-from kd_keras.data.readers import (
-    csv_videos,
-    epic_kitchens,
-    epic_kitchens_100,
-    flow_folders,
-    jhmdb,
-    thumos14,
-)
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.clips import RecordLoader
-from kd_keras.data.scenes.write import write_scenes
 from kd_keras.data.segments import TRAIN, Index, Pair
-from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
-from train import data_parts, data_problems, data_set
+from train import data_index, data_parts, data_problems, data_set
 from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
 from train.run_directory import write_text
@@ -85,21 +74,21 @@ def load(config, directory, refuse_problems=True):
         directory: The `RunDirectory`, for generated videos and cached clips.
         refuse_problems: False leaves it to the caller to say what is wrong.
     """
-    options = config.data
+    flags = config.data
     records = None
     flag_defaults.check_data_service(config)
-    if options.records is None:
-        index = _with_flow(options, _read_index(config, directory, refuse_problems))
+    if flags.records is None:
+        index = data_index.read(config, directory, refuse_problems)
     else:
-        records = shards.Shards(options.records)
-        index = stored_data_set.read(options.records)
-        data_set.refuse_other_annotations(options, index)
+        records = shards.Shards(flags.records)
+        index = stored_data_set.read(flags.records)
+        data_set.refuse_other_annotations(flags, index)
     whole_index = index
-    eval_part = data_parts.evaluated(options, index)
-    index = data_parts.hold_out(options, index)
+    eval_part = data_parts.evaluated(flags, index)
+    index = data_parts.hold_out(flags, index)
     choosing_part = data_parts.choosing(index)
-    index = pairs.withhold_labels(index, options.labeled_fraction, options.label_seed)
-    timing = _timing(options)
+    index = pairs.withhold_labels(index, flags.labeled_fraction, flags.label_seed)
+    timing = _timing(flags)
     by_part = {
         part: pairs.labeled_pairs(index, part, timing)
         for part in (TRAIN, eval_part, choosing_part)
@@ -108,20 +97,10 @@ def load(config, directory, refuse_problems=True):
     labeled, evaluated = by_part[TRAIN], by_part[eval_part]
     choosing = by_part.get(choosing_part, [])
     if refuse_problems:
-        data_problems.look_over(options, whole_index, by_part)
-    rule = _rule(options)
-    if options.unlabeled_list is not None:
-        unlabeled_pairs = pair_lists.read_unlabeled(options.unlabeled_list, index)
-    else:
-        unlabeled_pairs = unlabeled.unlabeled_pairs(
-            index,
-            timing,
-            rule=rule,
-            count=options.unlabeled_pairs,
-            seed=options.label_seed,
-        )
+        data_problems.look_over(flags, whole_index, by_part)
+    unlabeled_pairs = _unlabeled_pairs(flags, index, timing)
     action_pairs = []
-    if options.include_action_segments:
+    if flags.include_action_segments:
         action_pairs = [dataclasses.replace(p, observed=p.future) for p in labeled]
     groups = {
         "labeled": labeled,
@@ -131,17 +110,7 @@ def load(config, directory, refuse_problems=True):
     }
     if choosing_part not in (eval_part, None):
         groups[choosing_part] = choosing
-    summaries: dict[str, Any] = {
-        name: pairs.summarize_pairs(group, index) for name, group in groups.items()
-    }
-    for name, summary in summaries.items():
-        # results.json keeps the name that releases before gave to action pairs.
-        shown = "action_pairs" if name == "at_action" else name
-        print(f"{shown}: {summary}", flush=True)
-    if rule is not None and options.observed_fraction is None:
-        footage = unlabeled.describe_footage(index, unlabeled_pairs, timing, rule=rule)
-        summaries["footage"] = footage
-        print(footage, flush=True)
+    summaries = _summaries(flags, index, groups, timing)
     if records is None:
         loader = _loader(config, directory, index, groups.values())
     else:
@@ -163,42 +132,42 @@ def load(config, directory, refuse_problems=True):
     )
 
 
-def write_lists(options, data, directory):
+def write_lists(flags, data, directory):
     """Leaves the pairs of the run in its folder, for others to check and to use."""
     groups = {"labeled": data.labeled, "evaluated": data.evaluated}
     if data.choosing_part not in (data.eval_part, None):
         groups[data.choosing_part] = data.choosing
     for name, members in groups.items():
         text = pair_lists.format_labeled(
-            members, data.index, options.num_frames, options.short_clip
+            members, data.index, flags.num_frames, flags.short_clip
         )
         write_text(directory / f"pairs_{name}.csv", text)
-    if options.unlabeled_list is not None:
+    if flags.unlabeled_list is not None:
         # With the rule and the seed that made it.
-        text = csv_table.read_text(options.unlabeled_list)
+        text = csv_table.read_text(flags.unlabeled_list)
     else:
         text = pair_lists.format_unlabeled(
-            data.unlabeled, _rule(options), options.label_seed
+            data.unlabeled, _rule(flags), flags.label_seed
         )
     write_text(directory / "pairs_unlabeled.csv", text)
 
 
-def clip_format(options):
+def clip_format(flags):
     """Returns the format of the clips of a run."""
     return ClipFormat(
-        **flag_fields.affecting("clips", options),
-        flow_encoding=_flow_encoding(options),
+        **flag_fields.affecting("clips", flags),
+        flow_encoding=data_index.flow_encoding(flags),
     )
 
 
-def augmentation(options):
+def augmentation(flags):
     """Returns the `Augmentation` of training clips.
 
     Args:
-        options: The run's `Augmentation` flags.
+        flags: The run's `Augmentation` flags.
     """
     names = [field.name for field in dataclasses.fields(Augmentation)]
-    return Augmentation(**{name: getattr(options, name) for name in names})
+    return Augmentation(**{name: getattr(flags, name) for name in names})
 
 
 def clips_of(*groups):
@@ -218,129 +187,84 @@ def sampling(config, pairs):
         config: The run's `Config`.
         pairs: Without unlabeled ones, --labeled_per_batch means nothing.
     """
-    options = config.training
+    training = config.training
     mixed = any(pair.label is None for pair in pairs)
     return SamplingPolicy(
-        balanced=options.balanced,
-        labeled_per_batch=options.labeled_per_batch if mixed else None,
-        batch_size=options.batch_size,
+        balanced=training.balanced,
+        labeled_per_batch=training.labeled_per_batch if mixed else None,
+        batch_size=training.batch_size,
     )
 
 
-def _read_index(config, directory, refuse_problems):
-    options = config.data
-    bad = {"max_bad_videos": options.max_bad_videos}
-    if options.dataset in ("jhmdb", *flag_defaults.EPIC, "thumos14"):
-        _require(options, "data_root")
-    if options.dataset == "jhmdb":
-        return jhmdb.read_jhmdb(options.data_root, options.split, **bad)
-    if options.dataset == "epic_kitchens":
-        return epic_kitchens.read_epic_kitchens(
-            options.data_root,
-            options.epic_split,
-            options.epic_target,
-            options.media_frame_rate,
-            **bad,
+def _unlabeled_pairs(flags, index, timing):
+    if flags.unlabeled_list is not None:
+        return pair_lists.read_unlabeled(flags.unlabeled_list, index)
+    return unlabeled.unlabeled_pairs(
+        index,
+        timing,
+        rule=_rule(flags),
+        count=flags.unlabeled_pairs,
+        seed=flags.label_seed,
+    )
+
+
+def _summaries(flags, index, groups, timing):
+    """Prints and returns, by name, the counts of each group and of the footage."""
+    summaries: dict[str, Any] = {
+        name: pairs.summarize_pairs(group, index) for name, group in groups.items()
+    }
+    for name, summary in summaries.items():
+        # results.json keeps the name that releases before gave to action pairs.
+        shown = "action_pairs" if name == "at_action" else name
+        print(f"{shown}: {summary}", flush=True)
+    rule = _rule(flags)
+    if rule is not None and flags.observed_fraction is None:
+        summaries["footage"] = unlabeled.describe_footage(
+            index, groups["unlabeled"], timing, rule=rule
         )
-    if options.dataset == "epic_kitchens_100":
-        return epic_kitchens_100.read_epic_kitchens_100(
-            options.data_root, options.epic_target, options.media_frame_rate, **bad
-        )
-    if options.dataset == "thumos14":
-        return thumos14.read_thumos14(options.data_root, **bad)
-    if options.dataset == "demo":
-        annotations = _write_demo(config, directory)
-        video_root = annotations.parent
-    else:
-        _require(options, "annotations", "video_root")
-        annotations, video_root = options.annotations, options.video_root
-    return csv_videos.read_csv(
-        annotations, video_root, refuse_contradictions=refuse_problems, **bad
-    )
+        print(summaries["footage"], flush=True)
+    return summaries
 
 
-def _with_flow(options, index):
-    """The index, with the stored flow of its videos if the run is one of flow."""
-    if options.modality != "flow":
-        return index
-    root = options.flow_root
-    if root is None and options.data_root is not None:
-        root = os.path.join(options.data_root, "flow")
-        root = root if os.path.isdir(root) else None
-    if root is not None:
-        index = flow_folders.attach_flow(
-            index, root, _flow_encoding(options), options.flow_frame_rate
-        )
-    stored = sum(video.flow_path is not None for video in index.videos.values())
-    computed = len(index.videos) - stored
-    print(
-        f"Optical flow: read for {stored} videos, computed for {computed} "
-        f"({options.flow_method}).",
-        flush=True,
-    )
-    return index
+def _rule(flags):
+    return flags.unlabeled_rule if flags.unlabeled_gaps else None
 
 
-def _flow_encoding(options):
-    return EPIC_FLOW if options.dataset in flag_defaults.EPIC else I3D_FLOW
-
-
-def _write_demo(config, directory):
-    options = config.data
-    print(f"Writing {options.demo_videos} videos to {directory / 'demo'}", flush=True)
-    return write_scenes(
-        directory / "demo",
-        num_videos=options.demo_videos,
-        labeled_fraction=options.demo_labeled_fraction,
-        seed=options.demo_seed,
-    )
-
-
-def _require(options, *names):
-    for name in names:
-        if getattr(options, name) is None:
-            raise ValueError(f"--dataset={options.dataset} needs --{name}; see --help.")
-
-
-def _rule(options):
-    return options.unlabeled_rule if options.unlabeled_gaps else None
-
-
-def _timing(options):
-    if options.observed_fraction is not None:
-        return pairs.Timing(observed_fraction=options.observed_fraction)
+def _timing(flags):
+    if flags.observed_fraction is not None:
+        return pairs.Timing(observed_fraction=flags.observed_fraction)
     return pairs.Timing(
-        lead_time_s=options.lead_time_s,
-        observed_s=options.observed_s,
-        future_s=options.future_s if options.future_s > 0 else None,
+        lead_time_s=flags.lead_time_s,
+        observed_s=flags.observed_s,
+        future_s=flags.future_s if flags.future_s > 0 else None,
     )
 
 
 def _loader(config, directory, index, groups):
-    options = config.data
-    cache_dir = options.cache_dir
-    if options.cache == "disk" and cache_dir is None:
+    flags = config.data
+    cache_dir = flags.cache_dir
+    if flags.cache == "disk" and cache_dir is None:
         cache_dir = directory / "clips"
     loader = ClipLoader(
         index.videos,
-        clip_format(options),
-        cache=options.cache,
+        clip_format(flags),
+        cache=flags.cache,
         cache_dir=cache_dir,
-        max_bad_videos=options.max_bad_videos,
+        max_bad_videos=flags.max_bad_videos,
         infos=index.infos,
     )
     # Videos that were not opened yet are not opened for an estimate.
-    if options.cache != "off" and index.infos.keys() == index.videos.keys():
+    if flags.cache != "off" and index.infos.keys() == index.videos.keys():
         clips = clips_of(*groups)
         gigabytes = loader.estimate_bytes(clips) / 1e9
-        place = "memory" if options.cache == "memory" else cache_dir
+        place = "memory" if flags.cache == "memory" else cache_dir
         print(f"{len(clips)} clips will take {gigabytes:.2f} GB in {place}", flush=True)
     return loader
 
 
 def _record_loader(config, records, groups):
-    options = config.data
-    loader = RecordLoader(records, clip_format(options))
+    flags = config.data
+    loader = RecordLoader(records, clip_format(flags))
     clips = clips_of(*groups)
     missing = [clip for clip in clips if clip not in loader]
     if missing:

@@ -1,0 +1,107 @@
+"""Reads the videos and segments of the data set that the flags name."""
+
+import os
+
+from kd_keras.data.readers import (
+    csv_videos,
+    epic_kitchens,
+    epic_kitchens_100,
+    flow_folders,
+    jhmdb,
+    thumos14,
+)
+from kd_keras.data.scenes.write import write_scenes
+from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
+from train.flags import defaults as flag_defaults
+
+
+def read(config, directory, refuse_problems):
+    """Returns the `Index` of the data set, with stored flow if the run is one of flow.
+
+    Args:
+        config: The run's `Config`.
+        directory: The `RunDirectory`, for generated videos.
+        refuse_problems: False leaves it to the caller to say what is wrong.
+    """
+    index = _read_annotations(config, directory, refuse_problems)
+    return _with_flow(config.data, index)
+
+
+def flow_encoding(flags):
+    """Returns what the levels of the data set's stored flow mean.
+
+    Args:
+        flags: The run's `Data` flags.
+    """
+    return EPIC_FLOW if flags.dataset in flag_defaults.EPIC else I3D_FLOW
+
+
+def _read_annotations(config, directory, refuse_problems):
+    flags = config.data
+    bad = {"max_bad_videos": flags.max_bad_videos}
+    if flags.dataset in ("jhmdb", *flag_defaults.EPIC, "thumos14"):
+        _require(flags, "data_root")
+    if flags.dataset == "jhmdb":
+        return jhmdb.read_jhmdb(flags.data_root, flags.split, **bad)
+    if flags.dataset == "epic_kitchens":
+        return epic_kitchens.read_epic_kitchens(
+            flags.data_root,
+            flags.epic_split,
+            flags.epic_target,
+            flags.media_frame_rate,
+            **bad,
+        )
+    if flags.dataset == "epic_kitchens_100":
+        return epic_kitchens_100.read_epic_kitchens_100(
+            flags.data_root, flags.epic_target, flags.media_frame_rate, **bad
+        )
+    if flags.dataset == "thumos14":
+        return thumos14.read_thumos14(flags.data_root, **bad)
+    if flags.dataset == "demo":
+        annotations = _write_demo(config, directory)
+        video_root = annotations.parent
+    else:
+        _require(flags, "annotations", "video_root")
+        annotations, video_root = flags.annotations, flags.video_root
+    return csv_videos.read_csv(
+        annotations, video_root, refuse_contradictions=refuse_problems, **bad
+    )
+
+
+def _with_flow(flags, index):
+    """The index, with the stored flow of its videos if the run is one of flow."""
+    if flags.modality != "flow":
+        return index
+    root = flags.flow_root
+    if root is None and flags.data_root is not None:
+        root = os.path.join(flags.data_root, "flow")
+        root = root if os.path.isdir(root) else None
+    if root is not None:
+        index = flow_folders.attach_flow(
+            index, root, flow_encoding(flags), flags.flow_frame_rate
+        )
+    stored = sum(video.flow_path is not None for video in index.videos.values())
+    computed = len(index.videos) - stored
+    print(
+        f"Optical flow: read for {stored} videos, computed for {computed} "
+        f"({flags.flow_method}).",
+        flush=True,
+    )
+    return index
+
+
+def _write_demo(config, directory):
+    flags = config.data
+    print(f"Writing {flags.demo_videos} videos to {directory / 'demo'}", flush=True)
+    return write_scenes(
+        directory / "demo",
+        num_videos=flags.demo_videos,
+        labeled_fraction=flags.demo_labeled_fraction,
+        seed=flags.demo_seed,
+    )
+
+
+def _require(flags, *names):
+    for name in names:
+        if getattr(flags, name) is None:
+            raise ValueError(f"--dataset={flags.dataset} needs --{name}; see --help.")
