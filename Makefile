@@ -29,9 +29,10 @@ test: lint ## lint, then every test, on the CPU
 coverage: .venv/ready ## every test, and the lines that none runs in build/coverage
 	$(call pytest,.venv) --cov --cov-report=html:build/coverage
 
-test-kills: .venv/ready ## kill preparations and runs, distribute runs: the same results
+test-kills: .venv/ready ## kill preparations, runs, exports; distribute runs: the same results
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_preparation --kills=10
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_training --kills=20
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_exports --kills=100
 	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m pytest -q \
 	  tests/train_loop_distribution_test.py
 

@@ -3,11 +3,13 @@
     python check.py MODEL_DIRECTORY EXPECTED.npz
 
 A program of its own, in which neither Keras nor this project can be imported: what
-passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and, for
-every case i, `frames_i` and `probabilities_i`. Ends with status 0 if every output
-agrees, else with 1 and a line on standard output that says what differs.
+passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and any number
+of requests: `CASE.SIGNATURE.input.NAME` and what is expected, a part of the outputs,
+`CASE.SIGNATURE.output.NAME`. Ends with status 0 if every output agrees, else with 1 and
+a line on standard output that says what differs.
 """
 
+import collections
 import sys
 
 # None makes an import fail and TensorFlow, which would import Keras, go without.
@@ -16,12 +18,14 @@ sys.modules.update(dict.fromkeys(("keras", "tf_keras", "kd_keras")))
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-OUTPUTS = {
+_ANTICIPATION = {
     "probabilities": tf.float32,
     "top_k_indices": tf.int32,
     "top_k_probabilities": tf.float32,
     "top_k_classes": tf.string,
+    "lead_time_s": tf.float32,
 }
+_FEATURES = {"feature_map": tf.float32, "pooled": tf.float32}
 
 # Below this a probability is as good as zero.
 _FLOOR = 1e-30
@@ -43,21 +47,31 @@ def compare(model_directory: str, expected: dict[str, np.ndarray]) -> None:
             session, ["serve"], model_directory
         )
         _require_no_compilation(loaded)
-        signature = loaded.signature_def["serving_default"]
-        _require_interface(signature)
-        fetches = {name: signature.outputs[name].name for name in OUTPUTS}
-        for case in range(sum(name.startswith("frames_") for name in expected)):
-            frames = expected[f"frames_{case}"]
-            outputs = session.run(fetches, {signature.inputs["frames"].name: frames})
+        for name, inputs, outputs in _requests(expected):
+            shapes = {key: value.shape for key, value in inputs.items()}
             try:
-                _compare_probabilities(
-                    outputs["probabilities"],
-                    expected[f"probabilities_{case}"],
-                    float(expected["tolerance"]),
+                if name not in loaded.signature_def:
+                    raise ValueError("There is no such signature.")
+                signature = loaded.signature_def[name]
+                _require_interface(signature, inputs)
+                found = session.run(
+                    {key: info.name for key, info in signature.outputs.items()},
+                    {signature.inputs[key].name: inputs[key] for key in inputs},
                 )
-                _require_ranking(outputs, expected["classes"])
+                _compare_answer(found, outputs, expected)
             except ValueError as error:
-                raise ValueError(f"For frames of {frames.shape}: {error}") from error
+                raise ValueError(f"{name}, for {shapes}: {error}") from error
+
+
+def _requests(expected):
+    """Yields the signature's name, the inputs and the outputs of each request."""
+    requests = collections.defaultdict(lambda: ({}, {}))
+    for key, value in expected.items():
+        if key.count(".") == 3:
+            case, signature, kind, name = key.split(".")
+            requests[case, signature][kind == "output"][name] = value
+    for (_, signature), (inputs, outputs) in requests.items():
+        yield signature, inputs, outputs
 
 
 def _require_no_compilation(loaded):
@@ -70,16 +84,46 @@ def _require_no_compilation(loaded):
         raise ValueError(f"TF Serving refuses functions compiled by XLA: {compiled}.")
 
 
-def _require_interface(signature):
-    inputs = {name: info.dtype for name, info in signature.inputs.items()}
-    outputs = {name: info.dtype for name, info in signature.outputs.items()}
-    if inputs != {"frames": tf.uint8.as_datatype_enum}:
-        raise ValueError(f"The only input must be frames, uint8. Got {inputs}.")
-    if outputs != {name: dtype.as_datatype_enum for name, dtype in OUTPUTS.items()}:
-        raise ValueError(f"The outputs must be {OUTPUTS}. Got {outputs}.")
-    for name, info in (*signature.inputs.items(), *signature.outputs.items()):
+def _require_interface(signature, inputs):
+    _require_types("inputs", signature.inputs, _types_of(inputs))
+    is_features = "feature_map" in signature.outputs
+    types = _FEATURES if is_features else _ANTICIPATION
+    _require_types("outputs", signature.outputs, types)
+
+
+def _types_of(arrays):
+    return {
+        name: tf.string if array.dtype.kind == "S" else tf.as_dtype(array.dtype)
+        for name, array in arrays.items()
+    }
+
+
+def _require_types(kind, infos, types):
+    found = {name: tf.as_dtype(info.dtype) for name, info in infos.items()}
+    if found != types:
+        raise ValueError(f"The {kind} must be {types}. Got {found}.")
+    for name, info in infos.items():
         if info.tensor_shape.dim[0].size != -1:
             raise ValueError(f"Dimension 0 of {name} must be the batch, of any size.")
+
+
+def _compare_answer(found, outputs, expected):
+    tolerance = float(expected["tolerance"])
+    for name, value in outputs.items():
+        if found[name].shape != value.shape:
+            raise ValueError(
+                f"{name} must have shape {value.shape}. Got {found[name].shape}."
+            )
+        if name == "lead_time_s":
+            if not np.array_equal(found[name], value, equal_nan=True):
+                raise ValueError(f"{name} must be {value}. Got {found[name]}.")
+        elif not np.all(np.isfinite(found[name])):
+            raise ValueError(f"{name} is not finite.")
+        elif name == "probabilities":
+            _compare_probabilities(found[name], value, tolerance)
+            _require_ranking(found, expected["classes"])
+        else:
+            _compare_features(name, found[name], value, tolerance)
 
 
 def _compare_probabilities(actual, expected, tolerance):
@@ -88,18 +132,22 @@ def _compare_probabilities(actual, expected, tolerance):
     Probabilities of a student that is not sure of anything are alike whatever the
     weights; their logarithms still show a wrong one.
     """
-    if actual.shape != expected.shape:
-        raise ValueError(
-            f"probabilities must have shape {expected.shape}. Got {actual.shape}."
-        )
-    if not np.all(np.isfinite(actual)):
-        raise ValueError("probabilities are not finite.")
     actual, expected = (np.log(np.maximum(p, _FLOOR)) for p in (actual, expected))
     off = np.abs(actual - expected) / (1.0 + np.abs(expected))
     if not np.all(off <= tolerance):
         raise ValueError(
             "log-probabilities differ from the Keras model's by up to "
             f"{np.max(off):.2g} of their size; {tolerance:.2g} was allowed."
+        )
+
+
+def _compare_features(name, actual, expected, tolerance):
+    largest = np.max(np.abs(expected))
+    off = np.max(np.abs(actual - expected))
+    if not off <= tolerance * largest:
+        raise ValueError(
+            f"{name} differs from the Keras model's by up to {off:.2g}; "
+            f"{tolerance:.2g} of {largest:.2g} was allowed."
         )
 
 

@@ -96,7 +96,7 @@ def status_of(
     if errors is None:
         import tensorflow as tf
 
-        from export.saved_model import CheckFailedError
+        from export.checking import CheckFailedError
 
         errors = (ValueError, OSError, tf.errors.OpError, CheckFailedError)
     try:

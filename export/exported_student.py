@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from export import saved_model, student_file
+from export import saved_model, student_file, versions
 from kd_keras.data import remote
 from kd_keras.models.plain_paths import plain_path
 
@@ -43,10 +43,10 @@ def _newest(model):
     remote.require_file_system(model)
     if tf.io.gfile.exists(f"{model}/saved_model.pb"):
         return model
-    versions = saved_model.versions(model)
-    if not versions:
+    numbers = versions.versions(model)
+    if not numbers:
         raise ValueError(
             f"--model={model} holds no exported student: expected {model}/<version>/, "
             "as export.main writes it."
         )
-    return f"{model}/{versions[-1]}"
+    return f"{model}/{numbers[-1]}"

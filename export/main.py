@@ -6,6 +6,8 @@ python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
 import dataclasses
 import os
 import shutil
+import signal
+import sys
 from typing import TYPE_CHECKING
 
 from absl import flags
@@ -39,6 +41,8 @@ class Request:
     num_frames: int | None = None
     image_size: int | None = None
     fit: str | None = None
+    feature_layer: str | None = None
+    keep_versions: int | None = None
 
 
 def define_flags() -> None:
@@ -89,6 +93,18 @@ def define_flags() -> None:
         "How frames become squares, for a student without its .json: crop (default) "
         "keeps proportions, stretch scales height and width apart.",
     )
+    flags.DEFINE_string(
+        "feature_layer",
+        None,
+        "Layer whose map the signature features gives; by default the distilled one.",
+    )
+    flags.DEFINE_integer(
+        "keep_versions",
+        None,
+        "How many versions are left in the folder, the newest and the stable one among "
+        "them; by default all.",
+        lower_bound=1,
+    )
     command.check_paths(_PATHS)
 
 
@@ -101,7 +117,7 @@ def run(request: Request) -> str:
     """
     # TensorFlow takes seconds to import, so flags are read first.
     import kd_keras
-    from export import saved_model
+    from export import saved_model, versions
     from kd_keras.models import plain_paths
     from kd_keras.models.outputs import gives_probabilities
 
@@ -115,7 +131,13 @@ def run(request: Request) -> str:
     _require_room(request.output, saved_model.size_in_bytes(student) + _GRAPH_BYTES)
     version = request.version
     if version is None:
-        version = saved_model.next_version(request.output)
+        version = versions.next_version(request.output)
+    elif version in versions.versions(request.output):
+        raise ValueError(
+            f"--version={version}: {request.output}/{version} exists and is never "
+            "overwritten; the next free number is "
+            f"{versions.next_version(request.output)}."
+        )
     clips = spec.clip_format
     print(
         f"Writing {request.output}/{version}: "
@@ -127,7 +149,13 @@ def run(request: Request) -> str:
     if ends_in_softmax:
         print("The student ends in probabilities, which are served as they are.")
     path = saved_model.export_and_check(
-        student, request.output, spec, version, request.top_k
+        student,
+        request.output,
+        spec,
+        version,
+        request.top_k,
+        source=request.student,
+        keep_versions=request.keep_versions,
     )
     if plain_paths.is_pattern(path):
         print(
@@ -140,7 +168,13 @@ def run(request: Request) -> str:
 
 def main(_) -> int:
     request = command.request(Request, FLAGS, _PATHS)
+    # Ends in the order in which a failure does, so that nothing half-written stays.
+    signal.signal(signal.SIGTERM, _stop)
     return command.status_of("export", lambda: run(request))
+
+
+def _stop(*_):
+    sys.exit("export: stopped by a signal; no version was written.")
 
 
 def _spec(request: Request, student: "keras.Model") -> ExportSpec:
@@ -153,7 +187,10 @@ def _spec(request: Request, student: "keras.Model") -> ExportSpec:
         spec = student_file.load_spec(request.student)
         clip_format = dataclasses.replace(spec.clip_format, **given)
         classes = spec.classes if classes is None else classes
-        return dataclasses.replace(spec, classes=classes, clip_format=clip_format)
+        layer = request.feature_layer or spec.feature_layer
+        return dataclasses.replace(
+            spec, classes=classes, clip_format=clip_format, feature_layer=layer
+        )
     _, num_frames, height, width, channels = student_file.clip_shape(student)
     image_size = height if height == width else None
     values = {"num_frames": num_frames, "image_size": image_size} | given
@@ -163,7 +200,8 @@ def _spec(request: Request, student: "keras.Model") -> ExportSpec:
             "give --num_frames and --image_size."
         )
     modality = "flow" if channels == 2 else "rgb"
-    return ExportSpec(classes, ClipFormat(**values, modality=modality))
+    clip_format = ClipFormat(**values, modality=modality)
+    return ExportSpec(classes, clip_format, feature_layer=request.feature_layer)
 
 
 def _require_room(output: str, size: int) -> None:
@@ -195,7 +233,14 @@ if __name__ == "__main__":
             "output": "the folder of the served model, such as MODELS/name",
         },
         groups={
-            "Export": ("student", "output", "version", "top_k"),
+            "Export": (
+                "student",
+                "output",
+                "version",
+                "top_k",
+                "feature_layer",
+                "keep_versions",
+            ),
             "Student without its .json": ("classes", "num_frames", "image_size", "fit"),
         },
     )

@@ -7,7 +7,8 @@ Full-size frames differ from them by a level or two of 255 on average: both ways
 areas, but evaluation scales what the video stores before it makes RGB of it.
 
 Frames that already have the clip's height and width are taken as they are, so that a
-client may send just the square that it wants looked at.
+client may send just the square that it wants looked at. Of frames that are more than
+eight times as long as they are wide, or the other way round, the middle is taken.
 
 Of a student of optical flow the frames are the 8-bit levels of u and v, 2 channels, in
 the student's `flow_encoding`: I3D's uint8((v + 20) / 40 * 255), or EPIC-KITCHENS'
@@ -16,8 +17,12 @@ released images as they are. They mean in the graph what they meant in training.
 
 import tensorflow as tf
 
+from export import limits
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.views import normalize
+
+# Scaled whole, a picture of one row of pixels would take gigabytes.
+_MAX_ASPECT = 8
 
 
 def prepare_frames(
@@ -26,26 +31,66 @@ def prepare_frames(
     """Returns the float32 clips in [-1, 1] for uint8 frames, RGB or levels of flow.
 
     Shapes:
-        frames: (batch, time, height, width, channels), each 1 or more. Any others,
-            of any rank, fail with a sentence when the graph runs.
+        frames: (batch, time, height, width, channels), each 1 or more and within
+            `limits`. Any others, of any rank, fail with a sentence when the graph runs.
         result: (batch, num_frames, image_size, image_size, channels).
     Args:
         channels: Of the frames; None takes what their static shape says.
     """
     frames = _checked(frames, frames.shape[-1] if channels is None else channels)
     shape = tf.shape(frames)
-    frames = _sample_in_time(frames, clip_format)
-    square = tf.reduce_all(shape[2:4] == clip_format.image_size)
+    kept, places = choose_frames(shape[1], clip_format)
+    frames = tf.gather(frames, kept, axis=1)
     # A batch of clips is a longer batch of images.
     images = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
-    images = tf.cond(
-        square,
-        lambda: tf.cast(images, tf.float32),
-        lambda: _scale_and_crop(images, clip_format),
+    squares = to_squares(images, clip_format)
+    batches = tf.concat([shape[:1], tf.shape(kept), tf.shape(squares)[1:]], axis=0)
+    squares = tf.reshape(squares, batches)
+    squares = tf.ensure_shape(squares, (None, None, *squares.shape[2:]))
+    return to_clips(squares, places, clip_format)
+
+
+def choose_frames(
+    given: tf.Tensor, clip_format: ClipFormat
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Chooses which frames a clip shows, as `frame_indices` does.
+
+    Returns:
+        The numbers of the frames that are needed, each once, int32; and for each frame
+        of the clip its position among these, int32 (num_frames,).
+    """
+    wanted = clip_format.num_frames
+    count = tf.minimum(given, wanted)
+    places = _spread(count, wanted)
+    if clip_format.short_clip == "loop":
+        places = tf.range(wanted) % count
+    elif clip_format.short_clip == "pad_last":
+        places = tf.minimum(tf.range(wanted), count - 1)
+    elif clip_format.short_clip == "error":
+        enough = tf.debugging.assert_greater_equal(
+            given, wanted, message=f"frames must have time of {wanted} or more"
+        )
+        with tf.control_dependencies([enough]):
+            places = tf.identity(places)
+    return _spread(given, count), places
+
+
+def to_squares(images: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
+    """Scales and crops uint8 images (batch, height, width, channels) to the clip's."""
+    side = clip_format.image_size
+    square = tf.reduce_all(tf.shape(images)[1:3] == side)
+    squares = tf.cond(
+        square, lambda: images, lambda: _scale_and_crop(images, clip_format)
     )
-    side, channels = clip_format.image_size, frames.shape[-1]
-    clips = tf.reshape(images, (shape[0], clip_format.num_frames, side, side, channels))
-    return normalize(clips, clip_format.flow_scale)
+    return tf.ensure_shape(squares, (None, side, side, images.shape[-1]))
+
+
+def to_clips(
+    squares: tf.Tensor, places: tf.Tensor, clip_format: ClipFormat
+) -> tf.Tensor:
+    """Puts squares (batch, time, side, side, channels) in their places of a clip."""
+    clips = normalize(tf.gather(squares, places, axis=1), clip_format.flow_scale)
+    return tf.ensure_shape(clips, (None, clip_format.num_frames, *clips.shape[2:]))
 
 
 def _checked(frames, channels):
@@ -62,25 +107,11 @@ def _checked(frames, channels):
         "of it 1 or more. Got the shape"
     )
     with tf.control_dependencies([tf.debugging.Assert(fits, [sentence, shape], 9)]):
+        within = limits.few_enough(shape[:2]) & limits.small_enough(shape[2:4])
+    sentence = f"{limits.SENTENCE} Got frames of the shape"
+    with tf.control_dependencies([tf.debugging.Assert(within, [sentence, shape], 9)]):
         # Not ensure_shape, from which TensorFlow concludes that any frames fit.
         return tf.reshape(frames, (*(shape[i] for i in range(4)), channels))
-
-
-def _sample_in_time(frames, clip_format):
-    given, wanted = tf.shape(frames)[1], clip_format.num_frames
-    index = spread = _spread(given, wanted)
-    if clip_format.short_clip == "loop":
-        index = tf.where(given < wanted, tf.range(wanted) % given, spread)
-    elif clip_format.short_clip == "pad_last":
-        padded = tf.minimum(tf.range(wanted), given - 1)
-        index = tf.where(given < wanted, padded, spread)
-    elif clip_format.short_clip == "error":
-        enough = tf.debugging.assert_greater_equal(
-            given, wanted, message=f"frames must have time of {wanted} or more"
-        )
-        with tf.control_dependencies([enough]):
-            index = tf.identity(spread)
-    return tf.gather(frames, index, axis=1)
 
 
 def _spread(given, wanted):
@@ -89,25 +120,33 @@ def _spread(given, wanted):
 
 
 def _scale_and_crop(images, clip_format):
-    given = tf.shape(images)[1:3]
     side, scaled_side = clip_format.image_size, clip_format.resized_side
     if clip_format.fit == "stretch":
         size = tf.constant((scaled_side, scaled_side))
     else:
+        images = _middle(images)
+        given = tf.shape(images)[1:3]
         # The integer arithmetic of `ClipFormat.resized`, which rounds halves up.
         short = tf.reduce_min(given)
         size = (2 * given * scaled_side + short) // (2 * short)
-    scaled = _resize(images, given, size)
+    scaled = _resize(images, size)
     top, left = tf.unstack((size - side) // 2)
     return scaled[:, top : top + side, left : left + side]
 
 
-def _resize(images, given, size):
-    shrinks = tf.reduce_all(size <= given)
+def _middle(images):
+    given = tf.shape(images)[1:3]
+    size = tf.minimum(given, _MAX_ASPECT * tf.reduce_min(given))
+    top, left = tf.unstack((given - size) // 2)
+    return images[:, top : top + size[0], left : left + size[1]]
+
+
+def _resize(images, size):
+    shrinks = tf.reduce_all(size <= tf.shape(images)[1:3])
     scaled = tf.cond(
         shrinks,
         lambda: tf.image.resize(images, size, method="area"),
         lambda: tf.image.resize(images, size, method="bilinear"),
     )
     # Whole levels, as in the clips that were trained on.
-    return tf.round(scaled)
+    return tf.cast(tf.round(scaled), tf.uint8)

@@ -31,6 +31,8 @@ class ExportSpec:
             None if it differs from clip to clip (J-HMDB: a fraction of the video).
         lead_time_s: Seconds from the end of the clip to the start of the action that
             the student anticipates; None if it differs from clip to clip.
+        feature_layer: The layer whose map was distilled; None leaves the choice to
+            `default_feature_layer`.
     Raises:
         ValueError: If a value cannot be.
     """
@@ -39,6 +41,7 @@ class ExportSpec:
     clip_format: ClipFormat
     observed_s: float | None = None
     lead_time_s: float | None = None
+    feature_layer: str | None = None
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -154,6 +157,12 @@ def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
         raise ValueError(
             f"The model takes clips of {channels} channels, which is not modality="
             f"{spec.clip_format.modality}: flow has 2."
+        )
+    names = [layer.name for layer in model.layers]
+    if spec.feature_layer is not None and spec.feature_layer not in names:
+        raise ValueError(
+            f"feature_layer: the model has no layer {spec.feature_layer!r}. Choose one "
+            f"of: {', '.join(names)}."
         )
     outputs = _shapes(model.output_shape)
     if outputs != [(None, len(spec.classes))]:

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 
 import export
-from export import saved_model
+from export import checking, saved_model
+from export.signatures import ServedStudent
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
 from tests.tiny_exports import CLASSES, TINY_SPEC, damage_weights, tiny_student
@@ -58,7 +59,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
         return saved_model.export_student(student, tmp_path / name, spec, **arguments)
 
     def expected_of(student):
-        return saved_model._expected_outputs(student, TINY_SPEC)
+        return checking.expected_answers(ServedStudent(student, TINY_SPEC))
 
     half = tiny_student(dtype="mixed_bfloat16")
     half.set_weights(student.get_weights())

@@ -11,14 +11,13 @@ import keras
 import numpy as np
 import pytest
 
+from export import checking, saved_model, student_file, versions
 from export import main as export_main
-from export import saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
 from tests.tiny_exports import (
     TINY_SPEC,
     as_served,
-    listing,
     random_frames,
     tiny_student,
 )
@@ -35,7 +34,7 @@ def run_dir(tmp_path):
 @pytest.fixture
 def unchecked(monkeypatch):
     """Commands skip the check's process, which other tests start."""
-    monkeypatch.setattr(saved_model, "_check_in_fresh_process", lambda *_: None)
+    monkeypatch.setattr(checking, "check_in_fresh_process", lambda *_: None)
 
 
 def request(run_dir, **changes):
@@ -131,7 +130,7 @@ def test_the_command_line(run_dir):
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert f"Writing {output}/7" in done.stdout
-    assert listing(output) == ["7"]
+    assert versions.versions(output) == [7]
     answer = as_served(f"{output}/7", random_frames(1, 8, 16, 16, 3))
     assert answer["top_k_indices"].shape == (1, 2)
 

@@ -12,8 +12,8 @@ import pytest
 import tensorflow as tf
 
 import kd_keras
+from export import checking, saved_model, student_file, versions
 from export import main as export_main
-from export import saved_model, student_file
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
 from tests.tiny_exports import (
@@ -74,6 +74,7 @@ def test_the_signature_is_as_documented(served):
         "top_k_indices": ("int32", [-1, 4]),
         "top_k_probabilities": ("float32", [-1, 4]),
         "top_k_classes": ("string", [-1, 4]),
+        "lead_time_s": ("float32", [-1]),
     }
     assert not any(
         function.attr["_XlaMustCompile"].b
@@ -229,13 +230,13 @@ def test_nothing_is_left_when_writing_fails(tmp_path, monkeypatch):
 
 
 def test_what_fails_its_check_gets_no_name(tmp_path, monkeypatch):
-    def write(student, spec, top_k, folder):
-        written(student, spec, top_k, folder)
+    def write(student, folder):
+        written(student, folder)
         damage_weights(folder)
 
     written = saved_model._write
     monkeypatch.setattr(saved_model, "_write", write)
-    with pytest.raises(saved_model.CheckFailedError, match="Checksum does not match"):
+    with pytest.raises(checking.CheckFailedError, match="Checksum does not match"):
         saved_model.export_and_check(tiny_student(), tmp_path, TINY_SPEC)
     assert listing(tmp_path) == []
 
@@ -271,7 +272,7 @@ def test_a_remote_copy_that_fails_is_removed(monkeypatch):
     monkeypatch.setattr(tf.io.gfile, "copy", fail_at_the_graph)
     with pytest.raises(OSError, match="connection lost"):
         saved_model.export_student(tiny_student(), "ram://models/lost", TINY_SPEC)
-    assert saved_model.versions("ram://models/lost") == []
+    assert versions.versions("ram://models/lost") == []
 
 
 def test_other_backends_are_refused(tmp_path, monkeypatch):

@@ -107,7 +107,7 @@ def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsy
     shutil.rmtree(run_dir / "export")
     (run_dir / "results.json").unlink()
 
-    def fails(*_):
+    def fails(*_, **__):
         raise RuntimeError("No such variable.")
 
     with (

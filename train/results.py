@@ -6,8 +6,10 @@ import shutil
 
 import keras
 
-from export.saved_model import CheckFailedError, export_and_check, versions
+from export.checking import CheckFailedError
+from export.saved_model import export_and_check
 from export.student_file import ExportSpec, load_spec, save_student
+from export.versions import versions
 from kd_keras.aside import written_aside
 from train import report
 from train.run_directory import write_json
@@ -21,18 +23,22 @@ def save(experiment, network, path):
     """Saves a network, and the .json that says how to feed it."""
     if experiment.distribution.is_chief:
         path.parent.mkdir(exist_ok=True)
-        save_student(network, path, _spec(experiment))
+        save_student(network, path, _spec(experiment, network))
     experiment.distribution.barrier()
 
 
-def _spec(experiment):
+def _spec(experiment, network):
     data = experiment.config.data
+    names = {layer.name for layer in network.layers}
+    compared = experiment.config.distillation.feature_layer or ()
+    in_network = [name for name in compared if name in names]
     in_seconds = data.observed_fraction is None
     return ExportSpec(
         classes=experiment.data.index.classes,
         clip_format=experiment.data.loader.clip_format,
         observed_s=data.observed_s if in_seconds else None,
         lead_time_s=data.lead_time_s if in_seconds else None,
+        feature_layer=in_network[-1] if in_network else None,
     )
 
 
@@ -98,7 +104,7 @@ def _export(directory, anew):
     if known and not anew:
         return f"export/{known[-1]}"
     student = keras.saving.load_model(path, compile=False)
-    version = export_and_check(student, folder, load_spec(path))
+    version = export_and_check(student, folder, load_spec(path), source=path)
     return str(pathlib.Path(version).relative_to(directory.path))
 
 

@@ -1,0 +1,228 @@
+"""What an export says of itself: `run_card.json`, and `model_card.md` to read.
+
+The run directory that the student lies in tells of its training: flags, metrics and
+counts. A student from elsewhere has a card without these.
+"""
+
+import datetime
+import hashlib
+import json
+import os
+import pathlib
+
+import keras
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export import limits
+from export.signatures import ServedStudent, signatures_of
+
+RUN_CARD = "assets/run_card.json"
+MODEL_CARD = "assets/model_card.md"
+
+# What results.json holds of a run that is too long for a card.
+_LONG = ("confusion", "classes")
+_LICENSES = {
+    "epic_kitchens": "EPIC-KITCHENS is CC BY-NC 4.0: no commercial use, and what is "
+    "derived from it, such as these weights, names the source.",
+    "jhmdb": "J-HMDB is for research; see the terms at its home page before other use.",
+    "thumos14": "THUMOS14 is for research; see the terms at its home page before other "
+    "use.",
+}
+_OWN_DATA = "The terms of the videos that were trained on hold; the card knows none."
+_RANGES = {
+    "frames": "levels 0 to 255, red, green and blue, or those of u and v",
+    "encoded_frames": "JPEG or PNG files",
+    "clip": "-1 to 1",
+    "probabilities": "0 to 1; their sum is 1",
+    "top_k_indices": "positions in classes",
+    "top_k_probabilities": "0 to 1, in descending order",
+    "top_k_classes": "UTF-8 names from classes",
+    "lead_time_s": "seconds, 0 or more; NaN if they differ from clip to clip",
+    "feature_map": "any",
+    "pooled": "any",
+}
+
+
+def write(
+    student: ServedStudent,
+    folder: pathlib.Path,
+    name: str,
+    version: int,
+    student_file: str | os.PathLike | None = None,
+) -> None:
+    """Writes both cards into a written SavedModel; checksums are of what it holds."""
+    card = _card(student, folder, name, version, student_file)
+    (folder / RUN_CARD).parent.mkdir(exist_ok=True)
+    text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
+    (folder / RUN_CARD).write_text(text + "\n", "utf-8")
+    (folder / MODEL_CARD).write_text(_model_card(card), "utf-8")
+
+
+def _card(student, folder, name, version, student_file):
+    spec = student.spec
+    run = _run(student_file)
+    return {
+        "name": name,
+        "version": version,
+        "exported": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "classes": list(spec.classes),
+        "lead_time_s": spec.lead_time_s,
+        "observed_s": spec.observed_s,
+        "clip_format": spec.clip_format.to_stored(),
+        "feature_layer": student.feature_layer,
+        "network": student.model.name,
+        "num_parameters": student.model.count_params(),
+        "top_k": min(student.top_k, len(spec.classes)),
+        "limits": {
+            "clips": limits.MAX_CLIPS,
+            "frames": limits.MAX_FRAMES,
+            "pixels": limits.MAX_PIXELS,
+        },
+        "signatures": _signatures(student, folder),
+        **run,
+        "made_with": {"tensorflow": tf.__version__, "keras": keras.__version__},
+        "sha256": _checksums(folder, student_file),
+    }
+
+
+def _signatures(student, folder):
+    content = (folder / "saved_model.pb").read_bytes()
+    written = saved_model_pb2.SavedModel.FromString(content).meta_graphs[0]
+    return {
+        name: {
+            "inputs": _described(written.signature_def[name].inputs),
+            "outputs": _described(written.signature_def[name].outputs),
+        }
+        for name in signatures_of(student)
+    }
+
+
+def _described(infos):
+    return {
+        name: {
+            "dtype": tf.as_dtype(info.dtype).name,
+            "shape": [dim.size for dim in info.tensor_shape.dim],
+            "range": _RANGES[name],
+        }
+        for name, info in sorted(infos.items())
+    }
+
+
+def _run(student_file):
+    """Flags, metrics, counts and the license of the run that a student is of."""
+    folder = None if student_file is None else _run_directory(student_file)
+    if folder is None:
+        return dict.fromkeys(("flags", "metrics", "data")) | {"license_note": _OWN_DATA}
+    # JSON has no NaN; Python writes one.
+    results = json.loads(_text(folder / "results.json"), parse_constant=lambda _: None)
+    flags = [line for line in _text(folder / "run.flags").splitlines() if line]
+    dataset = [
+        flag.partition("=")[2] for flag in flags if flag.startswith("--dataset=")
+    ]
+    return {
+        "flags": flags,
+        "metrics": {
+            key: value
+            for key, value in results.items()
+            if key not in _LONG and key != "data" and not key.startswith("num_")
+        },
+        "data": {key: v for key, v in results.items() if key.startswith("num_")}
+        | {"pairs": results.get("data")},
+        "license_note": _LICENSES.get(dataset[-1] if dataset else None, _OWN_DATA),
+    }
+
+
+def _run_directory(student_file):
+    """The folder of the run, for student.keras or students/METHOD.keras; else None."""
+    path = os.fspath(student_file)
+    if "://" in path:
+        return None
+    for folder in list(pathlib.Path(path).absolute().parents)[:2]:
+        if (folder / "results.json").is_file():
+            return folder
+    return None
+
+
+def _text(path):
+    return path.read_text("utf-8") if path.is_file() else ""
+
+
+def _checksums(folder, student_file):
+    files = {
+        path.relative_to(folder).as_posix(): path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+    sums = {name: _sha256(path) for name, path in files.items()}
+    if student_file is not None and os.path.isfile(student_file):
+        sums["student.keras"] = _sha256(student_file)
+    return sums
+
+
+def _sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _model_card(card):
+    lead_time_s = card["lead_time_s"]
+    when = "the action" if lead_time_s is None else f"{lead_time_s:g} s"
+    clips = card["clip_format"]
+    lines = [
+        f"# {card['name']}, version {card['version']}",
+        "",
+        f"Says which action a video goes on with, {when} before it starts: one of "
+        f"{len(card['classes'])} classes. The network ({card['network']}, "
+        f"{card['num_parameters']:,} parameters) sees {clips['num_frames']} frames of "
+        f"{clips['image_size']} x {clips['image_size']} pixels.",
+        "",
+        "## Signatures",
+        "",
+        "| signature | inputs | outputs |",
+        "| --- | --- | --- |",
+        *(
+            f"| `{name}` | {_cells(each['inputs'])} | {_cells(each['outputs'])} |"
+            for name, each in card["signatures"].items()
+        ),
+        "",
+        "-1 is any number; the first is the batch. A request may hold at most "
+        f"{card['limits']['clips']} clips of {card['limits']['frames']} frames.",
+        "",
+        "## Accuracy and data",
+        "",
+        *_accuracy(card),
+        "",
+        f"{card['license_note']}",
+        "",
+        "Anticipations are guesses from what was filmed: classes, cameras and places "
+        "that training did not hold are not known to the network.",
+        "",
+        "`run_card.json` beside this file has the flags, all metrics and checksums.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _cells(infos):
+    return ", ".join(
+        f"`{name}` {info['dtype']} ({', '.join(map(str, info['shape']))})"
+        for name, info in infos.items()
+    )
+
+
+def _accuracy(card):
+    if card["metrics"] is None:
+        return ["The student came without the results of its training."]
+    student = card["metrics"].get("student") or {}
+    data = card["data"]
+    scores = [
+        f"| {name} | {value:.3f} |"
+        for name, value in student.items()
+        if isinstance(value, float)
+    ]
+    counts = (
+        f"{data.get('num_evaluated', '?')} clips were evaluated, "
+        f"{data.get('num_train_labeled', '?')} labeled and "
+        f"{data.get('num_train_unlabeled', '?')} unlabeled ones trained on."
+    )
+    return [counts, "", "| metric | value |", "| --- | --- |", *scores]

@@ -1,0 +1,57 @@
+"""The signatures of an exported student, one module each.
+
+Each module has three plain functions:
+
+- `inputs(student)`: the signature's inputs, with the shapes that clients are told.
+- `serve(student, **inputs)`: its outputs; TensorFlow operations alone.
+- `example(student, frames)`: inputs that show these uint8 frames.
+
+Whatever enters is checked in the graph, before memory is spent on it: a request that
+cannot be answered fails with a sentence, and the server goes on.
+"""
+
+from types import ModuleType
+
+import tensorflow as tf
+
+from export.signatures import clip, encoded_frames, features, frames
+from export.signatures.served_student import ServedStudent
+
+_MODULES = {
+    "serving_default": frames,
+    "encoded_frames": encoded_frames,
+    "clip": clip,
+    "features": features,
+}
+
+
+def signatures_of(student: ServedStudent) -> dict[str, ModuleType]:
+    """The modules of a student's signatures, by the name of the signature.
+
+    A network that has no layer to read a feature map from has no `features`.
+    """
+    names = [name for name in _MODULES if name != "features" or student.feature_layer]
+    return {name: _MODULES[name] for name in names}
+
+
+def functions_of(student: ServedStudent) -> dict[str, tf.types.experimental.Callable]:
+    """The concrete function of each signature, as `tf.saved_model.save` takes them."""
+    return {
+        name: _concrete(student, name, module)
+        for name, module in signatures_of(student).items()
+    }
+
+
+def _concrete(student, name, module):
+    # Of any shape in the graph: TensorFlow would refuse other inputs by itself, in
+    # words that do not say what was expected.
+    open_inputs = {
+        key: tf.TensorSpec(None, spec.dtype, key)
+        for key, spec in module.inputs(student).items()
+    }
+
+    def serve(**given):
+        return module.serve(student, **given)
+
+    serve.__name__ = name
+    return tf.function(serve, autograph=False).get_concrete_function(**open_inputs)

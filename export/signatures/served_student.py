@@ -1,0 +1,96 @@
+"""The student as its signatures use it: clips in, anticipations out."""
+
+import dataclasses
+import functools
+import math
+
+import keras
+import tensorflow as tf
+
+from export import student_file
+from export.student_file import ExportSpec
+from kd_keras.models.backbones import BACKBONES, default_feature_layer
+from kd_keras.models.outputs import as_probabilities
+from kd_keras.training.feature_reader import model_with_features
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ServedStudent:
+    """A student and what its answers contain.
+
+    Attributes:
+        model: Maps clips to logits, or to probabilities.
+        spec: Fits the model.
+        top_k: At most as many classes are ranked.
+    """
+
+    model: keras.Model
+    spec: ExportSpec
+    top_k: int = 5
+
+    @property
+    def clip_shape(self) -> tuple[int, ...]:
+        """(time, height, width, channels) of a clip."""
+        return student_file.clip_shape_of(self.model, self.spec)
+
+    @property
+    def channels(self) -> int:
+        return self.clip_shape[-1]
+
+    @functools.cached_property
+    def feature_layer(self) -> str | None:
+        """The layer whose map the signature `features` gives.
+
+        It is the one of the spec, else the one that is distilled by default. A network
+        of unknown structure gives its last map over time, height and width, if any.
+        """
+        if self.spec.feature_layer is not None:
+            return self.spec.feature_layer
+        if self.model.name in BACKBONES:
+            return default_feature_layer(self.model)
+        maps = [layer.name for layer in self.model.layers[1:] if _is_map(layer)]
+        return maps[-1] if maps else None
+
+    def anticipate(self, clips: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of a signature that anticipates.
+
+        Shapes:
+            clips: float32 (batch, time, height, width, channels) in [-1, 1].
+            result: `probabilities` float32 (batch, classes); `top_k_indices` int32,
+                `top_k_probabilities` float32 and `top_k_classes` string (batch, k), the
+                most probable first; `lead_time_s` float32 (batch,), the seconds from
+                the end of the clip to the action; NaN if they differ from clip to clip.
+        """
+        probabilities = self._probabilities(clips, training=False)
+        classes = self.spec.classes
+        best, indices = tf.math.top_k(probabilities, min(self.top_k, len(classes)))
+        lead_time_s = self.spec.lead_time_s
+        return {
+            "probabilities": probabilities,
+            "top_k_indices": indices,
+            "top_k_probabilities": best,
+            "top_k_classes": tf.gather(tf.constant(classes), indices),
+            "lead_time_s": tf.fill(
+                tf.shape(clips)[:1],
+                tf.constant(math.nan if lead_time_s is None else lead_time_s),
+            ),
+        }
+
+    def feature_map(self, clips: tf.Tensor) -> tf.Tensor:
+        """The float32 map (batch, ..., channels) of `feature_layer` for such clips."""
+        return tf.cast(self._with_features(clips, training=False)[1], tf.float32)
+
+    @functools.cached_property
+    def _probabilities(self):
+        # Outside of a graph that is being traced: the model answers a random clip.
+        with tf.init_scope():
+            return as_probabilities(self.model, self.clip_shape)
+
+    @functools.cached_property
+    def _with_features(self):
+        return model_with_features(self.model, self.feature_layer)
+
+
+def _is_map(layer):
+    shape = getattr(layer.output, "shape", ())
+    return len(shape) == 5 and shape[0] is None

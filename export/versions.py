@@ -1,0 +1,102 @@
+"""The versions of a served model: the folders of a number that a server looks for."""
+
+import contextlib
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+
+import tensorflow as tf
+
+from kd_keras import aside
+from kd_keras.data import remote
+
+# A version that a rollback took away from the server; see `take_back`.
+_TAKEN_BACK = "rolled_back."
+# What an export that was killed leaves. No server looks at it.
+_LEFT_ASIDE = re.compile(r"\.[0-9a-f]{8}-\d+")
+_LEFT_FOR_S = 24 * 3600
+
+
+def next_version(output_dir: str | os.PathLike) -> int:
+    """The number after the highest there was in `output_dir`, 1 for the first."""
+    names = [name.removeprefix(_TAKEN_BACK) for name in _names(output_dir)]
+    return max((int(name) for name in names if _is_number(name)), default=0) + 1
+
+
+def versions(output_dir: str | os.PathLike) -> list[int]:
+    """The versions in `output_dir`, in order; none if it does not exist."""
+    return sorted(int(name) for name in _names(output_dir) if _is_number(name))
+
+
+@contextlib.contextmanager
+def written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
+    """Gives a folder to write into, which becomes <output>/<version> at the end."""
+    target = f"{output}/{version}"
+    if remote.is_remote(output):
+        with tempfile.TemporaryDirectory() as folder:
+            yield pathlib.Path(folder, str(version))
+            _copy(pathlib.Path(folder, str(version)), target)
+        return
+    os.makedirs(output, exist_ok=True)
+    _remove_what_was_left(output)
+    # Fails if another export has taken the number meanwhile.
+    with aside.written_aside(target) as folder:
+        yield folder
+
+
+def remove_version(output: str, version: int) -> None:
+    """Deletes a version; a server never sees a part of it."""
+    if remote.is_remote(output):
+        # Without its graph it is no version.
+        tf.io.gfile.remove(f"{output}/{version}/saved_model.pb")
+        tf.io.gfile.rmtree(f"{output}/{version}")
+        return
+    hidden = pathlib.Path(output, f".{uuid.uuid4().hex[:8]}-{version}")
+    os.rename(f"{output}/{version}", hidden)
+    shutil.rmtree(hidden)
+
+
+def take_back(output: str, version: int) -> str:
+    """Renames a version, so that servers give it up; returns the path it has now."""
+    kept = f"{output}/{_TAKEN_BACK}{version}"
+    # A server that looks in between finds no graph in what is left of a remote copy.
+    tf.io.gfile.rename(f"{output}/{version}", kept)
+    return kept
+
+
+def _names(folder):
+    folder = os.fspath(folder)
+    if not tf.io.gfile.isdir(folder):
+        return []
+    # Listings of remote file systems end folders in a slash.
+    return [name.rstrip("/") for name in tf.io.gfile.listdir(folder)]
+
+
+def _is_number(name):
+    return name.isascii() and name.isdigit()
+
+
+def _remove_what_was_left(output):
+    for path in pathlib.Path(output).iterdir():
+        if _LEFT_ASIDE.fullmatch(path.name):
+            with contextlib.suppress(OSError):
+                if time.time() - path.stat().st_mtime > _LEFT_FOR_S:
+                    shutil.rmtree(path)
+
+
+def _copy(folder: pathlib.Path, target: str) -> None:
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    try:
+        for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
+            copy = f"{target}/{path.relative_to(folder).as_posix()}"
+            tf.io.gfile.makedirs(os.path.dirname(copy))
+            tf.io.gfile.copy(str(path), copy)
+    except BaseException:
+        if tf.io.gfile.exists(target):
+            tf.io.gfile.rmtree(target)
+        raise

@@ -1,0 +1,120 @@
+"""Requests that a server answers while it loads a version, so that no client waits.
+
+A TFRecord of TF Serving's PredictionLog. Each tensor states its shape and one value,
+which stands for all, so that a record takes a few hundred bytes whatever its clip.
+"""
+
+import os
+from collections.abc import Iterator
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import (
+    descriptor_pb2,
+    descriptor_pool,
+    message_factory,
+    text_format,
+)
+from tensorflow.core.framework import tensor_pb2
+
+from export.server_files import BATCH_SIZES
+from export.signatures import ServedStudent, signatures_of
+
+# Where TF Serving looks for it.
+WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
+
+# The parts of tensorflow_serving/apis/{prediction_log,predict,model}.proto that a
+# request needs, by their numbers; the package itself would bring gRPC along.
+_MESSAGES = f"""
+name: "kd_keras/prediction_log.proto"
+package: "kd_keras.serving"
+syntax: "proto3"
+dependency: "{tensor_pb2.DESCRIPTOR.name}"
+message_type {{
+  name: "ModelSpec"
+  field {{ name: "name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }}
+  field {{ name: "signature_name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }}
+}}
+message_type {{
+  name: "PredictRequest"
+  field {{ name: "model_spec" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".kd_keras.serving.ModelSpec" }}
+  field {{ name: "inputs" number: 2 type: TYPE_MESSAGE label: LABEL_REPEATED
+          type_name: ".kd_keras.serving.PredictRequest.InputsEntry" }}
+  nested_type {{
+    name: "InputsEntry"
+    field {{ name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }}
+    field {{ name: "value" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+            type_name: ".tensorflow.TensorProto" }}
+    options {{ map_entry: true }}
+  }}
+}}
+message_type {{
+  name: "PredictLog"
+  field {{ name: "request" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".kd_keras.serving.PredictRequest" }}
+}}
+message_type {{
+  name: "PredictionLog"
+  field {{ name: "predict_log" number: 6 type: TYPE_MESSAGE label: LABEL_OPTIONAL
+          type_name: ".kd_keras.serving.PredictLog" }}
+}}
+"""
+
+
+def write(student: ServedStudent, model_name: str, path: str | os.PathLike) -> None:
+    """Writes a request for each signature and each of `BATCH_SIZES`."""
+    with tf.io.TFRecordWriter(os.fspath(path)) as writer:
+        for name, inputs in _requests(student):
+            log = _PredictionLog()
+            request = log.predict_log.request
+            request.model_spec.name = model_name
+            request.model_spec.signature_name = name
+            for key, proto in inputs.items():
+                request.inputs[key].CopyFrom(proto)
+            writer.write(log.SerializeToString(deterministic=True))
+
+
+def read(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
+    """Yields the signature and the inputs of each request."""
+    for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
+        request = _PredictionLog.FromString(record).predict_log.request
+        inputs = {key: tf.make_ndarray(proto) for key, proto in request.inputs.items()}
+        yield request.model_spec.signature_name, inputs
+
+
+def _requests(student):
+    num_frames, *_, channels = student.clip_shape
+    # Not the clip's own size, so that resizing is warmed up, too.
+    side = student.spec.clip_format.resized_side + 1
+    gray = np.full((1, 1, side, side, channels), 128, np.uint8)
+    frames = np.broadcast_to(gray, (1, num_frames, side, side, channels))
+    for name, module in signatures_of(student).items():
+        example = module.example(student, frames)
+        for size in BATCH_SIZES:
+            yield name, {key: _repeated(value, size) for key, value in example.items()}
+
+
+def _repeated(example, batch):
+    """A tensor of equal values, as its shape and the first of them."""
+    first = example.reshape(-1)[0]
+    if not (example == first).all():
+        raise ValueError("Requests to warm up with hold one value.")
+    proto = tf.make_tensor_proto(first)
+    shape = tf.TensorShape((batch, *example.shape[1:]))
+    proto.tensor_shape.CopyFrom(shape.as_proto())
+    if proto.tensor_content:
+        raise ValueError("A single value is not stored as bytes.")
+    return proto
+
+
+def _prediction_log():
+    # In the pool that holds TensorFlow's messages.
+    pool = descriptor_pool.Default()
+    own = text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto())
+    pool.AddSerializedFile(own.SerializeToString())
+    found = pool.FindMessageTypeByName("kd_keras.serving.PredictionLog")
+    return message_factory.GetMessageClass(found)
+
+
+_PredictionLog = _prediction_log()

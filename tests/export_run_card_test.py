@@ -1,0 +1,118 @@
+"""What an export tells of itself, and what a server is warmed up with."""
+
+import hashlib
+import importlib.util
+import json
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import checking, run_card, server_files, student_file, versions, warm_up
+from export import main as export_main
+from export.student_file import ExportSpec
+from kd_keras.data.clips.format import ClipFormat
+
+CLASSES = ("cut", "öffnen")
+SPEC = ExportSpec(CLASSES, ClipFormat(8, 16), lead_time_s=0.5)
+RESULTS = {
+    "teacher": {"future": {"top1": 0.9}},
+    "student": {"top1": 0.75, "top5": 1.0},
+    "best_student": "attention",
+    "confusion": [[1, 2], [3, 4]],
+    "num_train_labeled": 7,
+    "num_train_unlabeled": 5,
+    "num_evaluated": 4,
+    "data": {"labeled": {"num_pairs": 7}},
+    "cost": float("nan"),
+}
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """The version that is exported of a run's student."""
+    run_dir = tmp_path_factory.mktemp("run")
+    clip = keras.Input((8, 16, 16, 3))
+    x = keras.layers.Conv3D(4, 3, strides=4, activation="relu")(clip)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    student = keras.Model(clip, keras.layers.Dense(2)(x))
+    student_file.save_student(student, run_dir / "students" / "attention.keras", SPEC)
+    (run_dir / "results.json").write_text(json.dumps(RESULTS))
+    (run_dir / "run.flags").write_text("--dataset=epic_kitchens\n--width=0.5\n")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(checking, "check_in_fresh_process", lambda *_: None)
+        request = export_main.Request(
+            str(run_dir / "students" / "attention.keras"), str(run_dir / "kitchen")
+        )
+        return pathlib.Path(export_main.run(request))
+
+
+def test_the_card_says_what_the_student_is(path):
+    card = json.loads((path / run_card.RUN_CARD).read_text("utf-8"))
+    assert (card["name"], card["version"]) == ("kitchen", 1)
+    assert card["classes"] == list(CLASSES) and card["lead_time_s"] == 0.5
+    assert card["flags"] == ["--dataset=epic_kitchens", "--width=0.5"]
+    assert card["metrics"]["student"] == RESULTS["student"]
+    assert card["metrics"]["cost"] is None and "confusion" not in card["metrics"]
+    assert card["data"]["num_train_labeled"] == 7
+    assert card["data"]["pairs"] == RESULTS["data"]
+    assert "CC BY-NC 4.0" in card["license_note"]
+    signature = card["signatures"]["encoded_frames"]
+    assert signature["inputs"]["encoded_frames"]["dtype"] == "string"
+    assert signature["inputs"]["encoded_frames"]["shape"] == [-1, -1]
+    assert signature["outputs"]["lead_time_s"]["range"].startswith("seconds")
+    for name, sum_ in card["sha256"].items():
+        if name != "student.keras":
+            found = hashlib.sha256((path / name).read_bytes()).hexdigest()
+            assert found == sum_, name
+    assert {"saved_model.pb", "student.keras"} <= set(card["sha256"])
+
+
+def test_the_model_card_can_be_read(path):
+    text = (path / run_card.MODEL_CARD).read_text("utf-8")
+    assert text.startswith("# kitchen, version 1\n")
+    for part in ("0.5 s before it starts", "| top1 | 0.750 |", "CC BY-NC", "7 labeled"):
+        assert part in text
+
+
+def test_every_signature_is_warmed_up_at_every_batch_size(path):
+    requests = list(warm_up.read(path / warm_up.WARM_UP_FILE))
+    shapes = {
+        (name, size): shape
+        for size in server_files.BATCH_SIZES
+        for name, shape in {
+            "serving_default": (size, 8, 19, 19, 3),
+            "encoded_frames": (size, 8),
+            "clip": (size, 8, 16, 16, 3),
+            "features": (size, 8, 19, 19, 3),
+        }.items()
+    }
+    for name, inputs in requests:
+        [value] = inputs.values()
+        assert value.shape == shapes.pop((name, len(value)))
+    assert not shapes
+    assert (path / warm_up.WARM_UP_FILE).stat().st_size < 20_000
+
+
+def test_a_server_is_configured_beside_it(path):
+    assert versions.versions(path.parent) == [1]
+    assert server_files.read_stable(str(path.parent)) == 1
+
+
+def test_the_records_are_tf_servings(path):
+    if importlib.util.find_spec("tensorflow_serving") is None:
+        pytest.skip("tensorflow-serving-api is not installed.")
+    from tensorflow_serving.apis import prediction_log_pb2
+
+    file = str(path / warm_up.WARM_UP_FILE)
+    records = [*tf.data.TFRecordDataset(file).as_numpy_iterator()]
+    for record, (name, inputs) in zip(records, warm_up.read(file), strict=True):
+        log = prediction_log_pb2.PredictionLog.FromString(record)
+        assert log.WhichOneof("log_type") == "predict_log"
+        request = log.predict_log.request
+        assert request.model_spec.name == "kitchen"
+        assert request.model_spec.signature_name == name
+        for key, value in inputs.items():
+            np.testing.assert_array_equal(tf.make_ndarray(request.inputs[key]), value)

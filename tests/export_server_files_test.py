@@ -1,0 +1,174 @@
+"""What lies beside the versions, and how versions come and go."""
+
+import importlib.util
+import json
+import pathlib
+
+import jsonschema
+import pytest
+import yaml
+
+from export import rollback, server_files, versions
+
+COMPOSE_SCHEMA = {
+    "type": "object",
+    "required": ["services"],
+    "additionalProperties": {"not": {}},
+    "properties": {
+        "services": {
+            "type": "object",
+            "minProperties": 1,
+            "additionalProperties": {
+                "type": "object",
+                "required": ["image", "command", "ports", "volumes"],
+                "properties": {
+                    "image": {"type": "string", "pattern": r"^[\w/.-]+:[\w.-]+$"},
+                    "command": {"type": "array", "items": {"type": "string"}},
+                    "ports": {
+                        "type": "array",
+                        "items": {"type": "string", "pattern": r"^\d+:\d+$"},
+                    },
+                    "volumes": {
+                        "type": "array",
+                        "items": {
+                            "type": "object",
+                            "required": ["type", "source", "target"],
+                            "properties": {"read_only": {"const": True}},
+                        },
+                    },
+                },
+            },
+        }
+    },
+}
+
+
+@pytest.fixture
+def output(tmp_path):
+    """A served model with two versions, of which TensorFlow would load neither."""
+    folder = tmp_path / 'my "model"'
+    for version in ("1", "2"):
+        (folder / version).mkdir(parents=True)
+        (folder / version / "saved_model.pb").touch()
+    return folder
+
+
+def labels(output):
+    text = (output / server_files.MODELS_CONFIG).read_text()
+    served = [int(line.split()[1]) for line in text.splitlines() if "versions:" in line]
+    stable, canary = (
+        int(line.split()[-2]) for line in text.splitlines() if "version_labels" in line
+    )
+    return stable, canary, served
+
+
+def add(output, version):
+    (output / str(version)).mkdir()
+    (output / str(version) / "saved_model.pb").touch()
+    server_files.publish(str(output))
+
+
+def test_canary_is_the_newest_and_stable_stays_until_it_is_moved(output):
+    server_files.publish(str(output))
+    assert labels(output) == (2, 2, [2])
+    add(output, 3)
+    assert labels(output) == (2, 3, [2, 3])
+    add(output, 4)
+    assert labels(output) == (2, 4, [2, 4])
+    config = output / server_files.MODELS_CONFIG
+    config.write_text(
+        config.read_text().replace('"stable" value: 2', '"stable" value: 4')
+    )
+    add(output, 5)
+    assert labels(output) == (4, 5, [4, 5])
+
+
+def test_other_files_are_written_once(output):
+    server_files.publish(str(output))
+    (output / "batching_params.pbtxt").write_text("mine")
+    add(output, 3)
+    assert (output / "batching_params.pbtxt").read_text() == "mine"
+
+
+@pytest.mark.parametrize(
+    "keep, left", [(None, [1, 2, 3, 4, 5]), (1, [2, 5]), (2, [2, 5]), (3, [2, 4, 5])]
+)
+def test_as_many_versions_are_kept(output, keep, left):
+    server_files.publish(str(output))
+    for version in (3, 4, 5):
+        add(output, version)
+    server_files.publish(str(output), keep)
+    assert versions.versions(output) == left
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    assert labels(output) == (2, 5, [2, 5])
+
+
+def test_a_rollback_takes_the_newest_back_and_its_number_for_good(output, capsys):
+    server_files.publish(str(output))
+    add(output, 3)
+    kept = rollback.run(rollback.Request(str(output)))
+    assert pathlib.Path(kept) == output / "rolled_back.3"
+    assert versions.versions(output) == [1, 2] and labels(output) == (2, 2, [2])
+    assert versions.next_version(output) == 4
+    assert "2 is the newest now" in capsys.readouterr().out
+    rollback.run(rollback.Request(str(output), version=2))
+    assert labels(output) == (1, 1, [1])
+    with pytest.raises(ValueError, match="1 is the only version"):
+        rollback.run(rollback.Request(str(output)))
+    with pytest.raises(ValueError, match=r"no version 3: there are \[1\]"):
+        rollback.run(rollback.Request(str(output), version=3))
+    with pytest.raises(ValueError, match="no version"):
+        rollback.run(rollback.Request(str(output / "none")))
+
+
+def test_the_text_protos_are_tf_servings(output):
+    server_files.publish(str(output))
+    add(output, 3)
+    if importlib.util.find_spec("tensorflow_serving") is None:
+        pytest.skip("tensorflow-serving-api is not installed.")
+    from google.protobuf import text_format
+    from tensorflow_serving.config import model_server_config_pb2
+
+    config = text_format.Parse(
+        (output / server_files.MODELS_CONFIG).read_text(),
+        model_server_config_pb2.ModelServerConfig(),
+    )
+    [model] = config.model_config_list.config
+    assert (model.name, model.base_path) == (output.name, f"/models/{output.name}")
+    assert list(model.model_version_policy.specific.versions) == [2, 3]
+    assert dict(model.version_labels) == {"stable": 2, "canary": 3}
+
+
+def test_the_last_allowed_batch_size_is_the_most(output):
+    server_files.publish(str(output))
+    text = (output / "batching_params.pbtxt").read_text()
+    lines = [line for line in text.splitlines() if not line.startswith("#")]
+    allowed = [int(line.split()[1]) for line in lines if line.startswith("allowed")]
+    assert allowed == sorted(allowed) == list(server_files.BATCH_SIZES)
+    assert f"max_batch_size {{ value: {allowed[-1]} }}" in lines
+
+
+def test_the_yaml_files_start_a_server_with_the_others(output):
+    server_files.publish(str(output))
+    compose = yaml.safe_load((output / "docker-compose.yml").read_text())
+    jsonschema.validate(compose, COMPOSE_SCHEMA)
+    [service] = compose["services"].values()
+    [volume] = service["volumes"]
+    assert volume["target"] == f"/models/{output.name}"
+
+    parts = list(yaml.safe_load_all((output / "kubernetes.yml").read_text()))
+    deployment, front = parts
+    assert [part["kind"] for part in parts] == ["Deployment", "Service"]
+    pod = deployment["spec"]["template"]
+    assert deployment["spec"]["selector"]["matchLabels"] == pod["metadata"]["labels"]
+    assert front["spec"]["selector"] == pod["metadata"]["labels"]
+    [container] = pod["spec"]["containers"]
+    for arguments in (service["command"], container["args"]):
+        given = dict(argument.split("=", 1) for argument in arguments)
+        files = [value for value in given.values() if value.startswith("/")]
+        assert len(files) == 3
+        for file in files:
+            assert (output / pathlib.Path(file).name).is_file()
+    mounted = {mount["name"] for mount in container["volumeMounts"]}
+    assert mounted == {volume["name"] for volume in pod["spec"]["volumes"]}
+    assert json.dumps(parts)

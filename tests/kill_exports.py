@@ -1,0 +1,138 @@
+"""Kills exports at random moments, while a poller loads whatever version appears.
+
+python -m tests.kill_exports --kills=20
+
+Every other one is told to end (SIGTERM) and must leave nothing but versions.
+"""
+
+import argparse
+import os
+import pathlib
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def kill_and_poll(work, kills, seed=0):
+    """Exports until so many were killed at work; raises at the first wrong version.
+
+    Args:
+        work: Folder for the student and the served model.
+        kills: Number of exports that are killed.
+        seed: Of the moments.
+    """
+    student, output = work / "student.keras", work / "models"
+    _save_student(student)
+    started = time.monotonic()
+    assert _export(student, output) == 0
+    # From the first line on: the imports before it take most of the time.
+    duration_s = time.monotonic() - started
+    poller = subprocess.Popen(
+        [sys.executable, "-m", "tests.kill_exports", f"--poll={output}"], cwd=_ROOT
+    )
+    draws, met, finished = random.Random(seed), 0, 1
+    try:
+        while met < kills:
+            kind = (signal.SIGKILL, signal.SIGTERM)[met % 2]
+            status = _export(student, output, kind, draws.uniform(0, duration_s / 2))
+            if status == 0:
+                finished += 1
+                continue
+            met += 1
+            if kind == signal.SIGTERM:
+                assert status == 1, status
+            assert poller.poll() is None, "The poller failed to load a version."
+        # Time for what appeared last.
+        time.sleep(duration_s)
+        assert poller.poll() is None, "The poller failed to load a version."
+    finally:
+        poller.kill()
+        poller.wait()
+    return finished
+
+
+def poll(output):
+    """Loads each version once, as soon as it is there, and asks every signature."""
+    import tensorflow as tf
+
+    from export import warm_up
+
+    loaded = set()
+    while True:
+        names = {name for name in os.listdir(output) if name.isdigit()} - loaded
+        for name in sorted(names):
+            path = f"{output}/{name}"
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
+                requests = _eagerly(warm_up.read, f"{path}/{warm_up.WARM_UP_FILE}")
+                for signature, inputs in requests:
+                    about = graph.signature_def[signature]
+                    session.run(
+                        [info.name for info in about.outputs.values()],
+                        {about.inputs[key].name: inputs[key] for key in inputs},
+                    )
+            print(f"version {name} answers", flush=True)
+        loaded |= names
+        time.sleep(0.01)
+
+
+def _eagerly(read, path):
+    import tensorflow as tf
+
+    with tf.init_scope():
+        return list(read(path))
+
+
+def _save_student(path):
+    import keras
+
+    from export.student_file import ExportSpec, save_student
+    from kd_keras.data.clips.format import ClipFormat
+
+    clip = keras.Input((8, 16, 16, 3))
+    x = keras.layers.Conv3D(64, 3, strides=4, activation="relu")(clip)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    model = keras.Model(clip, keras.layers.Dense(2)(x))
+    save_student(model, path, ExportSpec(("open", "shut"), ClipFormat(8, 16)))
+
+
+def _export(student, output, kind=None, kill_after_s=None):
+    command = [sys.executable, "-m", "export.main", f"--student={student}"]
+    command += [f"--output={output}", "--keep_versions=50"]
+    process = subprocess.Popen(
+        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    text = b""
+    if kind is not None:
+        for line in process.stdout:
+            text += line
+            if b"Writing" in line:
+                break
+        time.sleep(kill_after_s)
+        process.send_signal(kind)
+    text += process.stdout.read()
+    status = process.wait()
+    if status > 0 and kind != signal.SIGTERM:
+        print(text.decode(errors="replace"))
+    return status
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--poll", help="what this program starts itself with")
+    arguments = parser.parse_args()
+    if arguments.poll:
+        poll(arguments.poll)
+    with tempfile.TemporaryDirectory() as work:
+        finished = kill_and_poll(pathlib.Path(work), arguments.kills)
+    print(f"{arguments.kills} kills, {finished} exports finished; every version loaded")
+
+
+if __name__ == "__main__":
+    main()
