@@ -20,6 +20,7 @@ def start(
     name: str,
     required: Mapping[str, str],
     groups: Mapping[str, Iterable[str]] | Iterable[str],
+    operand: str | None = None,
 ) -> None:
     """Parses the flags, calls `main` and ends the process with its status.
 
@@ -28,6 +29,7 @@ def start(
         required: For every flag that has to be given, what its value is.
         groups: The flags by the title under which help lists them; or the titles
             alone, if the flags are key flags of modules with these names already.
+        operand: As `command_line.parse` takes it.
     """
 
     def main_and_end(argv):
@@ -47,7 +49,11 @@ def start(
             for flag in names:
                 values.register_key_flag_for_module(title, values[flag])
     parse = functools.partial(
-        command_line.parse, command=name, required=required, groups=groups
+        command_line.parse,
+        command=name,
+        required=required,
+        groups=groups,
+        operand=operand,
     )
     app.run(main_and_end, flags_parser=parse)
 

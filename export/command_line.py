@@ -16,8 +16,9 @@ def parse(
     command: str,
     required: Mapping[str, str],
     groups: Iterable[str] = (),
+    operand: str | None = None,
 ) -> list[str]:
-    """Parses flags and flagfiles; returns what is left, which is the program's name.
+    """Parses flags and flagfiles; returns what is left: the program, then operands.
 
     If help was requested, prints it and ends the process with status 0. If the
     arguments are wrong, prints what is wrong and ends the process with status 1.
@@ -27,6 +28,8 @@ def parse(
         command: How the command is called, such as "python -m train.main".
         required: For every flag that has to be given, what its value is.
         groups: Names of groups of flags, as `flags.FLAGS` knows their modules.
+        operand: What words without -- are, of which one or more have to be given, such
+            as "RUN_DIR"; None allows none.
     """
     values = flags.FLAGS
     asked = set(arguments[1:])
@@ -38,7 +41,9 @@ def parse(
             rest = values(readable)
     except (flags.Error, ValueError, OSError) as error:
         _end(command, str(error))
-    if len(rest) > 1:
+    if operand is not None and len(rest) == 1:
+        _end(command, f"{operand} is missing: give one or more.")
+    if operand is None and len(rest) > 1:
         _end(
             command,
             f"flags begin with --, and words with blanks need quotes. Got {rest[1:]}.",

@@ -33,6 +33,11 @@ def predict():
     _run("export.predict")
 
 
+def report():
+    """Writes a page about finished runs: `python -m train.report`."""
+    _run("train.report")
+
+
 def _run(module):
     if _FOLDER.is_dir():
         sys.path.insert(0, str(_FOLDER))

@@ -13,6 +13,7 @@ from export import main as export_main
 from export import predict
 from train.flags import config as config_lib
 from train.flags import data as data_flags
+from train.report import __main__ as report_main
 
 # Not resolved: under Bazel the files stand as links beside this one.
 ROOT = Path(__file__).parents[1]
@@ -77,7 +78,7 @@ def test_flags_exist(page):
     values = flags.FlagValues()
     config_lib.define_flags(values)
     config_lib.define_flags(values, groups=(data_flags.Preparation,))
-    commands = (export_main.Request, predict.Request)
+    commands = (export_main.Request, predict.Request, report_main.Request)
     known = {*values, *_FOREIGN_FLAGS}
     known.update(f.name for request in commands for f in dataclasses.fields(request))
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", PAGES[page]))

@@ -1,5 +1,7 @@
 """Scores of networks by all views of every readable clip, against NumPy."""
 
+import pathlib
+import tempfile
 import types
 
 import keras
@@ -10,6 +12,7 @@ from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.segments import VAL, Clip, Pair
 from kd_keras.data.video.info import BadVideo
+from train import predictions
 from train.evaluate import Evaluator, evaluate, majority
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
@@ -105,6 +108,8 @@ def _experiment(evaluator, test_crops="ten", **data):
         config=types.SimpleNamespace(augmentation=augmentation),
         data=types.SimpleNamespace(**known | data),
         evaluator=evaluator,
+        directory=pathlib.Path(tempfile.mkdtemp()),
+        distribution=Distribution(),
     )
 
 
@@ -138,7 +143,8 @@ def test_every_number_of_the_results(test_crops, crops):
     evaluator = _evaluator()
     teacher, student, other = map(_network, (1, 2, 3))
     students = {"labels": student[0], "direct": other[0]}
-    results = evaluate(_experiment(evaluator, test_crops), teacher[0], students)
+    experiment = _experiment(evaluator, test_crops)
+    results = evaluate(experiment, teacher[0], students)
 
     labels = np.array([_EVALUATED[index].label for index in _READABLE])
     logits = {
@@ -193,6 +199,15 @@ def test_every_number_of_the_results(test_crops, crops):
     assert results["data"] == {"labeled": {"pairs": 7}}
     reasons = {"e": "no file", "gone": "no frames"}
     assert results["bad_videos"] == {"count": 2, "reasons": reasons}
+
+    kept = predictions.read(experiment.directory / "predictions.npz")
+    assert list(kept.videos) == ["c", "c", "c", "d", "d"]
+    assert kept.times_s[1].tolist() == [3, 4, 5, 6]
+    np.testing.assert_array_equal(kept.labels, labels)
+    names = ("teacher.future", "teacher.observed", "students.labels", "students.direct")
+    assert [*kept.logits] == [*names]
+    for name, values in zip(names, mean.values(), strict=True):
+        np.testing.assert_allclose(kept.logits[name], values, rtol=1e-5)
 
 
 class _Given:

@@ -13,7 +13,7 @@ import pytest
 from absl import flags
 
 from train import experiment as experiment_lib
-from train import networks
+from train import networks, predictions, times
 from train import results as results_lib
 from train.flags import config as config_lib
 from train.run_directory import RunDirectory
@@ -63,6 +63,21 @@ def test_a_run_leaves_everything_the_design_lists(finished):
     assert list((run_dir / "tensorboard").glob("*/events*"))
     assert json.loads((run_dir / "results.json").read_text()) == results
     assert not list(run_dir.glob(".*"))
+
+
+def test_a_run_keeps_what_its_parts_took_and_what_its_networks_said(finished):
+    run_dir, results = finished
+    students = [f"student_{method}" for method in results["students"]]
+    parts = times.read(run_dir)
+    names = ["teacher", *students, "evaluation", "export"]
+    assert [part.name for part in parts] == names
+    assert all(part.seconds > 0 for part in parts)
+    kept = predictions.read(run_dir / "predictions.npz")
+    assert kept.methods == list(results["students"])
+    assert len(kept.labels) == results["num_evaluated"]
+    for method, scores in results["students"].items():
+        hits = kept.hits(predictions.of_student(method))
+        assert hits.mean() == pytest.approx(scores["top1"])
 
 
 def test_results_are_fractions_and_counts(finished):

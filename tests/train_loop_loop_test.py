@@ -9,6 +9,7 @@ import pytest
 
 from tests import tiny_training
 from tests.tiny_training import train
+from train import times
 from train.loop import guards
 from train.loop.checkpoints import CannotSaveError
 from train.loop.interruption import Interrupted, Interruption
@@ -81,8 +82,12 @@ def test_a_signal_ends_the_training_after_its_step(tmp_path, whole, number):
         train(_run(tmp_path), before=arrives, interruption=interruption)
     assert stopped.value.code == 128 + number
     assert "tiny is saved at step 6 of 12. The same command" in stopped.value.message
+    [before] = times.read(tmp_path)
     _assert_same(train(_run(tmp_path)), whole[0])
     assert _metrics(tmp_path) == whole[1]
+    [both] = times.read(tmp_path)
+    assert before.name == both.name == "tiny" and both.seconds > before.seconds > 0
+    assert 0 <= both.waiting <= 1
 
 
 def test_a_signal_in_validation_loses_nothing_and_validates_again(tmp_path):

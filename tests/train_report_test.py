@@ -6,7 +6,7 @@ import cv2
 import pytest
 
 from kd_keras import visualise
-from train import report
+from train.report import summary
 
 _CLASSES = ["pay $5", "$", "$_^$ a", "\\frac"]
 _RESULTS = {
@@ -33,7 +33,7 @@ class _Directory:
 
 
 def _write(folder):
-    report.write(types.SimpleNamespace(directory=_Directory(folder)), _RESULTS)
+    summary.write(types.SimpleNamespace(directory=_Directory(folder)), _RESULTS)
 
 
 def test_class_names_with_dollar_signs_are_drawn_as_they_are(tmp_path):

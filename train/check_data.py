@@ -11,7 +11,7 @@ from kd_keras.data.segments import TRAIN
 from kd_keras.data.video.info import BadVideo
 from train import data_problems
 from train.pictures import picture
-from train.run_directory import write_json
+from train.written import write_json
 
 _NUM_PAIRS_SHOWN = 6
 

@@ -17,7 +17,7 @@ from kd_keras.data.segments import TRAIN, Index, Pair
 from train import data_index, data_parts, data_problems, data_set
 from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
-from train.run_directory import write_text
+from train.written import write_text
 
 
 @dataclasses.dataclass(frozen=True)

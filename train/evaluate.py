@@ -9,7 +9,7 @@ from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.pairs import previous_labels
 from kd_keras.metrics import bigram, classification_scores, confusion_matrix
-from train import choice
+from train import choice, predictions
 from train.test_time_crops import Crops, MultiCropPredictor, crops_of
 
 
@@ -105,6 +105,8 @@ class Evaluator:
 def evaluate(experiment, teacher, students):
     """Returns the results of a run's networks, ready for results.json.
 
+    It leaves what they said of each clip in predictions.npz.
+
     Args:
         experiment: The `Experiment`.
         teacher: The trained teacher.
@@ -124,7 +126,11 @@ def evaluate(experiment, teacher, students):
 
     predictor = evaluator.predictor(teacher, crops)
     labels, future, future_scores = score(predictor, FUTURE)
-    _, _, observed_scores = score(predictor, OBSERVED)
+    _, observed, observed_scores = score(predictor, OBSERVED)
+    all_logits = {
+        predictions.TEACHER_FUTURE: future,
+        predictions.TEACHER_OBSERVED: observed,
+    }
     results = {
         "majority": {"top1": majority([p.label for p in data.labeled], labels)},
         "teacher": {"future": future_scores, "observed": observed_scores},
@@ -140,6 +146,12 @@ def evaluate(experiment, teacher, students):
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
         confusion[method] = confusion_matrix(labels, logits).tolist()
+        all_logits[predictions.of_student(method)] = logits
+    if experiment.distribution.is_chief:
+        predictions.write(
+            experiment.directory / predictions.FILE,
+            predictions.of_pairs(readable_pairs(data), all_logits),
+        )
     if students:
         chosen = _choose(data, evaluator, students, scores, len(labels), score, crops)
         results |= {

@@ -8,13 +8,14 @@ import tensorflow as tf
 from kd_keras import console
 from kd_keras.training import half_precision
 from train import data as data_lib
-from train import data_set, networks, report, results, teacher_cache
+from train import data_set, networks, results, teacher_cache
 from train.evaluate import Evaluator, evaluate
 from train.flags.config import Config
 from train.loop import distribution as distribution_lib
 from train.loop import guards
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
+from train.report import summary
 from train.run_directory import RunDirectory, exclusive_lock
 from train.student import load_or_train_student
 from train.teacher import check_teacher, load_or_train_teacher
@@ -63,7 +64,8 @@ def run_experiment(config, store=None):
             experiment = open_experiment(config, distribution, interruption, store)
             with distribution.scope():
                 teacher, students = _train(experiment)
-                found = evaluate(experiment, teacher, students)
+                with experiment.directory.timed("evaluation"):
+                    found = evaluate(experiment, teacher, students)
             problem = None
             if distribution.is_chief:
                 problem = results.write(experiment, found)
@@ -151,7 +153,7 @@ def _train(experiment):
         networks.check_networks(config, len(experiment.data.index.classes))
     begin(experiment)
     if experiment.distribution.is_chief:
-        report.show_inputs(experiment)
+        summary.show_inputs(experiment)
     teacher = load_or_train_teacher(experiment)
     students = {}
     if config.run.task != "teacher":

@@ -2,19 +2,16 @@
 
 import pathlib
 
-import keras
 import numpy as np
 
-from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.metrics import classification_scores, confusion_matrix
-from train import data as data_lib
-from train import data_set, remote_run, report
-from train.evaluate import Evaluator, bad_videos, majority
+from train import remote_run
+from train.evaluate import bad_videos, majority
+from train.finished_run import FinishedRun
 from train.flags import config as config_lib
-from train.loop.distribution import Distribution
-from train.run_directory import RunDirectory, exclusive_lock, write_json
-from train.teacher import load_teacher
-from train.test_time_crops import crops_of
+from train.report import summary
+from train.run_directory import RunDirectory, exclusive_lock
+from train.written import write_json
 
 BOTH = "both"
 # In the order of --fuse.
@@ -45,8 +42,8 @@ def run_fusion(config, store=None):
     return results
 
 
-class Stream:
-    """A trained run and its data, as its run.flags describe them.
+class Stream(FinishedRun):
+    """A trained run of one modality.
 
     Args:
         path: The run directory.
@@ -54,67 +51,14 @@ class Stream:
     """
 
     def __init__(self, path, modality):
-        self.path, self.modality = pathlib.Path(path), modality
-        config = config_lib.from_flagfile(self.path / "run.flags")
-        # The folder may have been moved since.
-        self.config = config_lib.with_run_dir(config, path)
+        config = config_lib.from_flagfile(pathlib.Path(path) / "run.flags")
         if config.data.modality != modality:
             raise ValueError(
                 f"--fuse takes RUN_RGB,RUN_FLOW. {path} is a run of "
                 f"--modality={config.data.modality} where {modality} was expected."
             )
-        self.data = data_lib.load(self.config, self.path)
-        data_set.refuse_changes(
-            self.path,
-            data_set.describe(self.config.data, self.data.whole_index),
-            "a run",
-        )
-        self._evaluator = Evaluator(
-            self.data.evaluated,
-            self.data.loader,
-            config.training.batch_size,
-            len(self.data.index.classes),
-            Distribution(),
-        )
-
-    def methods(self):
-        """Returns the methods of the students that the run holds."""
-        return [
-            method
-            for method in self.config.distillation.students
-            if self._student(method).exists()
-        ]
-
-    def all_logits(self, methods):
-        """Returns the logits of every network, and the evaluated pairs they are of.
-
-        Args:
-            methods: Of the students.
-        """
-        teacher = load_teacher(self.config, self.data.index.classes)
-        crops = crops_of(self.config.augmentation)
-        logits, seen = {}, []
-
-        def predict(name, predictor, field):
-            indices, by_crop = self._evaluator.indexed_logits(predictor, field)
-            logits[name] = by_crop.mean(1)
-            seen.append(indices)
-
-        predictor = self._evaluator.predictor(teacher, crops)
-        predict("teacher.future", predictor, FUTURE)
-        predict("teacher.observed", predictor, OBSERVED)
-        for method in methods:
-            student = keras.saving.load_model(self._student(method), compile=False)
-            predictor = self._evaluator.predictor(student, crops)
-            predict(f"students.{method}", predictor, OBSERVED)
-        # A video may turn out unreadable on the way.
-        indices = sorted(set.intersection(*map(set, seen)))
-        for name, own in zip(logits, seen, strict=True):
-            logits[name] = logits[name][np.isin(own, indices)]
-        return logits, indices
-
-    def _student(self, method):
-        return self.path / "students" / f"{method}.keras"
+        super().__init__(path)
+        self.modality = modality
 
 
 def _check(config, store):
@@ -233,10 +177,10 @@ def _results(streams, logits, labels):
 def _table(results):
     columns = (*_MODALITIES, BOTH)
     rows = {
-        name: [top1 for _, top1 in report.table_rows(results | results[column])[1:]]
+        name: [top1 for _, top1 in summary.table_rows(results | results[column])[1:]]
         for name, column in zip(("RGB", "Flow", "Both"), columns, strict=True)
     }
-    names = [name for name, _ in report.table_rows(results | results[BOTH])[1:]]
+    names = [name for name, _ in summary.table_rows(results | results[BOTH])[1:]]
     width = max(map(len, names))
     weights = " : ".join(f"{weight:g}" for weight in results["weights"].values())
     lines = [

@@ -16,7 +16,7 @@ import tensorflow as tf
 from kd_keras.data import exclusive, remote
 from train.flags import config as config_lib
 from train.loop.guards import warn
-from train.run_directory import write_json
+from train.written import write_json
 
 # Made again if they are missing: generated videos, decoded clips, targets.
 _MADE_AGAIN = ("demo", "clips", "teacher_targets")

@@ -11,8 +11,8 @@ from export.saved_model import export_and_check
 from export.student_file import ExportSpec, load_spec, save_student
 from export.versions import versions
 from kd_keras.aside import written_aside
-from train import report
-from train.run_directory import write_json
+from train.report import summary
+from train.written import write_json
 
 
 class ExportFailedError(RuntimeError):
@@ -56,11 +56,12 @@ def write(experiment, results):
             # Until it is written; a run that ends in between goes on from here.
             results["export"] = None
         _keep_best(experiment, results["best_student"])
-    report.write(experiment, results)
+    summary.write(experiment, results)
     if not (has_student and experiment.config.run.export):
         return None
     try:
-        results["export"] = _export(experiment.directory, anew=of_another)
+        with experiment.directory.timed("export"):
+            results["export"] = _export(experiment.directory, anew=of_another)
     except Exception as error:
         failed = ExportFailedError(
             f"The run is finished, its results are in {experiment.directory}, and its "

@@ -4,12 +4,14 @@ import contextlib
 import json
 import os
 import pathlib
+import time
 
 import tensorflow as tf
 
-from kd_keras.aside import written_aside
 from kd_keras.data import exclusive, given_paths, remote
+from train import json_lines, times
 from train.flags import config as config_lib
+from train.written import write_json, write_text
 
 # What a training leaves; without any of it a folder may become any run's.
 _WORK = (
@@ -78,21 +80,35 @@ class RunDirectory:
         """Appends a line to metrics.jsonl and scalars to TensorBoard."""
         if not self._writes:
             return
+        record = {"phase": phase, "step": step, **values}
         with open(self._metrics, "a", encoding="utf-8") as file:
-            file.write(json.dumps({"phase": phase, "step": step, **values}) + "\n")
+            file.write(json_lines.to_text([record]))
         with self.summary_writer(phase).as_default(step=step):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
     def history(self, phase=None):
         """Returns the lines of metrics.jsonl, of one phase or of all."""
-        if not self._metrics.exists():
-            return []
-        lines = self._metrics.read_text(encoding="utf-8").splitlines(keepends=True)
-        # A process that ended while it wrote may leave a part of the last line.
-        whole = [line for line in lines if line.endswith("\n")]
-        records = [json.loads(line) for line in whole]
+        records = json_lines.read(self._metrics)
         return [r for r in records if phase is None or r["phase"] == phase]
+
+    def record_time(self, part, seconds, waiting_s=None):
+        """Adds to times.jsonl what a part of the run took in this process.
+
+        Args:
+            part: Its name, for a training that of the phase.
+            seconds: All of it.
+            waiting_s: What of it was waiting for data, if that is known.
+        """
+        if self._writes:
+            times.add(self.path / times.FILE, part, seconds, waiting_s)
+
+    @contextlib.contextmanager
+    def timed(self, part):
+        """Context manager: records what its body takes, if it comes to its end."""
+        begin_s = time.perf_counter()
+        yield
+        self.record_time(part, time.perf_counter() - begin_s)
 
     def forget_after(self, phase, step):
         """Drops what was logged of a phase after the step that training resumes at."""
@@ -103,7 +119,7 @@ class RunDirectory:
             for record in self.history()
             if record["phase"] != phase or record["step"] <= step
         ]
-        write_text(self._metrics, "".join(json.dumps(r) + "\n" for r in kept))
+        write_text(self._metrics, json_lines.to_text(kept))
 
     def summary_writer(self, phase):
         """Returns TensorBoard's writer of a phase."""
@@ -154,14 +170,3 @@ def exclusive_lock(config, writes=True):
         if writes
         else contextlib.nullcontext()
     )
-
-
-def write_text(path, text):
-    """Writes a file at once or not at all."""
-    with written_aside(path) as aside:
-        aside.write_text(text, encoding="utf-8")
-
-
-def write_json(path, value):
-    """Writes a JSON file at once or not at all."""
-    write_text(path, json.dumps(value, indent=2) + "\n")

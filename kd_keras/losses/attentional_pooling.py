@@ -40,12 +40,27 @@ def attentional_pooling(queries, values, alpha=None):
         >>> keras.ops.convert_to_numpy(flat).round(2).tolist()
         [[[0.5, 0.5]]]
     """
+    values = feature_maps.to_tokens(values, "Values")
+    return ops.matmul(attention_weights(queries, values, alpha), values)
+
+
+def attention_weights(queries, values, alpha=None):
+    """w of the paper: how much each query attends to each token of a map.
+
+    Args:
+        queries: (batch, ..., channels).
+        values: (batch, ..., channels).
+        alpha: As in `attentional_pooling`.
+    Returns:
+        (batch, queries, tokens), float32; the weights of a query sum to 1.
+    """
     _check_alpha(alpha)
     feature_maps.check_comparable(queries, values, "Queries and values")
     queries = feature_maps.to_tokens(queries, "Queries")
     values = feature_maps.to_tokens(values, "Values")
-    scores = dense_attention.scores_of(queries, values, _sharpness(alpha, values))
-    return ops.matmul(ops.softmax(scores), values)
+    return ops.softmax(
+        dense_attention.scores_of(queries, values, _sharpness(alpha, values))
+    )
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")

@@ -85,6 +85,7 @@ class _Training:
         model, training, distribution = phase.model, phase.training, phase.distribution
         self._ema = WeightEMA(model.trainable_variables, training.ema)
         self._best_weights = BestWeights(model, training)
+        self._progress = None
         self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
         self._checkpoints = Checkpoints(
@@ -121,7 +122,12 @@ class _Training:
             self._say(f"{phase.name} continues at step {start} of {phase.steps}")
         # A checkpoint may be older than the last line.
         phase.directory.forget_after(phase.name, int(self._validated.numpy()))
-        self._train(start)
+        try:
+            self._train(start)
+        except Interrupted:
+            self._record_time()
+            raise
+        self._record_time()
         self._say_if_climbing()
         self._ema.apply()
         self._best_weights.restore_best(self._say)
@@ -136,7 +142,7 @@ class _Training:
         if step >= phase.steps or self._best_weights.is_over(step):
             return
         shows = phase.distribution.is_chief
-        progress = Progress(phase.name, start, phase.steps, shows)
+        progress = self._progress = Progress(phase.name, start, phase.steps, shows)
         profiled = phase.directory / "tensorboard" / phase.name
         profile = _Profile(phase.training.profile, profiled)
         batches = phase.batches_from(start).take(phase.steps - start)
@@ -169,6 +175,12 @@ class _Training:
                 self._say(f"{phase.name} stops early: {self._best_weights}")
                 break
         profile.end()
+
+    def _record_time(self):
+        if self._progress is not None:
+            self._phase.directory.record_time(
+                self._phase.name, *self._progress.totals()
+            )
 
     def _compiled_step(self):
         ema, distribution = self._ema, self._phase.distribution

@@ -21,6 +21,7 @@ class Progress:
     def __init__(self, phase, start, steps, shows=True):
         self._phase, self._start, self._steps, self._shows = phase, start, steps, shows
         self._waiting_s = self._computing_s = 0.0
+        self._waited_s = 0.0
         self._begin_s = self._shown_s = time.perf_counter()
         # A log file gets a new line now and then, a terminal one line that changes.
         self._moves = sys.stdout.isatty()
@@ -40,6 +41,7 @@ class Progress:
             ready_s = time.perf_counter()
             yield batch
             self._waiting_s += ready_s - begin_s
+            self._waited_s += ready_s - begin_s
             self._computing_s += time.perf_counter() - ready_s
 
     def is_due(self):
@@ -67,6 +69,10 @@ class Progress:
         """Returns the fraction of the time since `end_window` spent waiting."""
         total_s = self._waiting_s + self._computing_s
         return self._waiting_s / total_s if total_s else 0.0
+
+    def totals(self):
+        """Returns the seconds since the beginning, and those that were waiting."""
+        return time.perf_counter() - self._begin_s, self._waited_s
 
     def end_window(self):
         """Ends the line. Prints a hint if the last steps waited for their data."""

@@ -6,11 +6,11 @@ from kd_keras import visualise
 from kd_keras.data.batches.fields import FUTURE, LABEL, LABELED, OBSERVED
 from train.batches import normalizer, training_batches
 from train.pictures import picture
-from train.run_directory import write_json
+from train.written import write_json
 
 _NUM_SHOWN = 4
 
-_STUDENTS = {
+STUDENTS = {
     "labels": "student, labels alone",
     "pseudo_labels": "student, pseudo-labels",
     "direct": "student, pseudo-labels + L_direct",
@@ -72,7 +72,7 @@ def table_rows(results):
         ("teacher, future clip", teacher["future"]["top1"]),
         ("teacher, observed clip", teacher["observed"]["top1"]),
         *(
-            (_STUDENTS[method], scores["top1"])
+            (STUDENTS[method], scores["top1"])
             for method, scores in results.get("students", {}).items()
         ),
     ]

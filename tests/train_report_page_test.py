@@ -1,0 +1,253 @@
+"""The page about a run: its numbers, its pictures, and what the pointer shows."""
+
+import base64
+import dataclasses
+import json
+import re
+
+import keras
+import numpy as np
+import pytest
+
+from export.student_file import ExportSpec, save_student
+from kd_keras import statistics
+from tests import browser, small_run
+from train import networks
+from train import predictions as predictions_lib
+from train.finished_run import FinishedRun
+from train.report import __main__ as command
+from train.report import examples, page, section
+from train.run_directory import RunDirectory
+from train.written import write_json, write_text
+
+_METHODS = ("labels", "attention")
+_CLASSES = ["open", "shut"]
+_HEADINGS = (
+    "Scores",
+    "Curves",
+    "Confusion",
+    "Calibration",
+    "Gain by class",
+    "pseudo-labels",
+    "Correspondence",
+    "Best clips|Worst clips",
+    "Along a video",
+    "the time went",
+    "Command",
+)
+
+
+@pytest.fixture(scope="module")
+def run_dir(tmp_path_factory):
+    """A run whose networks never learned anything."""
+    folder = tmp_path_factory.mktemp("report")
+    videos = small_run.write_data_set(folder / "videos")
+    path = folder / "run <1>"
+    flags = (*small_run.SMALLEST_NETWORK, f"--students={','.join(_METHODS)}")
+    config = small_run.config(videos, path, *flags)
+    RunDirectory(config).begin()
+    data, options = FinishedRun(path).data, config.data
+    spec = ExportSpec(
+        classes=data.index.classes,
+        clip_format=data.loader.clip_format,
+        observed_s=options.observed_s,
+        lead_time_s=options.lead_time_s,
+    )
+    (path / "students").mkdir()
+    for number, name in enumerate(("teacher", *(f"students/{m}" for m in _METHODS))):
+        run = dataclasses.replace(config.run, seed=number)
+        model = networks.build_teacher(dataclasses.replace(config, run=run), 2)
+        save_student(model, path / f"{name}.keras", spec)
+    line = {"phase": "teacher", "step": 2, "loss": 0.7, "val_top1": 0.5}
+    write_text(path / "metrics.jsonl", json.dumps(line) + "\n")
+    times = [
+        {"part": "teacher", "seconds": 6.0, "waiting_s": 1.0},
+        {"part": "teacher", "seconds": 2.0, "waiting_s": 1.0},
+        {"part": "evaluation", "seconds": 4.0},
+    ]
+    write_text(path / "times.jsonl", "".join(json.dumps(t) + "\n" for t in times))
+    write_json(path / "results.json", _results(_CLASSES))
+    return path
+
+
+def _results(classes):
+    return {
+        "classes": classes,
+        "majority": {"top1": 0.5},
+        "teacher": {"future": {"top1": 0.5}, "observed": {"top1": 0.25}},
+        "best_student": "attention",
+        "num_evaluated": 2,
+        "num_classes": len(classes),
+        "eval_part": "val",
+        "num_train_labeled": 4,
+        "num_train_unlabeled": 0,
+    }
+
+
+@pytest.fixture(scope="module")
+def written(run_dir):
+    asked = command.Request(output=str(run_dir.parent / "out" / "report.html"))
+    return command.run([str(run_dir)], asked, "python -m train.report")
+
+
+def test_the_page_needs_no_other_file_and_misses_nothing(written):
+    text = written.read_text(encoding="utf-8")
+    assert 'class="note"' not in text
+    sources = re.findall(r"(?:src|href)=\"([^\"]+)\"|url\(([^)]+)\)", text)
+    for source in {first or second for first, second in sources}:
+        assert source.startswith(("data:", "#", "${clip.strip}")), source[:80]
+    for heading in _HEADINGS:
+        assert re.search(f"<h3>[^<]*({heading})", text), heading
+    assert "run &lt;1&gt;" in text and "run <1>" not in text
+    # Eight seconds of the teacher, two of them waiting.
+    assert re.search(r"<td>teacher</td><td>8\.0</td>\s*<td>25\.0 %</td>", text)
+
+
+def test_a_correspondence_is_a_png_and_an_mp4_beside_the_page(written):
+    kinds = sorted(path.suffix for path in written.parent.glob("*correspondence-*"))
+    assert kinds and set(kinds) == {".png", ".mp4"}
+
+
+def test_the_attention_on_the_page_is_that_of_the_paper(run_dir, written):
+    [values, *_] = _values_on(written)
+    run = FinishedRun(run_dir)
+    caption = re.search(r"Evaluated clip (\d+)", written.read_text())
+    pair = run.data.evaluated[int(caption[1])]
+    student, teacher = run.student("attention"), run.teacher()
+    [layer] = networks.student_feature_layers(run.config, student)
+    tokens = []
+    for model, clip in zip(
+        (student, teacher), examples.clips_of(run, pair), strict=True
+    ):
+        reader = keras.Model(model.input, model.get_layer(layer).output)
+        features = reader(clip[None].astype("float32") / 127.5 - 1).numpy()
+        tokens.append(features.reshape(-1, features.shape[-1]))
+    for key, (queries, attended) in {
+        "forward": tokens,
+        "backward": tokens[::-1],
+    }.items():
+        for number, query in enumerate(queries):
+            powers = [np.exp(query @ v / np.sqrt(len(v))) for v in attended]
+            expected = np.array(powers) / sum(powers)
+            shares = _row(values[key], number, len(attended)) / 255
+            highest = values[f"{key}_highest"][number]
+            assert highest == pytest.approx(expected.max(), abs=2e-6)
+            np.testing.assert_allclose(shares * highest, expected, atol=highest / 254)
+
+
+@pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
+def test_the_future_lights_up_under_the_pointer(written, tmp_path):
+    [values, *_] = _values_on(written)
+    with browser.opened(written, tmp_path) as shown:
+        figure = "#correspondence-1-1"
+        cell = 2
+        shown.move_to(f"{figure} .past [data-cell='{cell}']")
+        text = shown.evaluate(f"document.querySelector('{figure} output').textContent")
+        lights = shown.evaluate(
+            f"[...document.querySelectorAll('{figure} .future .cell')].map("
+            "e => getComputedStyle(e).backgroundColor)"
+        )
+        marked = f"document.querySelector('{figure} .strongest').dataset.cell"
+        strongest = int(shown.evaluate(marked))
+        # A click holds the choice, whatever is under the pointer later.
+        shown.move_to(f"{figure} .future [data-cell='1']", press=True)
+        held = shown.evaluate(f"document.querySelector('{figure} output').textContent")
+        shown.move_to(f"{figure} .past [data-cell='0']")
+        again = shown.evaluate(f"document.querySelector('{figure} output').textContent")
+        assert shown.errors == []
+    count = len(lights)
+    row = _row(values["forward"], cell, count)
+    darkness = [_opacity(color) for color in lights]
+    np.testing.assert_allclose(darkness, 0.7 * (1 - row / 255), atol=5e-3)
+    assert strongest == row.argmax() and darkness[strongest] == 0
+    highest = values["forward_highest"][cell]
+    assert text.startswith("past, ") and f"a weight of {highest:.4f}" in text
+    assert f"{highest * count:.1f} times" in text
+    assert held == again and held.startswith("future, ")
+
+
+def _opacity(color):
+    numbers = re.findall(r"[\d.]+", color)
+    return float(numbers[3]) if len(numbers) == 4 else 1.0
+
+
+def _values_on(path):
+    found = re.findall(
+        r'<script type="application/json">(.*?)</script>', path.read_text(), re.DOTALL
+    )
+    return [json.loads(text) for text in found]
+
+
+def _row(text, number, count):
+    values = np.frombuffer(base64.b64decode(text), np.uint8)
+    return values[number * count : (number + 1) * count].astype(float)
+
+
+def _without_videos(folder, seed, classes=("<b>", "$5")):
+    """A run of which there are predictions, and no more videos nor networks."""
+    rng = np.random.default_rng(seed)
+    folder.mkdir()
+    labels = np.tile([0, 1], 20)
+    logits = {
+        name: rng.normal(size=(40, 2)) + shift * np.eye(2)[labels]
+        for name, shift in (
+            ("teacher.future", 3.0),
+            ("teacher.observed", 0.0),
+            ("students.labels", 0.5),
+            ("students.attention", 1.5),
+        )
+    }
+    found = predictions_lib.Predictions(
+        labels, np.repeat([f"v{i}" for i in range(10)], 4), np.zeros((40, 4)), logits
+    )
+    predictions_lib.write(folder / "predictions.npz", found)
+    write_json(folder / "results.json", _results(list(classes)))
+    write_text(folder / "run.flags", "--dataset=csv\n--annotations=gone.csv\n")
+    write_text(folder / "metrics.jsonl", "")
+    return found
+
+
+def test_runs_without_their_videos_are_compared_pair_by_pair(tmp_path):
+    runs = [_without_videos(tmp_path / f"run{seed}", seed) for seed in (0, 1)]
+    paths = [str(tmp_path / f"run{seed}") for seed in (0, 1)]
+    output = command.run(paths, command.Request(), "python -m train.report")
+    assert output == tmp_path / "run0" / "report.html"
+    text = output.read_text(encoding="utf-8")
+    assert "The videos and networks cannot be shown" in text
+    assert "<b>" not in text.replace("True: <b>", "") or "&lt;b&gt;" in text
+    gains = np.stack(
+        [run.hits("students.attention") - run.hits("students.labels") for run in runs]
+    )
+    expected = statistics.mean_interval(gains, runs[0].videos)
+    row = re.search(r"All runs</h2>.*?L_d</td>(.*?)</tr>", text, re.DOTALL)[1]
+    numbers = [float(n) for n in re.findall(r"[+-]?\d+\.\d", row)]
+    tops = [100 * run.hits("students.attention").mean() for run in runs]
+    assert numbers[:2] == pytest.approx(tops, abs=0.051)
+    assert numbers[5] == pytest.approx(np.std(tops, ddof=1), abs=0.051)
+    bounds = [100 * expected.mean, 100 * expected.low, 100 * expected.high]
+    assert numbers[-3:] == pytest.approx(bounds, abs=0.051)
+
+
+def test_runs_of_other_clips_have_no_difference(tmp_path):
+    first = _without_videos(tmp_path / "a", 0)
+    _without_videos(tmp_path / "b", 1)
+    moved = dataclasses.replace(first, times_s=first.times_s + 1)
+    predictions_lib.write(tmp_path / "a" / "predictions.npz", moved)
+    sections = [section.of_run(tmp_path / name, tmp_path) for name in ("a", "b")]
+    page.write(tmp_path / "report.html", sections, "")
+    text = (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "They do not evaluate the same clips" in text
+
+
+def test_what_cannot_be_reported_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no finished run.*results.json"):
+        command.run([str(tmp_path)], command.Request(), "")
+    write_json(tmp_path / "results.json", {"rgb": {}, "runs": {"rgb": "runs/rgb"}})
+    with pytest.raises(ValueError, match="adds up other runs.*runs/rgb"):
+        command.run([str(tmp_path)], command.Request(), "")
+    with pytest.raises(ValueError, match="only read: give --output"):
+        command.run(["s3://bucket/run"], command.Request(), "")
+    path = tmp_path / "predictions.npz"
+    path.write_bytes(b"no archive")
+    with pytest.raises(ValueError, match="damaged.*--task=evaluate"):
+        predictions_lib.read(path)

@@ -1,0 +1,173 @@
+"""Parts of a report's page, against loops, closed forms and values by hand."""
+
+import types
+
+import keras
+import numpy as np
+import pytest
+
+from export.anticipation import Anticipation
+from train import predictions, times
+from train.report import activation, correspondence, examples, scores, timeline
+
+
+def test_blocks_attend_as_their_tokens_do_on_average():
+    rng = np.random.default_rng(0)
+    grids, coarse = ((2, 3, 2), (1, 4, 2)), ((1, 2, 2), (1, 2, 1))
+    weights = rng.dirichlet(np.ones(8), 12)
+    found = correspondence.joined(weights, grids, coarse)
+    np.testing.assert_allclose(found.sum(1), 1)
+
+    def block(token, grid, blocks):
+        places = np.unravel_index(token, grid)
+        found = [p * b // g for p, g, b in zip(places, grid, blocks, strict=True)]
+        return int(np.ravel_multi_index(found, blocks))
+
+    for first in range(4):
+        rows = [i for i in range(12) if block(i, grids[0], coarse[0]) == first]
+        for second in range(2):
+            columns = [j for j in range(8) if block(j, grids[1], coarse[1]) == second]
+            expected = np.mean([sum(weights[i, j] for j in columns) for i in rows])
+            assert found[first, second] == pytest.approx(expected)
+    np.testing.assert_array_equal(correspondence.joined(weights, grids, grids), weights)
+
+
+def test_activation_of_a_pooled_linear_head_is_its_weighted_map():
+    # Zhou et al., CVPR 2016: with average pooling before a linear layer the evidence
+    # for a class is the sum of the channels, weighted by the layer's own weights.
+    inputs = keras.Input((2, 3, 4, 5))
+    features = keras.layers.Activation("linear", name="map")(inputs)
+    pooled = keras.layers.GlobalAveragePooling3D()(features)
+    head = keras.layers.Dense(3)
+    model = keras.Model(inputs, head(pooled))
+    clips = np.random.default_rng(0).normal(size=(2, 2, 3, 4, 5)).astype("float32")
+    found = activation.class_activation(model, "map", clips, [2, 0])
+    for clip, label, own in zip(clips, (2, 0), found, strict=True):
+        evidence = np.maximum(clip @ head.kernel.numpy()[:, label], 0)
+        np.testing.assert_allclose(own, evidence / evidence.max(), atol=1e-6)
+
+
+def test_nothing_is_drawn_where_nothing_speaks_for_a_class():
+    clip = np.full((3, 4, 4, 3), 90, "uint8")
+    shown = activation.overlay(clip, np.zeros((1, 2, 2), "float32"))
+    np.testing.assert_array_equal(shown, clip)
+    lit = np.zeros((3, 1, 1), "float32")
+    lit[1] = 1
+    shown = activation.overlay(clip, lit)
+    changed = (shown != clip).any((1, 2, 3)).tolist()
+    assert changed == [False, True, False]
+
+
+def _said(time_s, name, probability=0.5):
+    return Anticipation(time_s, time_s + 1.0, (name, "other"), (probability, 0.1))
+
+
+def test_anticipations_of_one_class_are_joined_at_the_times_they_speak_of():
+    found = [_said(0, "a", 0.4), _said(0.5, "a", 0.6), _said(1.0, "b"), _said(1.5, "a")]
+    assert timeline.spans(found) == [
+        (1.0, 2.0, "a", 0.5),
+        (2.0, 2.5, "b", 0.5),
+        (2.5, 3.0, "a", 0.5),
+    ]
+
+
+@pytest.mark.parametrize(
+    "start_s, name, expected",
+    [(1.0, "a", True), (1.9, "a", True), (1.0, "b", False), (2.0, "a", None)],
+)
+def test_an_anticipation_is_right_if_its_action_starts_then(start_s, name, expected):
+    truth = [(start_s, start_s + 5, name)]
+    assert timeline.judge((1.0, 2.0, "a", 0.5), truth) is expected
+
+
+def _predictions(labels, **logits):
+    names = {name.replace("_", "."): np.array(v, float) for name, v in logits.items()}
+    return predictions.Predictions(
+        np.array(labels), np.array(list("aabb")), np.zeros((4, 4)), names
+    )
+
+
+def test_examples_are_the_surest_right_and_wrong_and_those_that_were_won():
+    found = _predictions(
+        [0, 0, 0, 0],
+        teacher_future=np.eye(2)[[0, 0, 0, 0]],
+        students_labels=[[1, 0], [0, 1], [0, 1], [1, 0]],
+        students_attention=[[1, 0], [2, 0], [0, 3], [0, 1]],
+    )
+    assert examples.choose(found, "students.attention", "students.labels") == {
+        "best": [1, 0],
+        "worst": [2, 3],
+        "won": [1],
+    }
+
+
+def test_clips_that_were_won_are_shown_first_unless_one_is_picked():
+    chosen = {"best": [4, 1, 2], "worst": [3], "won": [1]}
+    assert examples.picked(chosen, None, 5) == [1, 4, 2]
+    assert examples.picked(chosen, 0, 5) == [0]
+    with pytest.raises(ValueError, match="--clip=5 is none of the 5.* from 0 to 4"):
+        examples.picked(chosen, 5, 5)
+
+
+def test_a_cell_is_picked_by_its_place_or_is_the_strongest():
+    shape = types.SimpleNamespace(observed_grid=(2, 3, 4), strongest=7)
+    assert correspondence.cell_of(shape) == 7
+    assert correspondence.cell_of(shape, (1, 2, 3)) == 23
+    for token in ((0, 3, 0), (1, 2), (0, -1, 0)):
+        with pytest.raises(ValueError, match="--token is TIME,ROW,COLUMN.* 2 x 3 x 4"):
+            correspondence.cell_of(shape, token)
+
+
+def test_rows_have_gains_over_labels_alone_for_students_only():
+    found = _predictions(
+        [0, 1, 0, 1],
+        teacher_future=[[2, 1], [1, 2], [2, 1], [2, 1]],
+        students_labels=[[1, 0]] * 4,
+        students_attention=[[2, 1], [1, 2], [2, 1], [1, 2]],
+    )
+    rows = scores.rows(found)
+    assert rows["students.attention"].gain.mean == 0.5
+    assert rows["students.attention"].agreement == 0.75
+    assert rows["students.labels"].gain is rows["teacher.future"].gain is None
+    assert rows["teacher.future"].agreement is None
+    # The probabilities are 0.731 and 0.269, and three of four are right.
+    expected = abs(0.75 - np.e / (1 + np.e))
+    assert rows["teacher.future"].ece == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "chosen, expected",
+    [
+        ("direct", "students.direct"),
+        ("labels", "students.attention"),
+        (None, "students.attention"),
+    ],
+)
+def test_labels_alone_are_compared_with_a_distilled_student(chosen, expected):
+    logits = {
+        f"students_{m}": np.zeros((4, 2)) for m in ("labels", "direct", "attention")
+    }
+    assert scores.best_distilled(_predictions([0] * 4, **logits), chosen) == expected
+    only = _predictions([0] * 4, students_labels=np.zeros((4, 2)))
+    assert scores.best_distilled(only, "labels") is None
+
+
+def test_the_times_of_a_run_that_was_interrupted_add_up(tmp_path):
+    file = tmp_path / "times.jsonl"
+    times.add(file, "student_labels", 30.0, 3.0)
+    with open(file, "a") as killed:
+        killed.write('{"part": "stud')
+    times.add(file, "student_labels", 10.0, 7.0)
+    times.add(file, "evaluation", 5.0)
+    first, second = times.read(tmp_path)
+    assert first == times.Part("student_labels", 40.0, 0.25)
+    assert second == times.Part("evaluation", 5.0, None)
+    assert times.read(tmp_path / "none") == []
+
+
+def test_predictions_come_back_as_they_were(tmp_path):
+    found = _predictions([0, 1, 0, 1], teacher_future=np.zeros((4, 2)))
+    predictions.write(tmp_path / "predictions.npz", found)
+    again = predictions.read(tmp_path / "predictions.npz")
+    assert again.has_clips_of(found) and [*again.logits] == ["teacher.future"]
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]

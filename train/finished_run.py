@@ -1,0 +1,102 @@
+"""A finished run, opened again to be read: its flags, its data and its networks."""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from train import data as data_lib
+from train import data_set, predictions
+from train.evaluate import Evaluator
+from train.flags import config as config_lib
+from train.loop.distribution import Distribution
+from train.teacher import load_teacher
+from train.test_time_crops import crops_of
+
+
+class FinishedRun:
+    """A trained run and its data, as its run.flags describe them.
+
+    Args:
+        path: The run directory; it is only read.
+    Attributes:
+        path: As given.
+        config: The run's `Config`.
+        data: Its `RunData`.
+        crops: The `Crops` that it evaluates.
+    Raises:
+        ValueError: If there is no run.flags, or the data is no longer that of the run.
+    """
+
+    def __init__(self, path):
+        self.path = pathlib.Path(path)
+        config = config_lib.from_flagfile(self.path / "run.flags")
+        # The folder may have been moved since.
+        self.config = config_lib.with_run_dir(config, path)
+        self.crops = crops_of(config.augmentation)
+        self.data = data_lib.load(self.config, self.path)
+        data_set.refuse_changes(
+            self.path,
+            data_set.describe(self.config.data, self.data.whole_index),
+            "a run",
+        )
+        self._evaluator = Evaluator(
+            self.data.evaluated,
+            self.data.loader,
+            self.config.training.batch_size,
+            len(self.data.index.classes),
+            Distribution(),
+        )
+
+    def methods(self):
+        """Returns the methods of the students that the run holds."""
+        return [
+            method
+            for method in self.config.distillation.students
+            if self._student_path(method).exists()
+        ]
+
+    def teacher(self):
+        """Loads the teacher."""
+        return load_teacher(self.config, self.data.index.classes)
+
+    def student(self, method):
+        """Loads the student of a method."""
+        return keras.saving.load_model(self._student_path(method), compile=False)
+
+    def all_logits(self, methods):
+        """Returns the logits of every network, and the evaluated pairs they are of.
+
+        Args:
+            methods: Of the students.
+        Returns:
+            The logits by network, and the indices of the pairs.
+        """
+        logits, seen = {}, []
+
+        def predict(name, predictor, field):
+            indices, by_crop = self._evaluator.indexed_logits(predictor, field)
+            logits[name] = by_crop.mean(1)
+            seen.append(indices)
+
+        predictor = self._evaluator.predictor(self.teacher(), self.crops)
+        predict(predictions.TEACHER_FUTURE, predictor, FUTURE)
+        predict(predictions.TEACHER_OBSERVED, predictor, OBSERVED)
+        for method in methods:
+            predictor = self._evaluator.predictor(self.student(method), self.crops)
+            predict(predictions.of_student(method), predictor, OBSERVED)
+        # A video may turn out unreadable on the way.
+        indices = sorted(set.intersection(*map(set, seen)))
+        for name, own in zip(logits, seen, strict=True):
+            logits[name] = logits[name][np.isin(own, indices)]
+        return logits, indices
+
+    def predictions(self):
+        """Computes the `Predictions` of every network."""
+        logits, indices = self.all_logits(self.methods())
+        pairs = [self.data.evaluated[index] for index in indices]
+        return predictions.of_pairs(pairs, logits)
+
+    def _student_path(self, method):
+        return self.path / "students" / f"{method}.keras"

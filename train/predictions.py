@@ -1,0 +1,113 @@
+"""What every network of a run said of every evaluated clip, as a run keeps it.
+
+NumPy alone reads the file `predictions.npz`. It holds `labels`, `videos`, `times_s`
+(start and end of the observed clip, then of the future clip), and the logits of each
+network under its name: `teacher.future`, `teacher.observed` or `students.<method>`.
+"""
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from kd_keras.aside import written_aside
+
+FILE = "predictions.npz"
+
+TEACHER_FUTURE, TEACHER_OBSERVED = "teacher.future", "teacher.observed"
+_STUDENTS = "students."
+_LABELS, _VIDEOS, _TIMES = "labels", "videos", "times_s"
+
+
+@dataclasses.dataclass(frozen=True)
+class Predictions:
+    """Logits of the networks of a run for its evaluated clips.
+
+    Attributes:
+        labels: True class indices (clips,).
+        videos: Names of the clips' videos (clips,).
+        times_s: Start and end of the observed clip and of the future clip, in seconds
+            (clips, 4).
+        logits: By network, (clips, classes), the mean over the test-time crops.
+    """
+
+    labels: np.ndarray
+    videos: np.ndarray
+    times_s: np.ndarray
+    logits: dict[str, np.ndarray]
+
+    @property
+    def methods(self):
+        """The methods of the students."""
+        return [
+            name.removeprefix(_STUDENTS)
+            for name in self.logits
+            if name.startswith(_STUDENTS)
+        ]
+
+    def hits(self, name):
+        """Returns which clips a network is right about, as 0 or 1 (clips,)."""
+        return (self.logits[name].argmax(1) == self.labels).astype(int)
+
+    def has_clips_of(self, other):
+        """Returns whether another run evaluates the same clips in the same order."""
+        return (
+            np.array_equal(self.labels, other.labels)
+            and np.array_equal(self.videos, other.videos)
+            and np.array_equal(self.times_s, other.times_s)
+        )
+
+
+def of_student(method):
+    """Returns the name of a student's logits."""
+    return f"{_STUDENTS}{method}"
+
+
+def of_pairs(pairs, logits):
+    """Returns the `Predictions` for some pairs.
+
+    Args:
+        pairs: The labeled pairs, in the order of the logits.
+        logits: By network.
+    """
+    times_s = [
+        (p.observed.start_s, p.observed.end_s, p.future.start_s, p.future.end_s)
+        for p in pairs
+    ]
+    return Predictions(
+        labels=np.array([pair.label for pair in pairs], np.int64),
+        videos=np.array([pair.future.video for pair in pairs]),
+        times_s=np.array(times_s, np.float64),
+        logits=dict(logits),
+    )
+
+
+def write(path, predictions):
+    """Writes a file at once or not at all."""
+    arrays = {
+        _LABELS: predictions.labels,
+        _VIDEOS: predictions.videos,
+        _TIMES: predictions.times_s,
+        **predictions.logits,
+    }
+    with written_aside(path) as aside, open(aside, "wb") as file:
+        np.savez_compressed(file, **arrays)
+
+
+def read(path):
+    """Reads a file; runs nothing that is in it.
+
+    Raises:
+        ValueError: If it is damaged or no file of predictions.
+    """
+    path = pathlib.Path(path)
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        labels, videos, times_s = map(arrays.pop, (_LABELS, _VIDEOS, _TIMES))
+    except (KeyError, OSError, ValueError, EOFError) as error:
+        raise ValueError(
+            f"{path} is no file of predictions or is damaged ({error}). Evaluate the "
+            "run again to make it anew: the same command with --task=evaluate."
+        ) from error
+    return Predictions(labels, videos, times_s, arrays)

@@ -1,0 +1,35 @@
+"""Clips as pictures inside a page: the frames side by side in one JPEG."""
+
+import base64
+
+import cv2
+import numpy as np
+
+from kd_keras import visualise
+
+# Smaller frames are enlarged, or JPEG would blur what little there is of them.
+_LEAST_PX = 96
+_QUALITY = 80
+
+
+def data_uri(clip):
+    """Returns a clip as a data URI: a JPEG of its frames from left to right.
+
+    Args:
+        clip: (time, height, width, channels), uint8 or in [-1, 1].
+    """
+    frames = visualise.as_rgb(clip)
+    times = max(1, -(-_LEAST_PX // frames.shape[1]))
+    frames = frames.repeat(times, axis=1).repeat(times, axis=2)
+    strip = np.concatenate(list(frames), axis=1)
+    ok, encoded = cv2.imencode(
+        ".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
+    )
+    if not ok:
+        raise ValueError(f"A strip of the shape {strip.shape} cannot be encoded.")
+    return as_uri("image/jpeg", encoded.tobytes())
+
+
+def as_uri(kind, content):
+    """Returns the bytes of a file as a data URI."""
+    return f"data:{kind};base64,{base64.b64encode(content).decode()}"
