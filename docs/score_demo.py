@@ -1,0 +1,78 @@
+"""Scores finished runs of the demo on a thousand clips that none of them has seen.
+
+python docs/score_demo.py runs/seed-0 runs/seed-1 ...
+
+The clips come from other generated videos. The runs have the flags of
+configs/demo.flags and may differ in --seed. A line is one network, its top-1 in each
+run, and the mean. A student also has its gain over the one above it, with the 95 %
+bootstrap interval over runs and videos.
+"""
+
+import pathlib
+import sys
+import tempfile
+
+import keras
+import numpy as np
+from absl import flags
+
+from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.scenes.write import write_scenes
+from kd_keras.statistics import mean_interval
+from train import experiment
+from train.flags import config as config_lib
+
+_STUDENTS = ("labels", "pseudo_labels", "attention")
+_VIDEOS, _SEED = 200, 8  # Five clips each; no run of the documentation has this seed.
+
+
+def main(runs):
+    with tempfile.TemporaryDirectory() as folder:
+        evaluator, videos = _clips(pathlib.Path(folder))
+        rows = {"teacher": _hits(evaluator, runs, "teacher.keras", FUTURE)}
+        for name in _STUDENTS:
+            rows[name] = _hits(evaluator, runs, f"students/{name}.keras", OBSERVED)
+    above = None
+    for name, hits in rows.items():
+        cells = " ".join(f"{value:5.1f}" for value in 100 * hits.mean(1))
+        gain = ""
+        if above is not None:
+            found = mean_interval(100 * (hits - rows[above]), videos)
+            gain = f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
+        print(f"{name:14} {cells}  mean {100 * hits.mean():.1f}  {gain}")
+        above = name if name in _STUDENTS else None
+
+
+def _clips(folder):
+    """Returns the evaluator of all clips of new videos, and the video of each clip."""
+    table = write_scenes(folder / "scenes", _VIDEOS, labeled_fraction=1.0, seed=_SEED)
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(
+        [
+            "train.main",
+            "--flagfile=configs/demo.flags",
+            "--dataset=csv",
+            f"--annotations={table}",
+            f"--video_root={table.parent}",
+            f"--run_dir={folder / 'run'}",
+        ]
+    )
+    opened = experiment.open_experiment(config_lib.from_flags(values))
+    pairs = [*opened.data.labeled, *opened.data.evaluated]
+    videos = [pair.observed.video for pair in pairs]
+    return opened.evaluator.over(pairs), videos
+
+
+def _hits(evaluator, runs, file, field):
+    """Returns whether a network of each run is right, (runs, clips)."""
+    hits = []
+    for run in runs:
+        network = keras.saving.load_model(pathlib.Path(run) / file, compile=False)
+        labels, logits = evaluator.logits(evaluator.predictor(network), field)
+        hits.append(logits.mean(1).argmax(-1) == labels)
+    return np.array(hits, np.float64)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
