@@ -199,7 +199,7 @@ def test_another_encoding_is_translated(tmp_path, frames_folder):
     )
 
 
-@pytest.mark.parametrize("method", ["tvl1", "dis"])
+@pytest.mark.parametrize("method", flow_lib.FLOW_METHODS)
 def test_a_computed_clip_is_the_recipe_at_25_frames_per_second(tmp_path, method):
     path = _write_frames(tmp_path / "v", _scene(12))
     video = _video(path, frame_rate=25.0, encoding=None)

@@ -198,10 +198,10 @@ class Data:
     flow_method: str = _flag(
         "tvl1",
         "Computes flow. tvl1: as for I3D's published weights, most of a second per "
-        "flow of 224 pixels; --cache=disk and train.prepare keep it. dis: a hundred "
-        "times faster.",
+        "flow of 224 pixels; --cache=disk and train.prepare keep it. tvl1_graph: the "
+        "same in TensorFlow, on a GPU if there is one. dis: a hundred times faster.",
         affects="clips",
-        choices=("tvl1", "dis"),
+        choices=("tvl1", "tvl1_graph", "dis"),
     )
     flow_root: str | None = _path_flag(
         None,

@@ -164,8 +164,7 @@ def _of_mirrored_frames(video, info, times_s, shape):
         video, info, np.concatenate([afters - 1, afters]), (width, height)
     )
     gray = [flow_lib.as_gray(np.ascontiguousarray(f[:, ::-1])) for f in frames]
-    for before, after in zip(gray[: len(afters)], gray[len(afters) :], strict=True):
-        yield flow_lib.flow_between(before, after, "dis")
+    return flow_lib.flows_between(gray[: len(afters)], gray[len(afters) :], "dis")
 
 
 def _agreement(levels, flow, encoding):

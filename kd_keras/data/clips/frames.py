@@ -156,11 +156,13 @@ def _computed_flow(video, info, indices, clip_format):
         int(index): flow_lib.as_gray(frame)
         for index, frame in zip(needed, frames, strict=True)
     }
+    flows = flow_lib.flows_between(
+        [gray[int(index)] for index in befores],
+        [gray[int(index)] for index in afters],
+        clip_format.flow_method,
+    )
     levels = []
-    for before, after in zip(befores, afters, strict=True):
-        flow = flow_lib.flow_between(
-            gray[int(before)], gray[int(after)], clip_format.flow_method
-        )
+    for flow, before, after in zip(flows, befores, afters, strict=True):
         apart_s = times_s[after] - times_s[before]
         scale = flow_lib.HEIGHT_PX / clip_format.resized_side
         scale /= flow_lib.FRAME_RATE * apart_s

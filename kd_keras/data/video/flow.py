@@ -5,13 +5,12 @@ defaults on gray frames, cut to ±20 pixels, kept in 8 bits, divided by 20.
 """
 
 import dataclasses
-import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import cv2
 import numpy as np
 
-FLOW_METHODS = ("tvl1", "dis")
+FLOW_METHODS = ("tvl1", "tvl1_graph", "dis")
 
 # What the weights' flow was computed at.
 FRAME_RATE = 25.0
@@ -108,8 +107,9 @@ def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
 
     Args:
         frames: uint8 RGB (time, height, width, 3), or gray (time, height, width).
-        method: "tvl1", which the weights were trained with, or "dis", which is some
-            hundred times faster and less exact. Both with OpenCV's settings.
+        method: "tvl1", which the weights were trained with; "tvl1_graph", the same
+            in TensorFlow, on its accelerator if there is one; or "dis", which is some
+            hundred times faster and less exact. All with OpenCV's settings.
     Returns:
         float32 (time - 1, height, width, 2): u, to the right, and v, downwards.
     """
@@ -124,12 +124,7 @@ def compute_flow(frames: np.ndarray, method: str = "tvl1") -> np.ndarray:
     if len(frames) < 2:
         raise ValueError(f"Flow needs at least 2 frames. Got {len(frames)}.")
     gray = [as_gray(frame) for frame in frames]
-    return np.stack(
-        [
-            flow_between(before, after, method)
-            for before, after in itertools.pairwise(gray)
-        ]
-    )
+    return flows_between(gray[:-1], gray[1:], method)
 
 
 def as_gray(frame: np.ndarray) -> np.ndarray:
@@ -137,13 +132,25 @@ def as_gray(frame: np.ndarray) -> np.ndarray:
     return frame if frame.ndim == 2 else cv2.cvtColor(frame, cv2.COLOR_RGB2GRAY)
 
 
-def flow_between(before: np.ndarray, after: np.ndarray, method: str) -> np.ndarray:
-    """Flow of two gray frames: float32 (height, width, 2) in pixels."""
+def flows_between(
+    befores: Sequence[np.ndarray], afters: Sequence[np.ndarray], method: str
+) -> np.ndarray:
+    """Flow of pairs of gray frames: float32 (pairs, height, width, 2) in pixels."""
     if method not in FLOW_METHODS:
         raise ValueError(f"method must be one of {FLOW_METHODS}. Got {method!r}.")
-    # A new one each time: OpenCV's TV-L1 forgets scales for good once a picture is too
-    # small for them, and neither can be used by two threads at once.
-    return _new(method).calc(before, after, None)
+    if method == "tvl1_graph":
+        # TensorFlow takes seconds to import.
+        from kd_keras.data.video import tvl1_graph
+
+        return tvl1_graph.compute(np.stack(befores), np.stack(afters))
+    return np.stack(
+        [
+            # A new one each time: OpenCV's TV-L1 forgets scales for good once a
+            # picture is too small for them, and neither can be used by two threads.
+            _new(method).calc(before, after, None)
+            for before, after in zip(befores, afters, strict=True)
+        ]
+    )
 
 
 def quantize_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
