@@ -5,7 +5,8 @@
 A program of its own, in which neither Keras nor this project can be imported: what
 passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and any number
 of requests: `CASE.SIGNATURE.input.NAME` and what is expected, a part of the outputs,
-`CASE.SIGNATURE.output.NAME`. Ends with status 0 if every output agrees, else with 1 and
+`CASE.SIGNATURE.output.NAME`. If classes are actions, `actions` holds the verb and the
+noun of each. Ends with status 0 if every output agrees, else with 1 and
 a line on standard output that says what differs.
 """
 
@@ -24,6 +25,12 @@ _ANTICIPATION = {
     "top_k_probabilities": tf.float32,
     "top_k_classes": tf.string,
     "lead_time_s": tf.float32,
+}
+_ACTIONS = {
+    "top_k_verbs": tf.string,
+    "top_k_verb_probabilities": tf.float32,
+    "top_k_nouns": tf.string,
+    "top_k_noun_probabilities": tf.float32,
 }
 _FEATURES = {"feature_map": tf.float32, "pooled": tf.float32}
 
@@ -53,7 +60,7 @@ def compare(model_directory: str, expected: dict[str, np.ndarray]) -> None:
                 if name not in loaded.signature_def:
                     raise ValueError("There is no such signature.")
                 signature = loaded.signature_def[name]
-                _require_interface(signature, inputs)
+                _require_interface(signature, inputs, "actions" in expected)
                 found = session.run(
                     {key: info.name for key, info in signature.outputs.items()},
                     {signature.inputs[key].name: inputs[key] for key in inputs},
@@ -84,10 +91,11 @@ def _require_no_compilation(loaded):
         raise ValueError(f"TF Serving refuses functions compiled by XLA: {compiled}.")
 
 
-def _require_interface(signature, inputs):
+def _require_interface(signature, inputs, are_actions):
     _require_types("inputs", signature.inputs, _types_of(inputs))
-    is_features = "feature_map" in signature.outputs
-    types = _FEATURES if is_features else _ANTICIPATION
+    types = _ANTICIPATION | (_ACTIONS if are_actions else {})
+    if "feature_map" in signature.outputs:
+        types = _FEATURES
     _require_types("outputs", signature.outputs, types)
 
 
@@ -122,6 +130,8 @@ def _compare_answer(found, outputs, expected):
         elif name == "probabilities":
             _compare_probabilities(found[name], value, tolerance)
             _require_ranking(found, expected["classes"])
+            if "actions" in expected:
+                _require_sums(found, expected["actions"])
         else:
             _compare_features(name, found[name], value, tolerance)
 
@@ -163,6 +173,20 @@ def _require_ranking(outputs, classes):
     names = np.char.decode(outputs["top_k_classes"].astype(bytes), "utf-8")
     if not np.array_equal(names, classes[indices]):
         raise ValueError("top_k_classes do not name top_k_indices.")
+
+
+def _require_sums(outputs, actions):
+    for place, kind in enumerate(("verb", "noun")):
+        words, members = np.unique(actions[:, place], return_inverse=True)
+        sums = np.zeros((len(outputs["probabilities"]), len(words)))
+        for column, word in enumerate(members):
+            sums[:, word] += outputs["probabilities"][:, column]
+        shown = outputs[f"top_k_{kind}_probabilities"]
+        names = np.char.decode(outputs[f"top_k_{kind}s"].astype(bytes), "utf-8")
+        best = np.sort(sums, axis=1)[:, ::-1][:, : shown.shape[1]]
+        named = np.take_along_axis(sums, np.searchsorted(words, names), axis=1)
+        if not (np.allclose(shown, best) and np.allclose(shown, named)):
+            raise ValueError(f"top_k_{kind}s are not the largest sums of actions.")
 
 
 if __name__ == "__main__":

@@ -61,6 +61,9 @@ def expected_answers(student: ServedStudent) -> dict[str, np.ndarray]:
         "classes": np.array(student.spec.classes),
         "tolerance": _HALF_TOLERANCE if half else _TOLERANCE,
     }
+    if student.spec.are_actions:
+        names = student.spec.classes
+        expected["actions"] = np.array([name.split(" ") for name in names])
     # On the CPU, like the check: other devices multiply less precisely.
     with tf.device("CPU"):
         for case, frames in enumerate(_several_frames(student)):

@@ -22,9 +22,13 @@ MODEL_CARD = "assets/model_card.md"
 
 # What results.json holds of a run that is too long for a card.
 _LONG = ("confusion", "classes")
+_EPIC = (
+    "EPIC-KITCHENS is CC BY-NC 4.0: no commercial use, and what is derived from it, "
+    "such as these weights, names the source."
+)
 _LICENSES = {
-    "epic_kitchens": "EPIC-KITCHENS is CC BY-NC 4.0: no commercial use, and what is "
-    "derived from it, such as these weights, names the source.",
+    "epic_kitchens": _EPIC,
+    "epic_kitchens_100": _EPIC,
     "jhmdb": "J-HMDB is for research; see the terms at its home page before other use.",
     "thumos14": "THUMOS14 is for research; see the terms at its home page before other "
     "use.",
@@ -38,6 +42,10 @@ _RANGES = {
     "top_k_indices": "positions in classes",
     "top_k_probabilities": "0 to 1, in descending order",
     "top_k_classes": "UTF-8 names from classes",
+    "top_k_verbs": "UTF-8 verbs of classes",
+    "top_k_verb_probabilities": "0 to 1, in descending order",
+    "top_k_nouns": "UTF-8 nouns of classes",
+    "top_k_noun_probabilities": "0 to 1, in descending order",
     "lead_time_s": "seconds, 0 or more; NaN if they differ from clip to clip",
     "feature_map": "any",
     "pooled": "any",

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from kd_keras.aside import written_aside
+from kd_keras.data.actions import Actions
 from kd_keras.data.class_names import class_name
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.csv_table import read_text
@@ -33,6 +34,7 @@ class ExportSpec:
             the student anticipates; None if it differs from clip to clip.
         feature_layer: The layer whose map was distilled; None leaves the choice to
             `default_feature_layer`.
+        are_actions: Whether each class is a verb and a noun, such as `open door`.
     Raises:
         ValueError: If a value cannot be.
     """
@@ -42,6 +44,7 @@ class ExportSpec:
     observed_s: float | None = None
     lead_time_s: float | None = None
     feature_layer: str | None = None
+    are_actions: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -57,6 +60,8 @@ class ExportSpec:
             raise ValueError(
                 f"lead_time_s must be >= 0 or None. Got {self.lead_time_s}."
             )
+        if self.are_actions:
+            Actions(self.classes)  # Raises what is wrong with the names.
 
 
 def save_student(
@@ -107,6 +112,9 @@ def to_json(spec: ExportSpec) -> str:
     """One flat object: the clip format's values stand beside the others."""
     values = dataclasses.asdict(spec)
     del values["clip_format"]
+    if not spec.are_actions:
+        # Files of other data sets can be read by earlier releases.
+        del values["are_actions"]
     values |= spec.clip_format.to_stored()
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 

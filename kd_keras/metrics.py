@@ -86,8 +86,7 @@ def classification_scores(labels, scores):
         {'top1': 0.75, 'top5': 1.0, 'class_mean_recall': 0.5}
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
-    own = scores[np.arange(len(labels)), labels][:, None]
-    rank = np.sum(scores >= own, axis=1)
+    rank = _ranks(labels, scores)
     matrix = confusion_matrix(labels, scores)
     examples = matrix.sum(1)
     recall = matrix.diagonal()[examples > 0] / examples[examples > 0]
@@ -96,6 +95,47 @@ def classification_scores(labels, scores):
         "top5": float(np.mean(rank <= 5)),
         "class_mean_recall": float(recall.mean()),
     }
+
+
+def mean_topk_recall(labels, scores, k=5, classes=None):
+    """Returns the mean over classes of the fraction of their examples that is found.
+
+    An example is found if its class is among the k highest scores. The challenges of
+    EPIC-KITCHENS rank by it, with k = 5. Ties count against the network.
+
+    Args:
+        labels: Class indices (examples,).
+        scores: Logits or probabilities (examples, num_classes).
+        k: How many of the highest scores count, > 0.
+        classes: The class indices to average over; None is all. Those without an
+            example do not count.
+    Returns:
+        A number in [0, 1], or None if no class has an example.
+    Examples:
+        Of class 0 two of two examples are found, of class 1 none.
+
+        >>> from kd_keras.metrics import mean_topk_recall
+        >>> scores = [[3, 1, 2], [2, 1, 0], [3, 0, 1]]
+        >>> mean_topk_recall([0, 0, 1], scores, k=2)
+        0.5
+        >>> mean_topk_recall([0, 0, 1], scores, k=2, classes=[0])
+        1.0
+    """
+    if k < 1:
+        raise ValueError(f"k must be at least 1. Got {k}.")
+    labels, scores = np.asarray(labels), np.asarray(scores)
+    is_found = _ranks(labels, scores) <= k
+    present = np.unique(labels)
+    if classes is not None:
+        present = np.intersect1d(present, np.asarray(classes, labels.dtype))
+    recalls = [np.mean(is_found[labels == label]) for label in present]
+    return float(np.mean(recalls)) if recalls else None
+
+
+def _ranks(labels, scores):
+    """The rank of the true class of each example, 1 the best; the worst of ties."""
+    own = scores[np.arange(len(labels)), labels][:, None]
+    return np.sum(scores >= own, axis=1)
 
 
 def bigram(

@@ -68,3 +68,28 @@ def test_bigram_by_hand():
 def test_bigram_of_labels_that_follow_each_other_is_always_right():
     labels = [0, 1, 2] * 5
     assert metrics.bigram([None, *labels], [*labels, 0], [0, 1, 2]) == [1, 2, 0]
+
+
+@pytest.mark.parametrize("k", [1, 2, 5])
+def test_mean_topk_recall_is_the_equation_in_loops(k):
+    random = np.random.default_rng(k)
+    labels, scores = random.integers(6, size=40), random.normal(size=(40, 7))
+    scores[:, 3] = scores[:, 4]
+    recalls = {}
+    for label, row in zip(labels, scores, strict=True):
+        # The true class comes last among equals.
+        order = sorted(range(7), key=lambda c, r=row, n=label: (-r[c], c == n))
+        recalls.setdefault(int(label), []).append(int(label) in order[:k])
+    means = {label: np.mean(hits) for label, hits in recalls.items()}
+    expected = np.mean([*means.values()])
+    assert metrics.mean_topk_recall(labels, scores, k) == pytest.approx(expected)
+    few = np.mean([means[1], means[5]])
+    found = metrics.mean_topk_recall(labels, scores, k, classes=[1, 5, 6])
+    assert found == pytest.approx(few)
+
+
+def test_mean_topk_recall_of_nothing():
+    assert metrics.mean_topk_recall([0], [[1, 2]], classes=[1]) is None
+    assert metrics.mean_topk_recall([0], [[1, 2]], classes=[]) is None
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        metrics.mean_topk_recall([0], [[1, 2]], k=0)

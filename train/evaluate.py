@@ -9,8 +9,11 @@ from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.pairs import previous_labels
 from kd_keras.metrics import bigram, classification_scores, confusion_matrix
-from train import choice, predictions
+from train import choice, epic_scores, predictions
 from train.test_time_crops import Crops, MultiCropPredictor, crops_of
+
+# EPIC-KITCHENS has thousands of actions, and a matrix has the square of that.
+_MOST_CLASSES_CONFUSED = 500
 
 
 class Evaluator:
@@ -49,8 +52,13 @@ class Evaluator:
             predictor: A `MultiCropPredictor`.
             field: `observed` or `future`, the clip that it sees.
         """
+        pairs, logits = self.pairs_and_logits(predictor, field)
+        return np.array([pair.label for pair in pairs]), logits
+
+    def pairs_and_logits(self, predictor, field):
+        """Returns the pairs that could be read, and their logits."""
         indices, logits = self.indexed_logits(predictor, field)
-        return np.array([self._pairs[index].label for index in indices]), logits
+        return [self._pairs[index] for index in indices], logits
 
     def indexed_logits(self, predictor, field):
         """Returns which of the pairs could be read, and their logits; in order."""
@@ -115,12 +123,13 @@ def evaluate(experiment, teacher, students):
     data, evaluator = experiment.data, experiment.evaluator
     num_classes = len(data.index.classes)
     crops = crops_of(experiment.config.augmentation)
+    epic = epic_scores.scorer(experiment.config.data, data.index.classes)
 
     def score(predictor, field, evaluator=evaluator):
         """The labels, the logits, and the scores."""
-        labels, by_crop = evaluator.logits(predictor, field)
-        logits = by_crop.mean(1)
-        scores = classification_scores(labels, logits)
+        pairs, by_crop = evaluator.pairs_and_logits(predictor, field)
+        labels, logits = np.array([pair.label for pair in pairs]), by_crop.mean(1)
+        scores = classification_scores(labels, logits) | epic(pairs, logits)
         scores["one_view_top1"] = classification_scores(labels, by_crop[:, 0])["top1"]
         return labels, logits, scores
 
@@ -138,14 +147,14 @@ def evaluate(experiment, teacher, students):
     after_last = bigram_top1(data.labeled, readable_pairs(data))
     if after_last is not None:
         results["bigram"] = {"top1": after_last}
-    confusion = {"teacher": confusion_matrix(labels, future).tolist()}
+    confusion = _confusion({"teacher": future}, labels)
     scores = {}
     for method, student in students.items():
         predictor = evaluator.predictor(student, crops)
         _, logits, scores[method] = score(predictor, OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
-        confusion[method] = confusion_matrix(labels, logits).tolist()
+        confusion |= _confusion({method: logits}, labels)
         all_logits[predictions.of_student(method)] = logits
     if experiment.distribution.is_chief:
         predictions.write(
@@ -185,6 +194,15 @@ def _choose(data, evaluator, students, scores, num_evaluated, score, crops):
         predictor = evaluator.predictor(student, crops)
         labels, _, by_others[method] = score(predictor, OBSERVED, others)
     return choice.choose(data.choosing_part, by_others, len(labels))
+
+
+def _confusion(logits_by_name, labels):
+    """The confusion matrices; none of more classes than a picture can show."""
+    return {
+        name: confusion_matrix(labels, logits).tolist()
+        for name, logits in logits_by_name.items()
+        if logits.shape[1] <= _MOST_CLASSES_CONFUSED
+    }
 
 
 def majority(training_labels, labels):

@@ -2,6 +2,7 @@
 
 python -m train.main --flagfile=configs/demo.flags --run_dir=runs/demo
 python -m train.main --flagfile=configs/demo.flags --run_dir=s3://bucket/runs/demo
+python -m train.main --flagfile=runs/epic/run.flags --task=submit
 python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/both
 """
 
@@ -29,11 +30,14 @@ def main(_):
     from train.loop.guards import DivergedError
     from train.loop.interruption import Interrupted
     from train.results import ExportFailedError
+    from train.submit import run_submission
 
     # What was imported stays; looking it over again and again takes seconds.
     gc.freeze()
     config = config_lib.from_flags()
     run = run_fusion if config.run.fuse else run_experiment
+    if config.run.task == "submit":
+        run = run_submission
 
     def work():
         try:

@@ -11,6 +11,7 @@ from export.saved_model import export_and_check
 from export.student_file import ExportSpec, load_spec, save_student
 from export.versions import versions
 from kd_keras.aside import written_aside
+from train.flags import defaults as flag_defaults
 from train.report import summary
 from train.written import write_json
 
@@ -39,6 +40,7 @@ def _spec(experiment, network):
         observed_s=data.observed_s if in_seconds else None,
         lead_time_s=data.lead_time_s if in_seconds else None,
         feature_layer=in_network[-1] if in_network else None,
+        are_actions=flag_defaults.has_actions(data),
     )
 
 

@@ -8,6 +8,7 @@ import keras
 import tensorflow as tf
 
 from export import student_file
+from export.signatures.actions import action_outputs
 from export.student_file import ExportSpec
 from kd_keras.models.backbones import BACKBONES, default_feature_layer
 from kd_keras.models.outputs import as_probabilities
@@ -60,12 +61,13 @@ class ServedStudent:
                 `top_k_probabilities` float32 and `top_k_classes` string (batch, k), the
                 most probable first; `lead_time_s` float32 (batch,), the seconds from
                 the end of the clip to the action; NaN if they differ from clip to clip.
+                If classes are actions, also what `action_outputs` says.
         """
         probabilities = self._probabilities(clips, training=False)
         classes = self.spec.classes
         best, indices = tf.math.top_k(probabilities, min(self.top_k, len(classes)))
         lead_time_s = self.spec.lead_time_s
-        return {
+        outputs = {
             "probabilities": probabilities,
             "top_k_indices": indices,
             "top_k_probabilities": best,
@@ -75,6 +77,9 @@ class ServedStudent:
                 tf.constant(math.nan if lead_time_s is None else lead_time_s),
             ),
         }
+        if self.spec.are_actions:
+            outputs |= action_outputs(probabilities, classes, self.top_k)
+        return outputs
 
     def feature_map(self, clips: tf.Tensor) -> tf.Tensor:
         """The float32 map (batch, ..., channels) of `feature_layer` for such clips."""

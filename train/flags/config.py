@@ -30,9 +30,10 @@ class Run:
         "all",
         "teacher: train the teacher. student: train the students from the teacher that "
         "the run directory or --teacher holds. evaluate: evaluate the networks that "
-        "the run directory holds. all: train, evaluate and export.",
+        "the run directory holds. all: train, evaluate and export. submit: predict the "
+        "test part of EPIC-KITCHENS for its challenge, with --flagfile=RUN/run.flags.",
         affects=None,
-        choices=("all", "teacher", "student", "evaluate"),
+        choices=("all", "teacher", "student", "evaluate", "submit"),
     )
     run_dir: str | None = _path_flag(
         None,
@@ -55,6 +56,13 @@ class Run:
         (1.0, 1.0),
         "What the logits of RUN_RGB and RUN_FLOW are multiplied by.",
         affects="run",
+    )
+    supervision_levels: tuple[int, ...] = _flag(
+        (),
+        "PT,TL,TD: what --task=submit says of pretraining, training labels and "
+        "training data on the Supervision Levels Scale. By default 2,4,3 with "
+        "--weights and 0,4,3 without.",
+        affects=None,
     )
     seed: int = _flag(
         0, "Seed of weights, order and augmentation.", affects="run", lower=0

@@ -60,6 +60,11 @@ def complete(data):
     )
 
 
+def has_actions(data):
+    """Returns whether the classes of a run are actions, pairs of a verb and a noun."""
+    return data.dataset in EPIC and data.epic_target == "action"
+
+
 def check_data_service(config):
     """Raises ValueError if --data_service meets flags that it would ignore."""
     if config.data.data_service is None:

@@ -107,11 +107,12 @@ def define(field, values):
                 f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
                 **given,
             )
-        elif element_type(field) is float:
+        elif element_type(field) in (float, int):
+            words = {float: "numbers", int: "whole numbers"}[element_type(field)]
             flags.register_validator(
                 name,
-                lambda chosen: all(map(_is_number, chosen)),
-                "must be numbers, comma-separated",
+                lambda chosen: all(_is_number(c, element_type(field)) for c in chosen),
+                f"must be {words}, comma-separated",
                 **given,
             )
     elif meta["choices"]:
@@ -237,8 +238,8 @@ def _require_usable(paths):
     return True
 
 
-def _is_number(text):
+def _is_number(text, kind=float):
     try:
-        return math.isfinite(float(text))
+        return math.isfinite(kind(text))
     except ValueError:
         return False

@@ -4,6 +4,7 @@ import tensorflow as tf
 
 from kd_keras import visualise
 from kd_keras.data.batches.fields import FUTURE, LABEL, LABELED, OBSERVED
+from train import epic_scores
 from train.batches import normalizer, training_batches
 from train.pictures import picture
 from train.written import write_json
@@ -47,11 +48,12 @@ def write(experiment, results):
     rows = table_rows(results)
     pictures = {
         "curves.png": lambda path: visualise.curves(histories, path),
-        "confusion.png": lambda path: visualise.confusion(
-            results["confusion"], results["classes"], path
-        ),
         "table.png": lambda path: visualise.table(rows, path),
     }
+    if results["confusion"]:
+        pictures["confusion.png"] = lambda path: visualise.confusion(
+            results["confusion"], results["classes"], path
+        )
     for name, draw in pictures.items():
         with picture(directory / name) as aside:
             draw(aside)
@@ -89,4 +91,5 @@ def _table(rows, results):
     lines += [f"{name:{width}}  {100 * top1:5.1f}" for name, top1 in rows]
     if "student_choice" in results:
         lines.append(results["student_choice"]["text"])
+    lines += epic_scores.lines(results.get("student", {}))
     return "\n".join(lines)

@@ -32,17 +32,28 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Release:
-    """How a release names its files and columns."""
+    """How a release names its files and columns.
+
+    Attributes:
+        name: What people call it.
+        folders: Where the annotations may be, relative to the root.
+        classes, class_number: A file and a column, with {} for `verb` or `noun`.
+        class_name, uid, video: Columns.
+        video_info: The file of durations.
+        tests: Files of the test part, by what they are called in the challenge.
+        version: Of the form in which the challenge takes predictions.
+    """
 
     name: str
     folders: tuple[str, ...]
-    # File names, with {} for `verb` or `noun`.
     classes: str
     class_number: str
     class_name: str
     uid: str
     video_info: str
     video: str
+    tests: dict[str, str]
+    version: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,10 +128,12 @@ def find_folder(data_root: pathlib.Path, release: Release, file: str) -> pathlib
     )
 
 
-def read_numbers(path: str | os.PathLike, column: str) -> frozenset[int]:
-    """Returns the class numbers in a column of a file, such as a list of tail verbs."""
-    return frozenset(
-        read_table(path, (column,), lambda _, row: _whole_number(column, row[column]))
+def read_numbers(path: str | os.PathLike, column: str, num_classes: int) -> list[int]:
+    """Returns the class numbers in a column of a list, such as that of tail verbs."""
+    return read_table(
+        path,
+        (column,),
+        lambda _, row: _class_number(column, row[column], num_classes),
     )
 
 

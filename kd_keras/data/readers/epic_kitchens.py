@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pathlib
+from collections.abc import Iterable
 from typing import Literal
 
 from kd_keras.data.csv_table import read_text
@@ -30,6 +31,11 @@ RELEASE = Release(
     uid="uid",
     video_info="EPIC_video_info.csv",
     video="video",
+    tests={
+        "seen": "EPIC_test_s1_timestamps.csv",
+        "unseen": "EPIC_test_s2_timestamps.csv",
+    },
+    version="0.1",
 )
 LABELS = "EPIC_train_action_labels.csv"
 
@@ -119,7 +125,7 @@ def read_epic_kitchens(
         data_root,
         parts,
         epic_annotations.read_durations(folder / RELEASE.video_info, RELEASE.video),
-        dict.fromkeys(parts, float(frame_rate)),
+        frame_rates(parts, frame_rate),
         max_bad_videos,
         progress,
     )
@@ -131,6 +137,11 @@ def read_epic_kitchens(
     name = f"{RELEASE.name}, split {split},"
     compare_with_published(name, index, NUM_SEGMENTS[split])
     return index
+
+
+def frame_rates(videos: Iterable[str], frame_rate: float | None) -> dict[str, float]:
+    """Returns the rates of the frames in folders and tars; None is as released."""
+    return dict.fromkeys(videos, float(frame_rate or FRAME_RATE))
 
 
 def _part_of(participant):

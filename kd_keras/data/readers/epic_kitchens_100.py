@@ -4,6 +4,7 @@ import dataclasses
 import os
 import pathlib
 import re
+from collections.abc import Iterable
 from typing import Literal
 
 from kd_keras.data.readers import epic_annotations
@@ -26,6 +27,8 @@ RELEASE = Release(
     uid="narration_id",
     video_info="EPIC_100_video_info.csv",
     video="video_id",
+    tests={"test": "EPIC_100_test_timestamps.csv"},
+    version="0.2",
 )
 LABELS = {TRAIN: "EPIC_100_train.csv", VAL: "EPIC_100_validation.csv"}
 
@@ -80,7 +83,7 @@ def read_epic_kitchens_100(
         data_root,
         parts,
         epic_annotations.read_durations(folder / RELEASE.video_info, RELEASE.video),
-        {video: frame_rate or _released_rate(video) for video in parts},
+        frame_rates(parts, frame_rate),
         max_bad_videos,
         progress,
     )
@@ -98,6 +101,11 @@ def read_epic_kitchens_100(
     )
     compare_with_published(RELEASE.name, index, NUM_SEGMENTS)
     return index
+
+
+def frame_rates(videos: Iterable[str], frame_rate: float | None) -> dict[str, float]:
+    """Returns the rates of the frames in folders and tars; None is as released."""
+    return {video: float(frame_rate or _released_rate(video)) for video in videos}
 
 
 def _parts(folder, rows):

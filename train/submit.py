@@ -1,0 +1,146 @@
+"""Predicts the test part of EPIC-KITCHENS and writes the challenge's files.
+
+python -m train.main --flagfile=RUN_DIR/run.flags --task=submit
+"""
+
+import pathlib
+
+import keras
+import numpy as np
+
+from export.student_file import load_spec
+from kd_keras.data.batches.fields import OBSERVED
+from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.pairs import Timing
+from kd_keras.data.readers import epic_annotations, epic_kitchens, epic_kitchens_100
+from kd_keras.data.readers.release import open_release
+from kd_keras.data.segments import TEST, Pair
+from train.challenge import ChallengeFile, SupervisionLevels
+from train.epic_scores import softmax
+from train.evaluate import Evaluator
+from train.flags import defaults as flag_defaults
+from train.loop import guards
+from train.loop.distribution import Distribution
+from train.run_directory import exclusive_lock, write_json
+from train.test_time_crops import crops_of
+
+_READERS = {
+    "epic_kitchens": epic_kitchens,
+    "epic_kitchens_100": epic_kitchens_100,
+}
+# No network may see more than the second before the action leaves.
+_LEAST_LEAD_TIME_S = 1.0
+
+
+def run_submission(config, store=None):
+    """Writes `challenge/<part>.json` into the run directory for each test part.
+
+    Args:
+        config: The run's `Config`, with --data_root.
+        store: The `RemoteRun` whose working copy the run directory is, or None.
+    Raises:
+        ValueError: If the run has no student that predicts actions a second ahead, or
+            a file of the release cannot be used.
+    """
+    options, folder = config.data, pathlib.Path(config.run.run_dir)
+    path = folder / "student.keras"
+    spec = _spec(options, path)
+    reader = _READERS[options.dataset]
+    release = reader.RELEASE
+    annotations = epic_annotations.find_folder(
+        pathlib.Path(options.data_root), release, next(iter(release.tests.values()))
+    )
+    names = epic_annotations.read_vocabulary(annotations, release, "action").names
+    file = ChallengeFile(
+        spec.classes, names["verb"], names["noun"], release.version, _levels(config)
+    )
+    with exclusive_lock(config):
+        student = keras.saving.load_model(path, compile=False)
+        for part, name in release.tests.items():
+            rows = epic_annotations.read_rows(annotations / name, release.uid, {})
+            index = _open(options, reader, annotations, rows)
+            uids, probabilities = _predict(config, spec, student, index, rows)
+            unread = [row.uid for row in rows if row.uid not in set(uids)]
+            written = folder / "challenge" / f"{part}.json"
+            written.parent.mkdir(exist_ok=True)
+            write_json(written, file.content(uids, probabilities, unread))
+            if unread:
+                guards.warn(
+                    f"{len(unread)} of {len(rows)} segments of {name} cannot be read. "
+                    "Their scores are 0."
+                )
+            print(f"{len(rows)} segments of {name}: {written}", flush=True)
+
+
+def _spec(options, path):
+    """What the student says of itself, if it can take part."""
+    if options.dataset not in flag_defaults.EPIC or options.data_root is None:
+        raise ValueError(
+            "--task=submit needs --dataset=epic_kitchens or epic_kitchens_100, and "
+            "--data_root with the release's test part."
+        )
+    if not path.is_file():
+        raise ValueError(f"--task=submit needs a trained student. Found no {path}.")
+    spec = load_spec(path)
+    if not spec.are_actions:
+        raise ValueError(
+            f"The challenge scores verbs, nouns and actions, and {path} does not know "
+            "actions: train with --epic_target=action."
+        )
+    lead_time_s = spec.lead_time_s
+    if lead_time_s is None or spec.observed_s is None:
+        raise ValueError(f"{path} was not trained with times in seconds.")
+    if lead_time_s < _LEAST_LEAD_TIME_S:
+        raise ValueError(
+            f"The challenge wants {_LEAST_LEAD_TIME_S:g} s between what is seen and "
+            f"the action. {path} was trained with --lead_time_s={lead_time_s:g}."
+        )
+    return spec
+
+
+def _levels(config):
+    given = config.run.supervision_levels
+    if given and len(given) != 3:
+        raise ValueError(
+            "--supervision_levels are three numbers, such as 2,4,3. Got "
+            f"{','.join(map(str, given))}."
+        )
+    if given:
+        return SupervisionLevels(*given)
+    return SupervisionLevels(pretraining=0 if config.network.weights is None else 2)
+
+
+def _open(options, reader, annotations, rows):
+    """The index of the videos of a test part."""
+    release, parts = reader.RELEASE, {row.video: TEST for row in rows}
+    video_info = annotations / release.video_info
+    return open_release(
+        options.data_root,
+        parts,
+        epic_annotations.read_durations(video_info, release.video),
+        reader.frame_rates(parts, options.media_frame_rate),
+        options.max_bad_videos,
+    )
+
+
+def _predict(config, spec, student, index, rows):
+    """Returns the uids of the segments that can be read, and their probabilities."""
+    timing = Timing(spec.lead_time_s, spec.observed_s)
+    pairs = []
+    for row in rows:
+        if row.video in index.videos:
+            observed = timing.observed_before(row.video, row.start_s)
+            pairs.append(Pair(observed, observed, None, row.uid))
+    loader = ClipLoader(
+        index.videos,
+        spec.clip_format,
+        cache="off",
+        max_bad_fraction=config.data.max_bad_videos,
+        infos=index.infos,
+    )
+    evaluator = Evaluator(
+        pairs, loader, config.training.batch_size, len(spec.classes), Distribution()
+    )
+    predictor = evaluator.predictor(student, crops_of(config.augmentation))
+    read, logits = evaluator.pairs_and_logits(predictor, OBSERVED)
+    return [pair.uid for pair in read], softmax(np.mean(logits, axis=1))
