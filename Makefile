@@ -51,7 +51,7 @@ format: .venv/ready ## repair style and formatting where a tool can
 	.venv/bin/ruff check --fix
 	.venv/bin/ruff format
 
-test-backends: .venv-backends/ready ## losses and models on JAX and PyTorch, no TensorFlow
+test-backends: .venv-backends/ready ## losses, models, Distiller on JAX and PyTorch
 	KERAS_BACKEND=torch $(call pytest,.venv-backends) $(BACKEND_TESTS)
 	KERAS_BACKEND=jax JAX_DISABLE_MOST_OPTIMIZATIONS=1 \
 	  $(call pytest,.venv-backends) $(BACKEND_TESTS)
@@ -135,6 +135,7 @@ pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist 
 # JAX compiles every operation of every shape by itself, which takes minutes: half as
 # many where it optimises little.
 BACKEND_TESTS = tests/losses_*_test.py tests/models_*_test.py \
+  tests/distill_backends_test.py \
   tests/kd_keras_import_test.py tests/doctest_test.py
 
 # The environment's Python is the one that the tests find first. The server ends by

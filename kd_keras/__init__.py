@@ -1,7 +1,8 @@
 """Knowledge distillation for human action anticipation.
 
-Losses and models run on every Keras backend. Whatever is named here is imported when
-it is first used, so that annotations are read without waiting for a backend.
+Losses, models and the distiller run on every Keras backend. Whatever is named here is
+imported when it is first used, so that annotations are read without waiting for a
+backend.
 """
 
 import importlib

@@ -1,9 +1,8 @@
 """Trains a student from labels, pseudo-labels and feature maps (paper, eq. 1-2)."""
 
 import keras
-import tensorflow as tf
+from keras import ops
 
-from kd_keras import onednn
 from kd_keras.data.batches.fields import (
     FUTURE,
     LABEL,
@@ -12,26 +11,27 @@ from kd_keras.data.batches.fields import (
     TEACHER_FEATURES,
     TEACHER_PROBABILITIES,
 )
-from kd_keras.distill.gradient_ratio import GradientRatioWeight
 from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.outputs import gives_probabilities
-from kd_keras.training import gradients
 from kd_keras.training.feature_reader import (
     layer_names,
     model_with_features,
     num_channels,
 )
-from kd_keras.training.fused_batch_norm import training_reader
-from kd_keras.training.rematerialize import rematerializing_reader
+
+if keras.backend.backend() == "tensorflow":
+    from kd_keras.distill.tensorflow_step import TensorFlowStep as Step
+else:
+    from kd_keras.distill.keras_step import KerasStep as Step
 
 # Chosen on generated videos that no table is of (docs/results.md).
 DEFAULT_GRADIENT_RATIO = 0.3
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")
-class Distiller(keras.Model):
+class Distiller(Step, keras.Model):
     """Trains an anticipation network from a recognition network.
 
     The loss is the mean over the batch of
@@ -52,6 +52,10 @@ class Distiller(keras.Model):
 
     Only the student is trained, and the 1x1x1 projection of its map that exists where
     the two maps differ in channels. Calling the distiller calls the student.
+
+    It trains on every Keras backend by `fit`. `feature_weight="auto"`, `rematerialize`
+    and tf.distribute need TensorFlow. On JAX, batches of one `fit` must be of one size,
+    or it compiles the step again.
 
     Args:
         student: A functional Keras model from clips to logits.
@@ -80,7 +84,6 @@ class Distiller(keras.Model):
     Examples:
         >>> import keras
         >>> import numpy as np
-        >>> import tensorflow as tf
         >>> import kd_keras
         >>> def network():
         ...     clip = keras.Input((4, 8, 8, 3))
@@ -91,7 +94,7 @@ class Distiller(keras.Model):
         ...     student=network(),
         ...     teacher=network(),
         ...     feature_loss=kd_keras.AttentionalPoolingLoss(),
-        ...     feature_weight="auto",
+        ...     feature_weight=0.1,
         ...     feature_layer="map",
         ... )
         >>> distiller.compile(optimizer="adam")
@@ -103,8 +106,7 @@ class Distiller(keras.Model):
         ...     "label": np.array([2, 4, 0, 0]),
         ...     "labeled": np.array([True, True, False, False]),
         ... }
-        >>> batches = tf.data.Dataset.from_tensors(batch)
-        >>> history = distiller.fit(batches, epochs=2, verbose=0).history
+        >>> history = distiller.fit(batch, epochs=2, verbose=0).history
         >>> len(history["feature_loss"]), len(history["pseudo_label_loss"])
         (2, 2)
         >>> tuple(distiller.student(clips).shape)
@@ -126,8 +128,6 @@ class Distiller(keras.Model):
         name="distiller",
     ):
         super().__init__(name=name)
-        if not tf.config.list_physical_devices("GPU"):
-            onednn.warn_if_too_late()
         _check_weight(feature_weight)
         if gives_probabilities(student):
             raise ValueError(
@@ -156,23 +156,20 @@ class Distiller(keras.Model):
             )
         self.student = student
         self.feature_weight = feature_weight
-        self._auto = None
-        if feature_weight == "auto" and feature_loss is not None:
-            self._auto = GradientRatioWeight(gradient_ratio)
         self._label_loss = SoftLabelLoss(temperature=temperature)
         self.teacher = None
         if teacher is not None:
             self.teacher = FrozenTeacher(teacher, teacher_layers or None)
         self._compared, self.projections = layers, []
-        reader = rematerializing_reader if rematerialize else training_reader
-        self._read_student = reader(student, layers or None)
-        self._feature_loss = None
+        is_auto = feature_weight == "auto" and feature_loss is not None
+        self._prepare(
+            student,
+            layers,
+            feature_loss,
+            gradient_ratio if is_auto else None,
+            rematerialize,
+        )
         if feature_loss is not None:
-            # XLA fuses the softmax chains of the loss; convolutions stay outside, as
-            # its 3D convolutions are slow on CPUs.
-            self._feature_loss = tf.function(
-                feature_loss.call, autograph=False, jit_compile=True
-            )
             channels = [num_channels(student, layer) for layer in layers]
             if teacher is not None:
                 wanted = [num_channels(teacher, layer) for layer in teacher_layers]
@@ -210,72 +207,6 @@ class Distiller(keras.Model):
             *self._weights_seen,
         ]
 
-    def call(self, clips, training=False):
-        return self.student(clips, training=training)
-
-    def train_step(self, batch):
-        self.learn(batch)
-        return self.get_metrics_result()
-
-    def test_step(self, batch):
-        targets = self._teacher_targets(batch)
-        outputs = self._student_outputs(batch, training=False)
-        losses = self._example_losses(batch, targets, outputs)
-        terms = self._loss_terms(batch, losses, self.current_feature_weight())
-        self._update_metrics(batch, targets, outputs, losses, sum(terms.values()))
-        return self.get_metrics_result()
-
-    def learn(self, batch):
-        """Takes one step; returns the batch's loss and its terms, by name."""
-        targets, beside = self._teacher_targets(batch), ()
-        weight = self.current_feature_weight()
-        with tf.GradientTape() as tape:
-            logits, maps = self._read_student(batch[OBSERVED], training=True)
-            if self._auto is not None:
-                # One tensor for the feature loss, another for the rest of the network:
-                # a single backward pass then tells their gradients apart.
-                *maps, deepest = maps
-                beside = deepest, tf.identity(deepest)
-                maps = *maps, beside[-1]
-            outputs = logits, self._projected(maps)
-            losses = self._example_losses(batch, targets, outputs)
-            terms = self._loss_terms(batch, losses, weight)
-            loss = sum(terms.values())
-            scaled = gradients.scale_loss(loss, self.optimizer)
-        known = gradients.apply(
-            tape, scaled, self.trainable_variables, self.optimizer, beside
-        )
-        if self._auto is not None:
-            self._follow(weight, *known)
-        self._update_metrics(batch, targets, outputs, losses, loss)
-        return {"loss": loss, **terms}
-
-    def current_feature_weight(self):
-        """Returns λ of the next step."""
-        weight = self.feature_weight if self._auto is None else self._auto.at
-        if not callable(weight):
-            return weight
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
-        return weight(optimizer.iterations)
-
-    def gradient_norms(self, batch):
-        """Returns the norm of each term's gradient, by name.
-
-        The gradients are taken for the map of the last feature layer, as the weight
-        "auto" takes them. Without a feature loss nothing is compared and the answer is
-        empty. The networks are taken as they stand: without dropout, and BatchNorm
-        does not learn.
-        """
-        if self._feature_loss is None:
-            return {}
-        targets = self._teacher_targets(batch)
-        with tf.GradientTape(persistent=True) as tape:
-            logits, maps = self._read_student(batch[OBSERVED], training=False)
-            outputs = logits, self._projected(maps)
-            losses = self._example_losses(batch, targets, outputs)
-            terms = self._loss_terms(batch, losses, self.current_feature_weight())
-        return gradients.norms(tape, terms, maps[-1])
-
     def _teacher_targets(self, batch):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
         if TEACHER_PROBABILITIES in batch:
@@ -290,8 +221,12 @@ class Distiller(keras.Model):
             )
         return self.teacher(batch[FUTURE])
 
+    def _read(self, batch, training):
+        """Returns the student's (logits, feature maps) of the observed clips."""
+        return self._read_student(batch[OBSERVED], training=training)
+
     def _student_outputs(self, batch, training):
-        logits, maps = self._read_student(batch[OBSERVED], training=training)
+        logits, maps = self._read(batch, training)
         return logits, self._projected(maps)
 
     def _projected(self, maps):
@@ -305,7 +240,7 @@ class Distiller(keras.Model):
     def _example_losses(self, batch, targets, outputs):
         """Returns the divergence and the feature loss (or None), by example."""
         (probabilities, teacher_maps), (logits, maps) = targets, outputs
-        labeled = tf.cast(batch[LABELED], tf.bool)
+        labeled = ops.cast(batch[LABELED], "bool")
         label_targets = soft_targets(batch[LABEL], labeled, probabilities)
         divergence = self._label_loss.call((label_targets, labeled), logits)
         if self._feature_loss is None:
@@ -321,25 +256,14 @@ class Distiller(keras.Model):
     def _loss_terms(self, batch, losses, weight):
         """Returns what each kind of target adds to the mean loss, by name."""
         divergence, feature = losses
-        labeled = tf.cast(batch[LABELED], tf.float32)
+        labeled = ops.cast(batch[LABELED], "float32")
         terms = {
-            "label": tf.reduce_mean(labeled * divergence),
-            "pseudo_label": tf.reduce_mean((1 - labeled) * divergence),
+            "label": ops.mean(labeled * divergence),
+            "pseudo_label": ops.mean((1 - labeled) * divergence),
         }
         if feature is not None:
-            terms["feature"] = weight * tf.reduce_mean(feature)
+            terms["feature"] = weight * ops.mean(feature)
         return terms
-
-    def _follow(self, weight, all_terms, feature_term):
-        """Takes a step's gradients for the map into the averages behind λ."""
-        others_norm, weighted_norm = (
-            gradients.norm_over_replicas(gradient)
-            for gradient in (all_terms - feature_term, feature_term)
-        )
-        self._auto.update(weight, others_norm, weighted_norm)
-        ratio = tf.math.divide_no_nan(weighted_norm, others_norm)
-        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
-            metric.update_state(value)
 
     def _update_metrics(self, batch, targets, outputs, losses, loss):
         (probabilities, _), (logits, _), (divergence, feature) = (
@@ -347,7 +271,7 @@ class Distiller(keras.Model):
             outputs,
             losses,
         )
-        label, labeled = batch[LABEL], tf.cast(batch[LABELED], tf.float32)
+        label, labeled = batch[LABEL], ops.cast(batch[LABELED], "float32")
         self._terms["loss"].update_state(loss)
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
@@ -355,8 +279,8 @@ class Distiller(keras.Model):
             self._terms["feature_loss"].update_state(feature)
         for score in self._scores:
             score.update_state(label, logits, labeled)
-        same = tf.argmax(logits, -1) == tf.argmax(probabilities, -1)
-        self._agreement.update_state(tf.cast(same, tf.float32))
+        same = ops.argmax(logits, -1) == ops.argmax(probabilities, -1)
+        self._agreement.update_state(ops.cast(same, "float32"))
 
 
 def _projection(channels, wanted):

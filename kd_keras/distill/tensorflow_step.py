@@ -1,0 +1,110 @@
+"""The distiller's training step on TensorFlow, alone or under tf.distribute."""
+
+import keras
+import tensorflow as tf
+
+from kd_keras import onednn
+from kd_keras.distill.gradient_ratio import GradientRatioWeight
+from kd_keras.training import gradients
+from kd_keras.training.fused_batch_norm import training_reader
+from kd_keras.training.rematerialize import rematerializing_reader
+
+
+class TensorFlowStep:
+    """What of the `Distiller` is TensorFlow's."""
+
+    def _prepare(self, student, layers, feature_loss, gradient_ratio, rematerialize):
+        """Keeps the readers and losses in the form that is fast here."""
+        if not tf.config.list_physical_devices("GPU"):
+            onednn.warn_if_too_late()
+        reader = rematerializing_reader if rematerialize else training_reader
+        self._read_student = reader(student, layers or None)
+        self._auto = None
+        if gradient_ratio is not None:
+            self._auto = GradientRatioWeight(gradient_ratio)
+        self._feature_loss = None
+        if feature_loss is not None:
+            # XLA fuses the softmax chains of the loss; convolutions stay outside, as
+            # its 3D convolutions are slow on CPUs.
+            self._feature_loss = tf.function(
+                feature_loss.call, autograph=False, jit_compile=True
+            )
+
+    def call(self, clips, training=False):
+        return self.student(clips, training=training)
+
+    def train_step(self, data):
+        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        self.learn(batch)
+        return self.get_metrics_result()
+
+    def test_step(self, data):
+        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        targets = self._teacher_targets(batch)
+        outputs = self._student_outputs(batch, training=False)
+        losses = self._example_losses(batch, targets, outputs)
+        terms = self._loss_terms(batch, losses, self.current_feature_weight())
+        self._update_metrics(batch, targets, outputs, losses, sum(terms.values()))
+        return self.get_metrics_result()
+
+    def learn(self, batch):
+        """Takes one step; returns the batch's loss and its terms, by name."""
+        targets, beside = self._teacher_targets(batch), ()
+        weight = self.current_feature_weight()
+        with tf.GradientTape() as tape:
+            logits, maps = self._read(batch, training=True)
+            if self._auto is not None:
+                # One tensor for the feature loss, another for the rest of the network:
+                # a single backward pass then tells their gradients apart.
+                *maps, deepest = maps
+                beside = deepest, tf.identity(deepest)
+                maps = *maps, beside[-1]
+            outputs = logits, self._projected(maps)
+            losses = self._example_losses(batch, targets, outputs)
+            terms = self._loss_terms(batch, losses, weight)
+            loss = sum(terms.values())
+            scaled = gradients.scale_loss(loss, self.optimizer)
+        known = gradients.apply(
+            tape, scaled, self.trainable_variables, self.optimizer, beside
+        )
+        if self._auto is not None:
+            self._follow(weight, *known)
+        self._update_metrics(batch, targets, outputs, losses, loss)
+        return {"loss": loss, **terms}
+
+    def current_feature_weight(self):
+        """Returns λ of the next step."""
+        weight = self.feature_weight if self._auto is None else self._auto.at
+        if not callable(weight):
+            return weight
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        return weight(optimizer.iterations)
+
+    def gradient_norms(self, batch):
+        """Returns the norm of each term's gradient, by name.
+
+        The gradients are taken for the map of the last feature layer, as the weight
+        "auto" takes them. Without a feature loss nothing is compared and the answer is
+        empty. The networks are taken as they stand: without dropout, and BatchNorm
+        does not learn.
+        """
+        if self._feature_loss is None:
+            return {}
+        targets = self._teacher_targets(batch)
+        with tf.GradientTape(persistent=True) as tape:
+            logits, maps = self._read(batch, training=False)
+            outputs = logits, self._projected(maps)
+            losses = self._example_losses(batch, targets, outputs)
+            terms = self._loss_terms(batch, losses, self.current_feature_weight())
+        return gradients.norms(tape, terms, maps[-1])
+
+    def _follow(self, weight, all_terms, feature_term):
+        """Takes a step's gradients for the map into the averages behind λ."""
+        others_norm, weighted_norm = (
+            gradients.norm_over_replicas(gradient)
+            for gradient in (all_terms - feature_term, feature_term)
+        )
+        self._auto.update(weight, others_norm, weighted_norm)
+        ratio = tf.math.divide_no_nan(weighted_norm, others_norm)
+        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
+            metric.update_state(value)

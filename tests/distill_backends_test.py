@@ -1,0 +1,220 @@
+"""The Distiller on whichever Keras backend runs, against ten steps in NumPy.
+
+The loss is written again in NumPy, and its gradient is taken by differences. All
+backends follow the same oracle, so they agree with one another.
+"""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+import kd_keras
+
+_CLASSES, _BATCH, _TOKENS, _CHANNELS, _STEPS = 3, 4, 8, 6, 10
+_RATE, _TEMPERATURE = 0.5, 2.0
+_TERMS = ("loss", "label_loss", "pseudo_label_loss", "feature_loss")
+
+
+def _network(seed, channels=_CHANNELS):
+    keras.utils.set_random_seed(seed)
+    clips = keras.Input((2, 2, 2, 4))
+    x = keras.layers.Dense(5, activation="tanh")(clips)
+    x = keras.layers.Dense(channels, name="map")(x)
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    model = keras.Model(clips, keras.layers.Dense(_CLASSES)(x))
+    random = np.random.default_rng(seed)
+    model.set_weights([random.normal(size=w.shape) for w in model.weights])
+    return model
+
+
+def _batch(seed=0):
+    random = np.random.default_rng(seed)
+    shape = (_BATCH, 2, 2, 2, 4)
+    return {
+        "observed": random.normal(size=shape).astype("float32"),
+        "future": random.normal(size=shape).astype("float32"),
+        "label": random.integers(0, _CLASSES, _BATCH).astype("int32"),
+        "labeled": np.array([True, False, True, False]),
+    }
+
+
+def _feature_weight(step):
+    return 0.3 / (1.0 + ops.cast(step, "float32"))
+
+
+def _distiller(**arguments):
+    arguments = {
+        "feature_loss": kd_keras.AttentionalPoolingLoss(),
+        "feature_weight": _feature_weight,
+        "feature_layer": "map",
+        "temperature": _TEMPERATURE,
+        **arguments,
+    }
+    student, teacher = _network(1), arguments.pop("teacher", _network(2))
+    distiller = kd_keras.Distiller(student, teacher, **arguments)
+    distiller.compile(optimizer=keras.optimizers.SGD(_RATE))
+    return distiller
+
+
+class _Oracle:
+    """The same training in NumPy: weights, and the terms at every step."""
+
+    def __init__(self, student, teacher, batch):
+        self.weights = [np.asarray(w, "float64") for w in student.get_weights()]
+        self._batch = batch
+        teacher_weights = [np.asarray(w, "float64") for w in teacher.get_weights()]
+        logits, self._teacher_map = _forward(teacher_weights, batch["future"])
+        self._answers = _softmax(logits)
+
+    def terms(self, weights, step):
+        """The loss and its terms, unweighted, as metrics show them."""
+        logits, maps = _forward(weights, self._batch["observed"])
+        labeled = self._batch["labeled"]
+        softened = _softmax(np.log(self._answers) / _TEMPERATURE)
+        log_predicted = np.log(_softmax(logits / _TEMPERATURE))
+        pseudo = np.sum(softened * (np.log(softened) - log_predicted), -1)
+        pseudo *= _TEMPERATURE**2
+        right = np.log(_softmax(logits))[np.arange(_BATCH), self._batch["label"]]
+        feature = np.mean(
+            [_attention_loss(*m) for m in zip(self._teacher_map, maps, strict=True)]
+        )
+        divergence = np.where(labeled, -right, pseudo)
+        loss = divergence.mean() + 0.3 / (1 + step) * feature
+        return {
+            "loss": loss,
+            "label_loss": divergence[labeled].mean(),
+            "pseudo_label_loss": divergence[~labeled].mean(),
+            "feature_loss": feature,
+        }
+
+    def take_step(self, step):
+        found = self.terms(self.weights, step)
+        slopes = []
+        for number, weight in enumerate(self.weights):
+            slope = np.zeros_like(weight)
+            for place in np.ndindex(weight.shape):
+                ends = []
+                for change in (1e-5, -1e-5):
+                    moved = [w.copy() for w in self.weights]
+                    moved[number][place] += change
+                    ends.append(self.terms(moved, step)["loss"])
+                slope[place] = (ends[0] - ends[1]) / 2e-5
+            slopes.append(slope)
+        pairs = zip(self.weights, slopes, strict=True)
+        self.weights = [weight - _RATE * slope for weight, slope in pairs]
+        return found
+
+
+def _forward(weights, clips):
+    tokens = np.asarray(clips, "float64").reshape(_BATCH, _TOKENS, 4)
+    w1, b1, w2, b2, w3, b3 = weights
+    maps = np.tanh(tokens @ w1 + b1) @ w2 + b2
+    return maps.mean(1) @ w3 + b3, maps
+
+
+def _softmax(logits):
+    weights = np.exp(logits - logits.max(-1, keepdims=True))
+    return weights / weights.sum(-1, keepdims=True)
+
+
+def _attention_loss(teacher, student):
+    def attended(queries, values):
+        return _softmax(queries @ values.T / np.sqrt(_CHANNELS)) @ values
+
+    return sum(
+        np.mean(np.sum((attended(q, teacher) - attended(q, student)) ** 2, -1))
+        for q in (student, teacher)
+    )
+
+
+def test_ten_steps_of_fit_follow_the_equations():
+    batch, distiller = _batch(), _distiller()
+    oracle = _Oracle(distiller.student, _network(2), batch)
+    expected = [oracle.take_step(step) for step in range(_STEPS)]
+    history = distiller.fit(
+        batch, batch_size=_BATCH, epochs=_STEPS, shuffle=False, verbose=0
+    ).history
+    for name in _TERMS:
+        values = [terms[name] for terms in expected]
+        np.testing.assert_allclose(history[name], values, rtol=2e-3, err_msg=name)
+    assert history["loss"][-1] < 0.7 * history["loss"][0]
+    for found, wanted in zip(
+        distiller.student.get_weights(), oracle.weights, strict=True
+    ):
+        np.testing.assert_allclose(found, wanted, rtol=5e-3, atol=5e-3)
+
+
+def test_metrics_and_evaluation_are_those_of_the_networks():
+    batch, distiller = _batch(), _distiller()
+    scores = distiller.evaluate(batch, batch_size=_BATCH, verbose=0, return_dict=True)
+    expected = _Oracle(distiller.student, _network(2), batch)
+    for name, value in expected.terms(expected.weights, 0).items():
+        assert scores[name] == pytest.approx(value, rel=1e-4), name
+    logits, _ = _forward(expected.weights, batch["observed"])
+    teacher, _ = _forward(
+        [np.asarray(w, "float64") for w in _network(2).get_weights()], batch["future"]
+    )
+    rows = batch["labeled"]
+    right = (logits.argmax(-1) == batch["label"])[rows].mean()
+    assert scores["top1"] == pytest.approx(right)
+    assert scores["top5"] == 1
+    agreement = np.mean(logits.argmax(-1) == teacher.argmax(-1))
+    assert scores["agreement"] == pytest.approx(agreement)
+    clips = batch["observed"]
+    np.testing.assert_allclose(distiller.predict(clips, verbose=0), logits, rtol=1e-3)
+
+
+def test_stored_targets_give_what_the_teacher_gives():
+    batch, teacher = _batch(), _network(2)
+    reader = kd_keras.distill.FrozenTeacher(teacher, "map")
+    probabilities, maps = map(ops.convert_to_numpy, reader(batch["future"]))
+    stored = {name: value for name, value in batch.items() if name != "future"}
+    stored |= {"teacher_probabilities": probabilities, "teacher_features": maps}
+    histories = [
+        distiller.fit(data, batch_size=_BATCH, epochs=3, verbose=0).history
+        for distiller, data in (
+            (_distiller(), batch),
+            (_distiller(teacher=None), stored),
+        )
+    ]
+    for name in _TERMS:
+        np.testing.assert_allclose(*(h[name] for h in histories), rtol=1e-5)
+
+
+def test_a_projection_learns_and_the_teacher_stays():
+    batch, teacher = _batch(), _network(2, channels=7)
+    distiller = _distiller(teacher=teacher, feature_loss=kd_keras.DirectLoss())
+    (projection,) = distiller.projections
+    first, frozen = projection.get_weights(), teacher.get_weights()
+    distiller.fit(batch, batch_size=_BATCH, epochs=2, verbose=0)
+    assert np.any(projection.get_weights()[0] != first[0])
+    for before, after in zip(frozen, teacher.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_a_student_with_batch_norm_and_dropout_trains():
+    keras.utils.set_random_seed(0)
+    clips = keras.Input((2, 2, 2, 4))
+    x = keras.layers.Conv3D(_CHANNELS, 1)(clips)
+    x = keras.layers.BatchNormalization(momentum=0.5, name="norm")(x)
+    x = keras.layers.ReLU(name="map")(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.GlobalAveragePooling3D()(x))
+    student = keras.Model(clips, keras.layers.Dense(_CLASSES)(x))
+    loss = kd_keras.AttentionalPoolingLoss()
+    distiller = kd_keras.Distiller(student, _network(2), loss, feature_layer="map")
+    distiller.compile(optimizer=keras.optimizers.Adam(0.05))
+    history = distiller.fit(_batch(), batch_size=_BATCH, epochs=20, verbose=0).history
+    assert np.mean(history["loss"][-5:]) < 0.8 * np.mean(history["loss"][:2])
+    mean = ops.convert_to_numpy(student.get_layer("norm").moving_mean)
+    assert np.abs(mean).max() > 0.01
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "tensorflow", reason="TensorFlow can do both"
+)
+def test_what_needs_tensorflow_is_named():
+    with pytest.raises(ValueError, match='feature_weight="auto" needs KERAS_BACKEND'):
+        _distiller(feature_weight="auto")
+    with pytest.raises(ValueError, match="rematerialize=True needs KERAS_BACKEND"):
+        _distiller(rematerialize=True)
