@@ -23,8 +23,10 @@ from kd_keras.training.feature_reader import (
 
 if keras.backend.backend() == "tensorflow":
     from kd_keras.distill.tensorflow_step import TensorFlowStep as Step
+elif keras.backend.backend() == "jax":
+    from kd_keras.distill.jax_step import JaxStep as Step
 else:
-    from kd_keras.distill.keras_step import KerasStep as Step
+    from kd_keras.distill.torch_step import TorchStep as Step
 
 # Chosen on generated videos that no table is of (docs/results.md).
 DEFAULT_GRADIENT_RATIO = 0.3
@@ -53,9 +55,8 @@ class Distiller(Step, keras.Model):
     Only the student is trained, and the 1x1x1 projection of its map that exists where
     the two maps differ in channels. Calling the distiller calls the student.
 
-    It trains on every Keras backend by `fit`. `feature_weight="auto"`, `rematerialize`
-    and tf.distribute need TensorFlow. On JAX, batches of one `fit` must be of one size,
-    or it compiles the step again.
+    It trains on every Keras backend by `fit`. `rematerialize` and tf.distribute need
+    TensorFlow. JAX compiles the step again for every size of a batch.
 
     Args:
         student: A functional Keras model from clips to logits.
@@ -94,7 +95,7 @@ class Distiller(Step, keras.Model):
         ...     student=network(),
         ...     teacher=network(),
         ...     feature_loss=kd_keras.AttentionalPoolingLoss(),
-        ...     feature_weight=0.1,
+        ...     feature_weight="auto",
         ...     feature_layer="map",
         ... )
         >>> distiller.compile(optimizer="adam")
@@ -186,7 +187,10 @@ class Distiller(Step, keras.Model):
         }
         self._scores = [
             keras.metrics.SparseTopKCategoricalAccuracy(1, name="top1"),
-            keras.metrics.SparseTopKCategoricalAccuracy(5, name="top5"),
+            # PyTorch finds no more classes than there are.
+            keras.metrics.SparseTopKCategoricalAccuracy(
+                min(5, num_classes), name="top5"
+            ),
             ClassMeanRecall(num_classes),
         ]
         self._agreement = keras.metrics.Mean(name="agreement")
@@ -227,7 +231,7 @@ class Distiller(Step, keras.Model):
 
     def _student_outputs(self, batch, training):
         logits, maps = self._read(batch, training)
-        return logits, self._projected(maps)
+        return logits, self._projected(self._compared_maps(maps, training))
 
     def _projected(self, maps):
         return [
@@ -264,6 +268,13 @@ class Distiller(Step, keras.Model):
         if feature is not None:
             terms["feature"] = weight * ops.mean(feature)
         return terms
+
+    def _follow(self, weight, others_norm, weighted_norm):
+        """Takes the norms of a step's gradients for the map into the averages of λ."""
+        self._auto.update(weight, others_norm, weighted_norm)
+        ratio = ops.divide_no_nan(weighted_norm, others_norm)
+        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
+            metric.update_state(value)
 
     def _update_metrics(self, batch, targets, outputs, losses, loss):
         (probabilities, _), (logits, _), (divergence, feature) = (

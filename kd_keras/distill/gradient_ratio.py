@@ -1,7 +1,7 @@
 """Computes the weight λ of a feature loss from gradients, which saves a search."""
 
 import keras
-import tensorflow as tf
+from keras import ops
 
 # Steps that the averages look back on, roughly.
 _MEMORY = 50
@@ -48,10 +48,10 @@ class GradientRatioWeight(keras.layers.Layer):
         """Returns λ at a step."""
         ratio = self._ratio(step) if callable(self._ratio) else self._ratio
         others, feature = (
-            tf.convert_to_tensor(average) for average in (self._others, self._feature)
+            ops.convert_to_tensor(average) for average in (self._others, self._feature)
         )
-        known = tf.math.divide_no_nan(others, feature)
-        return ratio * tf.where(feature > 0, known, _FIRST)
+        known = ops.divide_no_nan(others, feature)
+        return ratio * ops.where(feature > 0, known, _FIRST)
 
     def update(self, weight, others_norm, weighted_norm):
         """Updates the averages with the norms of a step.
@@ -63,15 +63,15 @@ class GradientRatioWeight(keras.layers.Layer):
             others_norm: Norm of the gradient of the other terms.
             weighted_norm: Norm of the gradient of λ times the feature loss.
         """
-        feature_norm = tf.math.divide_no_nan(weighted_norm, weight)
-        norms = tf.stack([others_norm, feature_norm])
-        counts = tf.reduce_all(tf.math.is_finite(norms) & (norms > 0))
+        feature_norm = ops.divide_no_nan(weighted_norm, weight)
+        norms = ops.stack([others_norm, feature_norm])
+        counts = ops.all(ops.isfinite(norms) & (norms > 0))
         # Both averages start at 0 and are too small by the same factor at first. Their
         # ratio is right.
-        rate = tf.where(counts, 1 / _MEMORY, 0.0)
+        rate = ops.where(counts, 1 / _MEMORY, 0.0)
         for average, norm in (
             (self._others, others_norm),
             (self._feature, feature_norm),
         ):
-            norm = tf.where(counts, norm, 0.0)
+            norm = ops.where(counts, norm, 0.0)
             average.assign_add(rate * (norm - average))

@@ -1,8 +1,8 @@
-"""The distiller's training step on JAX and PyTorch: the one that Keras has there."""
+"""What the distiller's training step on JAX and on PyTorch has in common."""
 
 from keras import ops
 
-from kd_keras.training.feature_reader import feature_reader
+from kd_keras.distill.gradient_ratio import GradientRatioWeight
 
 
 class KerasStep:
@@ -13,17 +13,14 @@ class KerasStep:
     """
 
     def _prepare(self, student, layers, feature_loss, gradient_ratio, rematerialize):
-        if gradient_ratio is not None:
-            raise ValueError(
-                'feature_weight="auto" needs KERAS_BACKEND=tensorflow. Give a number '
-                "or a function of the step."
-            )
         if rematerialize:
             raise ValueError("rematerialize=True needs KERAS_BACKEND=tensorflow.")
         # Half precision is the student's own choice.
         self.autocast = False
         self._auto = None
-        self._read_student = feature_reader(student, layers or None)
+        if gradient_ratio is not None:
+            self._auto = GradientRatioWeight(gradient_ratio)
+        self._read_student = self._reader(student, layers or None)
         self._feature_loss = None if feature_loss is None else feature_loss.call
         # The optimizer's own counter is a constant to a compiled `compute_loss`.
         self._step = self.add_weight(
@@ -35,6 +32,10 @@ class KerasStep:
         if isinstance(inputs, dict):
             return self._student_outputs(inputs, training)
         return self.student(inputs, training=training)
+
+    def _compared_maps(self, maps, training):
+        """Returns the maps as the feature loss sees them."""
+        return maps
 
     def compute_loss(
         self, x=None, y=None, y_pred=None, sample_weight=None, training=True
@@ -53,5 +54,11 @@ class KerasStep:
 
     def current_feature_weight(self):
         """Returns λ of the next step."""
-        weight = self.feature_weight
+        weight = self.feature_weight if self._auto is None else self._auto.at
         return weight(ops.convert_to_tensor(self._step)) if callable(weight) else weight
+
+    def _follow_slopes(self, weight, all_terms, feature_term):
+        """Takes a step's gradients for the map into the averages behind λ."""
+        others = all_terms - feature_term
+        norms = (ops.sqrt(ops.sum(ops.square(g))) for g in (others, feature_term))
+        self._follow(weight, *norms)

@@ -33,6 +33,9 @@ class TensorFlowStep:
     def call(self, clips, training=False):
         return self.student(clips, training=training)
 
+    def _compared_maps(self, maps, training):
+        return maps
+
     def train_step(self, data):
         batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
         self.learn(batch)
@@ -68,7 +71,12 @@ class TensorFlowStep:
             tape, scaled, self.trainable_variables, self.optimizer, beside
         )
         if self._auto is not None:
-            self._follow(weight, *known)
+            all_terms, feature_term = known
+            self._follow(
+                weight,
+                gradients.norm_over_replicas(all_terms - feature_term),
+                gradients.norm_over_replicas(feature_term),
+            )
         self._update_metrics(batch, targets, outputs, losses, loss)
         return {"loss": loss, **terms}
 
@@ -97,14 +105,3 @@ class TensorFlowStep:
             losses = self._example_losses(batch, targets, outputs)
             terms = self._loss_terms(batch, losses, self.current_feature_weight())
         return gradients.norms(tape, terms, maps[-1])
-
-    def _follow(self, weight, all_terms, feature_term):
-        """Takes a step's gradients for the map into the averages behind λ."""
-        others_norm, weighted_norm = (
-            gradients.norm_over_replicas(gradient)
-            for gradient in (all_terms - feature_term, feature_term)
-        )
-        self._auto.update(weight, others_norm, weighted_norm)
-        ratio = tf.math.divide_no_nan(weighted_norm, others_norm)
-        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
-            metric.update_state(value)

@@ -1,0 +1,114 @@
+"""The distiller's training step on JAX."""
+
+import functools
+
+import jax
+import keras
+from keras import ops
+
+from kd_keras.distill.keras_step import KerasStep
+from kd_keras.training.feature_reader import feature_reader, model_with_features
+
+
+class JaxStep(KerasStep):
+    """Keras's step; with "auto" it also takes gradients for the deepest map.
+
+    JAX has no gradients for what is inside of a network, but for what goes into it.
+    Zeros are therefore added to the map: one tensor of them for the feature loss,
+    another for the rest of the network.
+    """
+
+    def _reader(self, student, layers):
+        self._zeros = None
+        if self._auto is None:
+            return feature_reader(student, layers)
+        network = model_with_features(student, layers)
+        twin = keras.models.clone_model(
+            network,
+            clone_function=lambda layer: (
+                _Added(layer, self) if layer.name == layers[-1] else layer
+            ),
+        )
+        return lambda clips, training=False: twin(clips, training=training)
+
+    def _compared_maps(self, maps, training):
+        if self._zeros is None:
+            return maps
+        of_others, of_feature = self._zeros
+        *others, deepest = maps
+        return (*others, deepest - of_others + of_feature)
+
+    def train_step(self, state, data):
+        if self._auto is None:
+            return super().train_step(state, data)
+        trained, others, of_optimizer, of_metrics = state
+        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        with self._having((self.non_trainable_variables, others)):
+            weight = self.current_feature_weight()
+
+        def loss_of(trained, zeros):
+            self._zeros = zeros
+            try:
+                return self.compute_loss_and_updates(
+                    trained,
+                    others,
+                    of_metrics,
+                    batch,
+                    None,
+                    None,
+                    training=True,
+                    optimizer_variables=of_optimizer,
+                )
+            finally:
+                self._zeros = None
+
+        zeros = self._zeros_of_map(batch)
+        slope_of = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
+        (loss, results), (found, slopes) = slope_of(trained, zeros)
+        unscaled, _, others, of_metrics = results
+        trained, of_optimizer = self.optimizer.stateless_apply(
+            of_optimizer, found, trained
+        )
+        of_others, of_feature = (
+            slope * ops.divide_no_nan(unscaled, loss) for slope in slopes
+        )
+        known = (
+            (self.non_trainable_variables, others),
+            (self.metrics_variables, of_metrics),
+        )
+        with self._having(*known) as scope:
+            self._follow_slopes(weight, of_others + of_feature, of_feature)
+            logs = self.get_metrics_result()
+        others, of_metrics = (
+            [
+                value if (new := scope.get_current_value(variable)) is None else new
+                for variable, value in zip(variables, values, strict=True)
+            ]
+            for variables, values in known
+        )
+        return logs, (trained, others, of_optimizer, of_metrics)
+
+    def _having(self, *known):
+        """A scope in which variables have these values."""
+        mapping = [pair for pairs in known for pair in zip(*pairs, strict=True)]
+        return keras.StatelessScope(state_mapping=mapping)
+
+    def _zeros_of_map(self, batch):
+        read = functools.partial(self._read, training=False)
+        _, maps = jax.eval_shape(read, batch)
+        zeros = ops.zeros(maps[-1].shape, maps[-1].dtype)
+        return zeros, zeros
+
+
+class _Added(keras.layers.Layer):
+    """A layer, and the distiller's zeros added to its output."""
+
+    def __init__(self, layer, distiller):
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self._layer = layer
+        # Not an attribute that Keras would track.
+        self._zeros = lambda: distiller._zeros
+
+    def call(self, inputs):
+        output, zeros = self._layer(inputs), self._zeros()
+        return output if zeros is None else output + zeros[0]

@@ -1,0 +1,36 @@
+"""The distiller's training step on PyTorch."""
+
+import torch
+
+from kd_keras.distill.keras_step import KerasStep
+from kd_keras.training.feature_reader import feature_reader
+
+
+class TorchStep(KerasStep):
+    """Keras's step; with "auto" it looks at the gradients for the deepest map."""
+
+    def _reader(self, student, layers):
+        return feature_reader(student, layers)
+
+    def _compared_maps(self, maps, training):
+        if not training or self._auto is None:
+            return maps
+        # One tensor for the feature loss, another for the rest of the network: a single
+        # backward pass then tells their gradients apart.
+        *others, deepest = maps
+        self._beside = deepest, deepest.clone()
+        for tensor in self._beside:
+            tensor.retain_grad()
+        return (*others, self._beside[-1])
+
+    def train_step(self, data):
+        if self._auto is None:
+            return super().train_step(data)
+        weight = self.current_feature_weight()
+        super().train_step(data)
+        with torch.no_grad():
+            scale = self.optimizer.scale_loss(torch.tensor(1.0))
+            slopes = [tensor.grad.float() / scale for tensor in self._beside]
+            self._beside = None
+            self._follow_slopes(weight, *slopes)
+        return self.get_metrics_result()
