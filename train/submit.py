@@ -135,7 +135,7 @@ def _predict(config, spec, student, index, rows):
         index.videos,
         spec.clip_format,
         cache="off",
-        max_bad_fraction=config.data.max_bad_videos,
+        max_bad_videos=config.data.max_bad_videos,
         infos=index.infos,
     )
     evaluator = Evaluator(
