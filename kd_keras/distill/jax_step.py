@@ -41,10 +41,22 @@ class JaxStep(KerasStep):
     def train_step(self, state, data):
         if self._auto is None:
             return super().train_step(state, data)
-        trained, others, of_optimizer, of_metrics = state
+        trained, others, of_optimizer, _ = state
         batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
         with self._having((self.non_trainable_variables, others)):
             weight = self.current_feature_weight()
+        (loss, results), (found, slopes) = self._gradients(state, batch)
+        unscaled, _, others, of_metrics = results
+        trained, of_optimizer = self.optimizer.stateless_apply(
+            of_optimizer, found, trained
+        )
+        slopes = [slope * ops.divide_no_nan(unscaled, loss) for slope in slopes]
+        logs, others, of_metrics = self._followed(weight, slopes, others, of_metrics)
+        return logs, (trained, others, of_optimizer, of_metrics)
+
+    def _gradients(self, state, batch):
+        """Returns what Keras's step computes, and gradients of weights and zeros."""
+        trained, others, of_optimizer, of_metrics = state
 
         def loss_of(trained, zeros):
             self._zeros = zeros
@@ -62,16 +74,12 @@ class JaxStep(KerasStep):
             finally:
                 self._zeros = None
 
-        zeros = self._zeros_of_map(batch)
         slope_of = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
-        (loss, results), (found, slopes) = slope_of(trained, zeros)
-        unscaled, _, others, of_metrics = results
-        trained, of_optimizer = self.optimizer.stateless_apply(
-            of_optimizer, found, trained
-        )
-        of_others, of_feature = (
-            slope * ops.divide_no_nan(unscaled, loss) for slope in slopes
-        )
+        return slope_of(trained, self._zeros_of_map(batch))
+
+    def _followed(self, weight, slopes, others, of_metrics):
+        """Returns the metrics, and the values of variables once λ has followed."""
+        of_others, of_feature = slopes
         known = (
             (self.non_trainable_variables, others),
             (self.metrics_variables, of_metrics),
@@ -86,7 +94,7 @@ class JaxStep(KerasStep):
             ]
             for variables, values in known
         )
-        return logs, (trained, others, of_optimizer, of_metrics)
+        return logs, others, of_metrics
 
     def _having(self, *known):
         """A scope in which variables have these values."""
