@@ -100,6 +100,7 @@ def test_what_runs_and_prepared_data_compare_stays_what_it_was():
     groups = tuple(vars(config).values())
     checkpoints = {f"checkpoint_every_{unit}" for unit in ("steps", "minutes")}
     free = {"run_dir", "task", "export", "profile", "keep_checkpoints", *checkpoints}
+    free.add("supervision_levels")
     assert config_lib.FREE == declared(None, *groups) == free
     chosen = "dataset split eval_part holdout labeled_fraction label_seed lead_time_s"
     cut = "observed_s future_s observed_fraction epic_split epic_target"
