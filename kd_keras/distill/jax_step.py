@@ -75,7 +75,12 @@ class JaxStep(KerasStep):
                 self._zeros = None
 
         slope_of = jax.value_and_grad(loss_of, argnums=(0, 1), has_aux=True)
-        return slope_of(trained, self._zeros_of_map(batch))
+        # Keras takes the values out of the variables while it trains.
+        with self._having(
+            (self.trainable_variables, trained), (self.non_trainable_variables, others)
+        ):
+            zeros = self._zeros_of_map(batch)
+        return slope_of(trained, zeros)
 
     def _followed(self, weight, slopes, others, of_metrics):
         """Returns the metrics, and the values of variables once λ has followed."""
