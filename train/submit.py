@@ -60,7 +60,8 @@ def run_submission(config, store=None):
             rows = epic_annotations.read_rows(annotations / name, release.uid, {})
             index = _open(options, reader, annotations, rows)
             uids, probabilities = _predict(config, spec, student, index, rows)
-            unread = [row.uid for row in rows if row.uid not in set(uids)]
+            read = set(uids)
+            unread = [row.uid for row in rows if row.uid not in read]
             written = folder / "challenge" / f"{part}.json"
             written.parent.mkdir(exist_ok=True)
             write_json(written, file.content(uids, probabilities, unread))
