@@ -147,14 +147,14 @@ def evaluate(experiment, teacher, students):
     after_last = bigram_top1(data.labeled, readable_pairs(data))
     if after_last is not None:
         results["bigram"] = {"top1": after_last}
-    confusion = _confusion({"teacher": future}, labels)
+    shown = {"teacher": future}
     scores = {}
     for method, student in students.items():
         predictor = evaluator.predictor(student, crops)
         _, logits, scores[method] = score(predictor, OBSERVED)
         agreement = np.mean(logits.argmax(1) == future.argmax(1))
         scores[method]["agreement"] = float(agreement)
-        confusion |= _confusion({method: logits}, labels)
+        shown[method] = logits
         all_logits[predictions.of_student(method)] = logits
     if experiment.distribution.is_chief:
         predictions.write(
@@ -177,7 +177,7 @@ def evaluate(experiment, teacher, students):
         "num_classes": num_classes,
         "eval_part": data.eval_part,
         "classes": list(data.index.classes),
-        "confusion": confusion,
+        "confusion": confusion(shown, labels),
         "data": data.summary,
         "bad_videos": bad_videos(data),
     }
@@ -196,8 +196,8 @@ def _choose(data, evaluator, students, scores, num_evaluated, score, crops):
     return choice.choose(data.choosing_part, by_others, len(labels))
 
 
-def _confusion(logits_by_name, labels):
-    """The confusion matrices; none of more classes than a picture can show."""
+def confusion(logits_by_name, labels):
+    """Returns the confusion matrices; none of more classes than a picture can show."""
     return {
         name: confusion_matrix(labels, logits).tolist()
         for name, logits in logits_by_name.items()

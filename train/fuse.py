@@ -4,9 +4,9 @@ import pathlib
 
 import numpy as np
 
-from kd_keras.metrics import classification_scores, confusion_matrix
-from train import remote_run
-from train.evaluate import bad_videos, majority
+from kd_keras.metrics import classification_scores
+from train import epic_scores, remote_run
+from train.evaluate import bad_videos, confusion, majority
 from train.finished_run import FinishedRun
 from train.flags import config as config_lib
 from train.report import summary
@@ -94,8 +94,8 @@ def _evaluate(config, paths):
         indices.append(seen)
     _check_same_clips(*streams, *indices)
     logits[BOTH] = _weighted_sum(logits, config.run.fuse_weights)
-    labels = np.array([streams[0].data.evaluated[i].label for i in indices[0]])
-    return _results(streams, logits, labels) | {
+    pairs = [streams[0].data.evaluated[i] for i in indices[0]]
+    return _results(streams, logits, pairs) | {
         "runs": dict(zip(_MODALITIES, config.run.fuse, strict=True)),
         "weights": dict(zip(_MODALITIES, config.run.fuse_weights, strict=True)),
     }
@@ -150,26 +150,24 @@ def _weighted_sum(logits, weights):
     }
 
 
-def _results(streams, logits, labels):
+def _results(streams, logits, pairs):
     """Nested like a run's own results, below `rgb`, `flow` and `both`."""
-    rgb = streams[0].data
+    rgb, labels = streams[0].data, np.array([pair.label for pair in pairs])
+    epic = epic_scores.scorer(streams[0].config.data, rgb.index.classes)
     scores: dict[str, dict] = {}
     for column, by_name in logits.items():
         scores[column] = {"teacher": {}, "students": {}}
         for name, values in by_name.items():
             kind, _, which = name.partition(".")
-            scores[column][kind][which] = classification_scores(labels, values)
-    confusion = {
-        name: confusion_matrix(labels, values).tolist()
-        for name, values in logits[BOTH].items()
-    }
+            own = classification_scores(labels, values) | epic(pairs, values)
+            scores[column][kind][which] = own
     return scores | {
         "majority": {"top1": majority([p.label for p in rgb.labeled], labels)},
         "num_evaluated": len(labels),
         "num_classes": len(rgb.index.classes),
         "eval_part": rgb.eval_part,
         "classes": list(rgb.index.classes),
-        "confusion": confusion,
+        "confusion": confusion(logits[BOTH], labels),
         "bad_videos": {s.modality: bad_videos(s.data) for s in streams},
     }
 
