@@ -21,8 +21,9 @@ from train.evaluate import Evaluator
 from train.flags import defaults as flag_defaults
 from train.loop import guards
 from train.loop.distribution import Distribution
-from train.run_directory import exclusive_lock, write_json
+from train.run_directory import exclusive_lock
 from train.test_time_crops import crops_of
+from train.written import write_json
 
 _READERS = {
     "epic_kitchens": epic_kitchens,
