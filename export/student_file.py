@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from kd_keras.aside import written_aside
 from kd_keras.data.actions import Actions
 from kd_keras.data.class_names import class_name
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.csv_table import read_text
 
@@ -18,7 +19,14 @@ if TYPE_CHECKING:
     import keras
 
 # What every file says; files of earlier releases lack some of the others.
-_NEEDED = {"classes", "num_frames", "image_size"}
+_NEEDED = {
+    ClipFormat: {"classes", "num_frames", "image_size"},
+    FeatureFormat: {"classes", "num_frames", "height", "width", "channels"},
+}
+_FORMAT_KEYS = {
+    ClipFormat: set(ClipFormat().to_stored()),
+    FeatureFormat: set(FeatureFormat(1, 1, 1, 1).to_stored()),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +48,7 @@ class ExportSpec:
     """
 
     classes: tuple[str, ...]
-    clip_format: ClipFormat
+    clip_format: ClipFormat | FeatureFormat
     observed_s: float | None = None
     lead_time_s: float | None = None
     feature_layer: str | None = None
@@ -122,18 +130,20 @@ def to_json(spec: ExportSpec) -> str:
 def from_json(text: str) -> ExportSpec:
     """Returns the `ExportSpec` that `to_json` wrote; other keys are an error."""
     values = json.loads(text)
-    clip_keys = set(ClipFormat().to_stored())
+    is_features = isinstance(values, dict) and values.get("modality") == "features"
+    kind = FeatureFormat if is_features else ClipFormat
+    clip_keys, needed = _FORMAT_KEYS[kind], _NEEDED[kind]
     own_keys = {field.name for field in dataclasses.fields(ExportSpec)}
     known = clip_keys | own_keys - {"clip_format"}
-    if not isinstance(values, dict) or not _NEEDED <= set(values) <= known:
+    if not isinstance(values, dict) or not needed <= set(values) <= known:
         raise ValueError(
-            f"Expected an object with {sorted(_NEEDED)} and perhaps "
-            f"{sorted(known - _NEEDED)}. Got "
+            f"Expected an object with {sorted(needed)} and perhaps "
+            f"{sorted(known - needed)}. Got "
             f"{sorted(values) if isinstance(values, dict) else values!r}."
         )
     clip_values = {key: values.pop(key) for key in clip_keys & set(values)}
     try:
-        return ExportSpec(clip_format=ClipFormat.from_stored(clip_values), **values)
+        return ExportSpec(clip_format=kind.from_stored(clip_values), **values)
     except (TypeError, AttributeError) as error:
         raise ValueError(f"A value is of the wrong kind: {error}.") from error
 
@@ -153,18 +163,22 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
 
 def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
     """Raises a ValueError unless the model maps such clips to logits of the classes."""
-    fixed = clip_shape(model)[1:4]
-    given = clip_shape_of(model, spec)[:3]
-    if any(a not in (None, b) for a, b in zip(fixed, given, strict=True)):
+    fixed, given = clip_shape(model)[1:], clip_shape_of(model, spec)
+    if any(a not in (None, b) for a, b in zip(fixed[:3], given[:3], strict=True)):
         raise ValueError(
-            f"The model takes clips of (time, height, width) {fixed}; num_frames and "
-            f"image_size would make {given}."
+            f"The model takes clips of (time, height, width) {fixed[:3]}; num_frames "
+            f"and image_size would make {given[:3]}."
         )
-    channels = clip_shape(model)[-1]
-    if (channels == 2) != (spec.clip_format.modality == "flow"):
+    channels, modality = fixed[-1], spec.clip_format.modality
+    if modality == "features":
+        fits = channels == given[-1]
+    else:
+        fits = channels in (1, 2, 3) and (channels == 2) == (modality == "flow")
+    if not fits:
         raise ValueError(
             f"The model takes clips of {channels} channels, which is not modality="
-            f"{spec.clip_format.modality}: flow has 2."
+            f"{modality}: RGB has 3, or 1 if it is gray, and flow has 2. A model that "
+            "starts from stored features must be joined with the layers before them."
         )
     names = [layer.name for layer in model.layers]
     if spec.feature_layer is not None and spec.feature_layer not in names:
@@ -187,11 +201,10 @@ def clip_shape(model: "keras.Model") -> tuple[int | None, ...]:
         ValueError: If the model does not take one clip.
     """
     inputs = _shapes(model.input_shape)
-    if len(inputs) != 1 or len(inputs[0]) != 5 or inputs[0][-1] not in (1, 2, 3):
+    if len(inputs) != 1 or len(inputs[0]) != 5 or inputs[0][-1] is None:
         raise ValueError(
-            "A student takes clips (batch, time, height, width, channels) of 1 to 3 "
-            f"channels. Got a model of {inputs}. One that starts from stored features "
-            "must be joined with the layers before them."
+            "A student takes clips (batch, time, height, width, channels). Got a model "
+            f"of {inputs}."
         )
     return inputs[0]
 
@@ -199,7 +212,10 @@ def clip_shape(model: "keras.Model") -> tuple[int | None, ...]:
 def clip_shape_of(model: "keras.Model", spec: ExportSpec) -> tuple[int, ...]:
     """(time, height, width, channels) of the clips that a spec gives a model."""
     clips = spec.clip_format
-    return (clips.num_frames, clips.image_size, clips.image_size, clip_shape(model)[-1])
+    if clips.modality == "features":
+        return clips.input_shape
+    # Pictures may be gray, which their format does not tell.
+    return (*clips.input_shape[:3], clip_shape(model)[-1])
 
 
 def _shapes(shape) -> list[tuple]:

@@ -26,6 +26,7 @@ _PUBLIC = {
         "R2Plus1D",
         "TSM",
         "TSN",
+        "TemporalConvolutions",
         "build_backbone",
         "load_backbone_weights",
         "load_i3d_weights",

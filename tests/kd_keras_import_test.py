@@ -20,6 +20,7 @@ NAMES = [
     "SoftLabelLoss",
     "TSM",
     "TSN",
+    "TemporalConvolutions",
     "attentional_pooling",
     "build_backbone",
     "load_backbone_weights",

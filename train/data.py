@@ -14,7 +14,7 @@ from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.clips import RecordLoader
 from kd_keras.data.segments import TRAIN, Index, Pair
-from train import data_index, data_parts, data_problems, data_set
+from train import data_index, data_parts, data_problems, data_set, feature_data
 from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
 from train.written import write_text
@@ -154,6 +154,8 @@ def write_lists(flags, data, directory):
 
 def clip_format(flags):
     """Returns the format of the clips of a run."""
+    if flags.dataset == "features":
+        return feature_data.clip_format(flags)
     return ClipFormat(
         **flag_fields.affecting("clips", flags),
         flow_encoding=data_index.flow_encoding(flags),
@@ -242,6 +244,8 @@ def _timing(flags):
 
 def _loader(config, directory, index, groups):
     flags = config.data
+    if flags.dataset == "features":
+        return feature_data.loader(flags, index)
     cache_dir = flags.cache_dir
     if flags.cache == "disk" and cache_dir is None:
         cache_dir = directory / "clips"

@@ -12,6 +12,7 @@ from kd_keras.data.readers import (
 )
 from kd_keras.data.scenes.write import write_scenes
 from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
+from train import feature_data
 from train.flags import defaults as flag_defaults
 
 
@@ -41,6 +42,11 @@ def _read_annotations(config, directory, refuse_problems):
     bad = {"max_bad_videos": flags.max_bad_videos}
     if flags.dataset in ("jhmdb", *flag_defaults.EPIC, "thumos14"):
         _require(flags, "data_root")
+    if flags.dataset == "features":
+        _require(flags, "annotations", "feature_root", "feature_rate")
+        return feature_data.read_index(
+            flags, refuse_contradictions=refuse_problems, **bad
+        )
     if flags.dataset == "jhmdb":
         return jhmdb.read_jhmdb(flags.data_root, flags.split, **bad)
     if flags.dataset == "epic_kitchens":

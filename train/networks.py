@@ -8,6 +8,7 @@ import keras
 from kd_keras.data.clips.format import MODALITIES
 from kd_keras.models import backbones
 from kd_keras.training import cuts, half_precision
+from train import feature_data
 from train.loop import guards
 
 
@@ -205,12 +206,13 @@ def _build(config, architecture, num_classes, seed):
     keras.utils.set_random_seed(seed)
     network = config.network
     random_attributes = network.attribute_weights == "random"
+    image_size, channels = _map_size(config.data)
     model = backbones.build_backbone(
         architecture.backbone,
         num_classes=num_classes,
         num_frames=config.data.num_frames,
-        image_size=config.data.image_size,
-        channels=MODALITIES[config.data.modality],
+        image_size=image_size,
+        channels=channels,
         width=architecture.width,
         dropout=network.dropout,
         batch_norm_momentum=network.batch_norm_momentum,
@@ -228,6 +230,14 @@ def _build(config, architecture, num_classes, seed):
     if network.freeze_until is not None:
         _freeze_until(model, network.freeze_until)
     return model
+
+
+def _map_size(options):
+    """(height, width), or pixels, and channels of a time step of a clip."""
+    if options.dataset != "features":
+        return options.image_size, MODALITIES[options.modality]
+    height, width, channels = feature_data.shape(options)
+    return (height, width), channels
 
 
 def _freeze_until(model, name):

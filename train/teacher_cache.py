@@ -17,8 +17,7 @@ from kd_keras.aside import written_aside
 from kd_keras.data import kept_arrays
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.batches.order import SampleOrder
-from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import normalize, read_view
+from kd_keras.data.clips.views import as_input, evaluated, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.video.info import BadVideo
 from kd_keras.distill import distiller
@@ -182,7 +181,7 @@ class TeacherCache(phases.Clips):
         )
         step = self._experiment.config.training.batch_size
         outputs = [
-            predict(normalize(clips[start : start + step], clip_format.flow_scale))
+            predict(as_input(clips[start : start + step], clip_format))
             for start in range(0, len(clips), step)
         ]
         arrays = {
@@ -209,7 +208,7 @@ class TeacherCache(phases.Clips):
             clip = data.loader.load(pair.future)
         except BadVideo:
             return None
-        return augment.center_crop(clip, data.loader.clip_format.image_size)
+        return evaluated(clip, data.loader.clip_format)
 
     def _kept(self, folder):
         """The arrays of a block, left on disk; None if it is missing or damaged."""

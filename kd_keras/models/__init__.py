@@ -12,6 +12,7 @@ _HOMES = {
     "R2Plus1D": "r2plus1d",
     "TSM": "tsn",
     "TSN": "tsn",
+    "TemporalConvolutions": "temporal",
     "build_backbone": "backbones",
     "default_feature_layer": "backbones",
     "load_backbone_weights": "backbones",

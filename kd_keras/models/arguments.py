@@ -8,13 +8,17 @@ import keras
 def check_arguments(
     num_classes: int,
     num_frames: int | None,
-    channels: int,
+    channels: int | None,
     width: float,
     dropout: float,
     batch_norm_momentum: float,
     min_frames: int = 1,
 ) -> None:
-    """Raises a ValueError that names the first argument out of range."""
+    """Raises a ValueError that names the first argument out of range.
+
+    Args:
+        channels: Of pictures; None if a network takes any.
+    """
     if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
     if num_frames is not None and num_frames < min_frames:
@@ -22,7 +26,7 @@ def check_arguments(
             f"num_frames must be at least {min_frames}. Got {num_frames}; repeat or "
             "resample the frames of shorter clips."
         )
-    if channels not in (1, 2, 3):
+    if channels not in (None, 1, 2, 3):
         raise ValueError(
             f"channels must be 3 (RGB), 2 (optical flow) or 1 (gray). Got {channels}."
         )

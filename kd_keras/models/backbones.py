@@ -12,6 +12,7 @@ from kd_keras.models.i3d import I3D
 from kd_keras.models.i3d_weights import load_i3d_weights
 from kd_keras.models.layer_weights import load_layer_weights
 from kd_keras.models.r2plus1d import R2Plus1D, visual_attributes
+from kd_keras.models.temporal import TemporalConvolutions
 from kd_keras.models.tsn import TSM, TSN
 
 
@@ -27,6 +28,7 @@ class Backbone:
         load_weights: (model, source, include_head) sets its weights.
         sees_segments: Whether it looks only at some frames of the clip.
         has_attributes: Whether visual attributes are a second input of its head.
+        takes_features: Whether it takes another network's features, not pictures.
     """
 
     build: Callable[..., keras.Model]
@@ -35,6 +37,7 @@ class Backbone:
     load_weights: Callable = load_layer_weights
     sees_segments: bool = False
     has_attributes: bool = False
+    takes_features: bool = False
 
 
 _MIXED = ("Mixed_3c", "Mixed_4f", "Mixed_5c")
@@ -84,6 +87,9 @@ BACKBONES = {
     "tsm_lite": _lite(functools.partial(TSM, network="efficientnet_lite0")),
     "r2plus1d": _r2plus1d(),
     "r2plus1d_attributes": _r2plus1d(has_attributes=True),
+    "temporal": Backbone(
+        TemporalConvolutions, ("temporal_3",), "temporal_1", takes_features=True
+    ),
 }
 
 # Three positions along each axis. With fewer, attention has nothing to choose from.
@@ -108,13 +114,15 @@ def build_backbone(
     Args:
         name: One of `BACKBONES`.
         num_classes, num_frames, image_size, channels, width, dropout,
-            batch_norm_momentum: As the builders take them.
+            batch_norm_momentum: As the builders take them. Of features, `image_size` is
+            the height and the width of their maps.
         segments: Frames that the 2D networks, `tsn...` and `tsm...`, look at.
         attribute_weights: Of the frozen ImageNet network of `r2plus1d_attributes`:
             what `visual_attributes` takes.
         attribute_width: Scales that network's filters; 1 for the published weights.
     Shapes:
-        Clips (batch, num_frames, height, width, channels) in [-1, 1] to logits.
+        Clips (batch, num_frames, height, width, channels) in [-1, 1], or features of
+        any value, to logits.
     Raises:
         ValueError: If there is no such backbone or an argument is out of range.
     Examples:

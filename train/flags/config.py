@@ -151,7 +151,8 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
 
 def from_flags(values=flags.FLAGS):
     """Returns the `Config` that the parsed flags describe."""
-    return Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+    config = Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+    return flag_defaults.see_features_as_they_are(config)
 
 
 def with_run_dir(config, run_dir):

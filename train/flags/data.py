@@ -15,7 +15,8 @@ class Data:
         "csv",
         "csv: your videos and a CSV. jhmdb, epic_kitchens, epic_kitchens_100, "
         "thumos14: J-HMDB, EPIC-KITCHENS-55 and -100, THUMOS14 in their official "
-        "layouts. demo: videos that are generated into the run directory.",
+        "layouts. demo: videos that are generated into the run directory. features: "
+        "a CSV, and features that another network extracted, for --backbone=temporal.",
         affects="pairs",
         choices=(
             "csv",
@@ -24,17 +25,32 @@ class Data:
             "epic_kitchens_100",
             "thumos14",
             "demo",
+            "features",
         ),
     )
     annotations: str | None = _path_flag(
         None,
-        "CSV with the columns video,start,end,label,split (--dataset=csv).",
+        "CSV with the columns video,start,end,label,split (--dataset=csv, features).",
         affects="data_set",
     )
     video_root: str | None = _path_flag(
         None,
         "Folder that the CSV's video paths start from (--dataset=csv).",
         affects="data_set",
+    )
+    feature_root: str | None = _path_flag(
+        None,
+        "Features by the CSV's video (--dataset=features): a folder with <video>.npy, "
+        "(time, channels) or (time, height, width, channels); an .npz with an array "
+        "for each video, or with the arrays features, name and perhaps scale; or the "
+        "folder of an LMDB with RULSTM's keys.",
+        affects="data_set",
+    )
+    feature_rate: float | None = _flag(
+        None,
+        "Time steps of the features per second (--dataset=features); RULSTM's have 30.",
+        affects="pairs",
+        lower=1e-3,
     )
     data_root: str | None = _path_flag(
         None,

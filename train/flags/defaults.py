@@ -15,6 +15,8 @@ _DEFAULT_OBSERVED_S = 2.0
 # The least --observed_s.
 _SHORTEST_OBSERVED_S = 0.01
 _OPENED_WHEN_READ = (*EPIC, "thumos14")
+# The one network that takes features.
+_FEATURE_BACKBONE = "temporal"
 
 
 def refuse_contradictions(values):
@@ -49,7 +51,8 @@ def complete(data):
     if future_s is None:
         future_s = observed_s if is_epic else 0.0
     if cache is None:
-        cache = "off" if data.dataset in _OPENED_WHEN_READ else "memory"
+        off = (*_OPENED_WHEN_READ, "features")
+        cache = "off" if data.dataset in off else "memory"
     return dataclasses.replace(
         data,
         media_frame_rate=media_frame_rate,
@@ -63,6 +66,44 @@ def complete(data):
 def has_actions(data):
     """Returns whether the classes of a run are actions, pairs of a verb and a noun."""
     return data.dataset in EPIC and data.epic_target == "action"
+
+
+def see_features_as_they_are(config):
+    """Returns the `Config` of --dataset=features without what changes pictures.
+
+    Raises:
+        ValueError: If a flag does not fit the data set.
+    """
+    is_features = config.data.dataset == "features"
+    network = config.network
+    for flag, backbone in (
+        ("backbone", network.backbone),
+        ("teacher_backbone", network.teacher_backbone or network.backbone),
+    ):
+        if is_features != (backbone == _FEATURE_BACKBONE):
+            raise ValueError(
+                f"--dataset=features and --{flag}={_FEATURE_BACKBONE} need each other: "
+                "other networks take pictures, and that one takes features. Got "
+                f"--dataset={config.data.dataset} and --{flag}={backbone}."
+            )
+    if not is_features:
+        return config
+    for flag, given in {
+        "--modality": config.data.modality != "rgb",
+        "--cache=disk": config.data.cache == "disk",
+        "--records": config.data.records is not None,
+    }.items():
+        if given:
+            raise ValueError(
+                f"{flag} is for videos: --dataset=features reads the features as they "
+                "are. Leave it out."
+            )
+    unchanged = dataclasses.replace(
+        config.augmentation,
+        **{"crop": False, "flip": 0.0, "test_crops": "center"},
+        **{"brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+    )
+    return dataclasses.replace(config, augmentation=unchanged)
 
 
 def check_data_service(config):

@@ -18,6 +18,7 @@ BACKBONES = (
     "tsm_lite",
     "r2plus1d",
     "r2plus1d_attributes",
+    "temporal",
 )
 
 
@@ -30,7 +31,8 @@ class Network:
         "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
         "the temporal shift; tsn_lite, tsm_lite: EfficientNet-Lite0 instead; "
         "tsn_small, tsm_small: a small 2D network. "
-        "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network.",
+        "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network. "
+        "temporal: convolutions along time, of --dataset=features.",
         affects="run",
         choices=BACKBONES,
     )

@@ -7,11 +7,11 @@ import tensorflow as tf
 
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
 from kd_keras.data.batches.order import SampleOrder, SamplingPolicy
-from kd_keras.data.clips import augment
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.clips.views import (
     augmented,
+    evaluated,
     normalize_batch,
     pair_params,
     view_params,
@@ -78,8 +78,7 @@ def pair_dataset(
     labels = np.array([0 if p.label is None else p.label for p in pairs], np.int32)
     labeled = np.array([p.label is not None for p in pairs])
     clip_format = loader.clip_format
-    size = clip_format.image_size
-    clip_shape = [clip_format.num_frames, size, size, clip_format.channels]
+    clip_shape = clip_format.input_shape
     if training:
         order = SampleOrder(pairs, seed, views, sampling)
         read = _TrainingReader(order, loader, fields, augmentation, same_augmentation)
@@ -89,11 +88,11 @@ def pair_dataset(
         batch_size //= count
     else:
         read = _EvaluationReader(pairs, loader, fields, corners)
-        clip_shape = [5, *clip_shape] if corners else clip_shape
+        clip_shape = (5, *clip_shape) if corners else clip_shape
         positions = tf.data.Dataset.range(len(pairs))
 
     def load(position):
-        types = [tf.int64] + [tf.uint8] * len(fields)
+        types = [tf.int64] + [clip_format.dtype] * len(fields)
         index, *clips = tf.numpy_function(read, [position], types, stateful=False)
         pair = {INDEX: tf.ensure_shape(index, [])}
         for field, clip in zip(fields, clips, strict=True):
@@ -163,14 +162,15 @@ class _EvaluationReader:
 
     def __init__(self, pairs, loader, fields, corners):
         self._pairs, self._loader, self._fields = pairs, loader, fields
-        self._cut = augment.five_crops if corners else augment.center_crop
+        self._corners = corners
 
     def __call__(self, index):
         clip_format = self._loader.clip_format
         clips = _read_pair(self._pairs[index], self._loader, self._fields)
         if clips is None:
             index, clips = _UNREADABLE, [clip_format.blank_clip] * len(self._fields)
-        return [index, *(self._cut(clip, clip_format.image_size) for clip in clips)]
+        seen = (evaluated(clip, clip_format, self._corners) for clip in clips)
+        return [index, *seen]
 
 
 def _read_pair(pair, loader, fields):

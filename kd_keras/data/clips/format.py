@@ -4,6 +4,7 @@ import dataclasses
 import math
 import numbers
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -75,6 +76,13 @@ class ClipFormat:
                 f"flow_method must be one of {FLOW_METHODS}. Got {self.flow_method!r}."
             )
 
+    dtype: ClassVar[type] = np.uint8
+
+    @property
+    def input_shape(self) -> tuple[int, int, int, int]:
+        """(time, height, width, channels) of what a network sees."""
+        return self.num_frames, self.image_size, self.image_size, self.channels
+
     @property
     def channels(self) -> int:
         """3 of RGB, 2 of flow."""
@@ -91,8 +99,7 @@ class ClipFormat:
     @property
     def blank_clip(self) -> np.ndarray:
         """A clip of zeros, which stands for one that cannot be read."""
-        size = self.image_size
-        return np.zeros((self.num_frames, size, size, self.channels), np.uint8)
+        return np.zeros(self.input_shape, np.uint8)
 
     @property
     def resized_side(self) -> int:

@@ -7,6 +7,8 @@ import tensorflow as tf
 
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.augment import Augmentation
+from kd_keras.data.clips.feature_format import FeatureFormat
+from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.segments import Pair
 
@@ -53,13 +55,30 @@ def pair_params(
 
 
 def augmented(clips, params, clip_format, augmentation):
-    """The clips, each by its parameters; one clip alone by the first of two."""
+    """The clips, each by its parameters; one clip alone by the first of two.
+
+    Features stay as they are.
+    """
+    if isinstance(clip_format, FeatureFormat):
+        return clips
     return [
         augment.augment(
             clip, clip_format.image_size, augmentation, one, clip_format.flow_encoding
         )
         for clip, one in zip(clips, params, strict=False)
     ]
+
+
+def evaluated(clip, clip_format, corners=False):
+    """What evaluation sees of a clip: the center, or it and the corners; all features.
+
+    Args:
+        corners: Whether to give `augment.five_crops`.
+    """
+    if isinstance(clip_format, FeatureFormat):
+        return clip
+    cut = augment.five_crops if corners else augment.center_crop
+    return cut(clip, clip_format.image_size)
 
 
 def normalize(clips: tf.Tensor, flow_scale: float = 1.0) -> tf.Tensor:
@@ -71,6 +90,13 @@ def normalize(clips: tf.Tensor, flow_scale: float = 1.0) -> tf.Tensor:
     # A quotient would be rounded one way in a graph and another way outside of it.
     clips = tf.cast(clips, tf.float32) * (1 / 127.5) - 1
     return clips if flow_scale == 1 else tf.clip_by_value(clips * flow_scale, -1.0, 1.0)
+
+
+def as_input(clips: np.ndarray, clip_format: ClipFormat | FeatureFormat) -> tf.Tensor:
+    """Clips of a loader as networks take them: normalized, or features as they are."""
+    if isinstance(clip_format, FeatureFormat):
+        return tf.convert_to_tensor(clips)
+    return normalize(clips, clip_format.flow_scale)
 
 
 def normalize_batch(batch: dict, flow_scale: float = 1.0) -> dict:

@@ -4,13 +4,14 @@ import dataclasses
 import logging
 import os
 import pathlib
+from collections.abc import Callable
 
 from kd_keras.data.checks.labels import contradictions
 from kd_keras.data.class_names import class_name
 from kd_keras.data.csv_table import read_table, stop_at
 from kd_keras.data.readers.probing import probe_videos
 from kd_keras.data.segments import PARTS, REPEATED_ROWS, TRAIN, Index, Segment
-from kd_keras.data.video.info import Video
+from kd_keras.data.video.info import Video, VideoInfo
 
 _COLUMNS = ("video", "start", "end", "label", "split")
 _ALIASES = {"label_name": "label"}
@@ -22,6 +23,7 @@ def read_csv(
     max_bad_videos: float = 0.01,
     progress: bool = True,
     refuse_contradictions: bool = False,
+    probe: Callable[[Video], VideoInfo] | None = None,
 ) -> Index:
     """Reads the annotations, checks them, and opens every video that they name.
 
@@ -41,6 +43,8 @@ def read_csv(
             allows none).
         progress: Print a line to stderr now and then while the videos are opened.
         refuse_contradictions: Stop if one interval of a video has two different labels.
+        probe: Opens what stands for a video and raises `BadVideo` if it cannot; None
+            opens video files.
     Raises:
         ValueError: If anything in the file cannot be used; the message names the
             file, the lines, and what to write instead. Everything that needs no video
@@ -79,7 +83,9 @@ def read_csv(
     }
     # The first row of a video: the last to write its key.
     places = {row.video: f"{annotations}, line {row.line}" for row in rows[::-1]}
-    infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress, places)
+    infos, bad_videos = probe_videos(
+        videos.values(), max_bad_videos, progress, places, probe
+    )
     stop_at(annotations, _classes_lost(rows, bad_videos))
     rows = [row for row in rows if row.video in infos]
     stop_at(annotations, _beyond_the_video(rows, infos))

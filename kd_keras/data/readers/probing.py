@@ -5,7 +5,7 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from kd_keras.data.bad_videos import num_allowed, refuse_too_many
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
@@ -19,6 +19,7 @@ def probe_videos(
     max_bad_videos: float = 0.01,
     progress: bool = True,
     places: Mapping[str, str] | None = None,
+    probe_one: Callable[[Video], VideoInfo] | None = None,
 ) -> tuple[dict[str, VideoInfo], dict[str, str]]:
     """Probes the videos, one thread per core, and skips the few that are broken.
 
@@ -28,6 +29,7 @@ def probe_videos(
             `num_allowed`.
         progress: Print a line to stderr every ten seconds.
         places: Where the annotations name each video, for messages.
+        probe_one: Opens what stands for a video; None opens video files.
     Returns:
         What each readable video holds, by name, and the reason by name of each video
         that was skipped; both in the order of `videos`.
@@ -36,7 +38,7 @@ def probe_videos(
     """
     videos = list(videos)
     allowed = num_allowed(max_bad_videos, len(videos))
-    infos, bad_videos = try_videos(videos, progress)
+    infos, bad_videos = try_videos(videos, progress, probe_one)
     if places:
         bad_videos = {
             name: f"{reason}; named in {places[name]}"
@@ -47,13 +49,15 @@ def probe_videos(
 
 
 def try_videos(
-    videos: Iterable[Video], progress: bool = True
+    videos: Iterable[Video],
+    progress: bool = True,
+    probe_one: Callable[[Video], VideoInfo] | None = None,
 ) -> tuple[dict[str, VideoInfo], dict[str, str]]:
     """Returns what `probe_videos` does, however many videos cannot be read."""
     infos, bad_videos = {}, {}
     videos = list(videos)
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(_probe_or_reason, videos)
+        results = pool.map(lambda video: _probe_or_reason(video, probe_one), videos)
         results = _report(results, len(videos), progress)
         for video, result in zip(videos, results, strict=True):
             (bad_videos if isinstance(result, str) else infos)[video.name] = result
@@ -77,9 +81,9 @@ def skip_bad_videos(
         logging.getLogger(__name__).warning("Skipping video %s: %s", name, reason)
 
 
-def _probe_or_reason(video):
+def _probe_or_reason(video, probe_one):
     try:
-        return probe(video)
+        return probe(video) if probe_one is None else probe_one(video)
     except BadVideo as error:
         return error.reason
     except OSError as error:

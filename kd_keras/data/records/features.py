@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import MAX_VIEWS, normalize, read_view
+from kd_keras.data.clips.views import MAX_VIEWS, as_input, read_view
 from kd_keras.data.records import media_sequence
 from kd_keras.data.records.shard_writer import ShardContents
 from kd_keras.data.segments import Pair
@@ -113,11 +113,11 @@ class FeatureRecorder:
 
     def _encoded(self, batch):
         keys, observed, future = zip(*batch, strict=True)
-        flow_scale = self._loader.clip_format.flow_scale
+        clip_format = self._loader.clip_format
         with self._lock:
             outputs = self._predict(
-                normalize(np.stack(observed), flow_scale),
-                normalize(np.stack(future), flow_scale),
+                as_input(np.stack(observed), clip_format),
+                as_input(np.stack(future), clip_format),
             )
         outputs = {prefix: np.asarray(array) for prefix, array in outputs.items()}
         for number, key in enumerate(keys):

@@ -1,0 +1,1 @@
+"""Features that another network extracted from videos, in place of their frames."""

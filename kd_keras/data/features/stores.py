@@ -1,0 +1,164 @@
+"""Where features lie: a .npy file for each video, one .npz, or RULSTM's LMDB."""
+
+import os
+import pathlib
+from typing import Protocol
+
+import numpy as np
+
+from kd_keras.data.features.rulstm import RulstmStore
+from kd_keras.data.video.info import BadVideo, Video, VideoInfo
+
+
+class FeatureStore(Protocol):
+    """Gives the features of videos by their names."""
+
+    def path(self, name: str) -> pathlib.Path:
+        """The file that holds the features of a video."""
+
+    def times_s(self, name: str, rate: float) -> np.ndarray:
+        """When each time step of a video is, in seconds.
+
+        Raises:
+            BadVideo: There is no such video.
+        """
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """(channels,) or (height, width, channels) of a time step."""
+
+    def read(self, name: str, indices: np.ndarray) -> np.ndarray:
+        """Time steps of a video: (len(indices), ...) numbers.
+
+        Raises:
+            BadVideo: They cannot be read.
+        """
+
+
+def open_store(root: str | os.PathLike) -> FeatureStore:
+    """Opens what a path leads to.
+
+    Args:
+        root: A folder with `<video>.npy` for each video, (time, channels) or (time,
+            height, width, channels); an .npz, either with such an array for each video
+            under its name, or with the array `features` (videos, time, ...), the array
+            `name` and perhaps the number `scale` to multiply by; or the folder of an
+            LMDB (`data.mdb`) with RULSTM's keys.
+    Raises:
+        ValueError: If it is something else.
+    """
+    root = pathlib.Path(root)
+    if (root / "data.mdb").is_file():
+        return RulstmStore(root)
+    if root.is_dir():
+        return NpyStore(root)
+    if root.suffix == ".npz" and root.is_file():
+        return NpzStore(root)
+    raise ValueError(
+        f"There are no features at {root}. Expected a folder with a .npy file for each "
+        "video, an .npz file, or the folder of an LMDB."
+    )
+
+
+def probe(store: FeatureStore, video: Video, rate: float) -> VideoInfo:
+    """What `reading.probe` finds out of a video file.
+
+    Args:
+        rate: Time steps per second.
+    Raises:
+        BadVideo: There are no features of it, or not of a known shape.
+    """
+    times_s = store.times_s(video.name, rate)
+    if not len(times_s):
+        raise BadVideo(video.name, "it has no time step")
+    height, width, _ = map_shape(store.shape(video.name), video.name)
+    return VideoInfo(times_s, float(times_s[-1] + 1 / rate), height, width)
+
+
+def map_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:
+    """(height, width, channels) of a time step: those of a vector are 1 x 1.
+
+    Raises:
+        BadVideo: It is neither a vector nor a map.
+    """
+    if len(shape) not in (1, 3) or 0 in shape:
+        raise BadVideo(
+            name,
+            "features must be (time, channels) or (time, height, width, channels). A "
+            f"time step has the shape {shape}",
+        )
+    return (1, 1, *shape) if len(shape) == 1 else shape
+
+
+class _ArrayStore:
+    """Features that are one array for each video, its first axis the time."""
+
+    def times_s(self, name, rate):
+        return np.arange(len(self._array(name))) / rate
+
+    def shape(self, name):
+        return self._array(name).shape[1:]
+
+    def read(self, name, indices):
+        return np.asarray(self._array(name)[indices])
+
+
+class NpyStore(_ArrayStore):
+    """A folder with a .npy file for each video."""
+
+    def __init__(self, folder):
+        self._folder = pathlib.Path(folder)
+
+    def path(self, name):
+        return self._folder / (name if name.endswith(".npy") else f"{name}.npy")
+
+    def _array(self, name):
+        path = self.path(name)
+        if not path.is_file():
+            raise BadVideo(name, f"there is no {path}")
+        try:
+            return _numbers(name, np.load(path, mmap_mode="r", allow_pickle=False))
+        except (ValueError, EOFError, OSError) as error:
+            if isinstance(error, BadVideo):
+                raise
+            raise BadVideo(name, f"{path} is no .npy file: {error}") from error
+
+
+class NpzStore(_ArrayStore):
+    """One .npz file, all of it in memory."""
+
+    def __init__(self, path):
+        self._path = pathlib.Path(path)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                arrays = dict(file)
+        except (ValueError, OSError, EOFError) as error:
+            raise ValueError(f"{path} is no .npz file of numbers: {error}") from error
+        self._scale = 1.0
+        if {"features", "name"} <= arrays.keys():
+            names, features = arrays["name"], arrays["features"]
+            if len(names) != len(features):
+                raise ValueError(
+                    f"{path} has {len(names)} in `name` and {len(features)} in "
+                    "`features`; the two belong together."
+                )
+            self._scale = float(arrays.get("scale", 1.0))
+            arrays = dict(zip(map(str, names), features, strict=True))
+        self._arrays = arrays
+
+    def path(self, name):
+        return self._path
+
+    def read(self, name, indices):
+        steps = super().read(name, indices)
+        return steps if self._scale == 1 else steps * np.float32(self._scale)
+
+    def _array(self, name):
+        if name not in self._arrays:
+            raise BadVideo(name, f"{self._path} has no array of this name")
+        return _numbers(name, self._arrays[name])
+
+
+def _numbers(name, array):
+    if not array.ndim or not np.issubdtype(array.dtype, np.number):
+        raise BadVideo(name, f"its features are {array.dtype} of shape {array.shape}")
+    return array

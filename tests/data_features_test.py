@@ -1,0 +1,160 @@
+"""Features that others extracted: stores, clips of them, and what is refused."""
+
+import numpy as np
+import pytest
+
+from kd_keras.data.clips.feature_format import FeatureFormat
+from kd_keras.data.clips.feature_loader import FeatureLoader
+from kd_keras.data.features import stores
+from kd_keras.data.readers.feature_files import read_features
+from kd_keras.data.segments import Clip
+from kd_keras.data.video.info import BadVideo
+
+RATE = 4.0
+# 20, 12 and 16 time steps of 5 channels; each number says which step it is.
+FEATURES = {
+    name: (100 * number + np.arange(steps))[:, None] + np.zeros(5, "f4")
+    for number, (name, steps) in enumerate({"a": 20, "b": 12, "c": 16}.items())
+}
+ANNOTATIONS = """video,start,end,label,split
+a,0,5,serve,train
+b,0,3,smash,train
+c,1,4,serve,val
+"""
+
+
+def _write_npy(folder):
+    for name, array in FEATURES.items():
+        np.save(folder / f"{name}.npy", array)
+    return folder
+
+
+def _write_npz(folder):
+    np.savez(folder / "features.npz", **FEATURES)
+    return folder / "features.npz"
+
+
+def _write_table(folder):
+    names = np.array([*FEATURES])
+    features = np.zeros((3, 20, 5), np.uint16)
+    for number, array in enumerate(FEATURES.values()):
+        features[number, : len(array)] = 2 * array
+    path = folder / "features.npz"
+    np.savez(path, features=features, name=names, scale=0.5)
+    return path
+
+
+def _write_lmdb(folder):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(folder)) as database, database.begin(write=True) as file:
+        for name, array in FEATURES.items():
+            for number, step in enumerate(array, 1):
+                # The keys that RULSTM reads: get_name(video, frame) of its data set.
+                key = f"{name}_frame_{number:010d}.jpg"
+                file.put(key.encode(), step.astype("f4").tobytes())
+        file.put(b"aa_frame_0000000001.jpg", np.ones(5, "f4").tobytes())
+    return folder
+
+
+def _read(folder, write, annotations=ANNOTATIONS):
+    (folder / "actions.csv").write_text(annotations)
+    store = stores.open_store(write(folder))
+    return store, read_features(folder / "actions.csv", store, RATE)
+
+
+@pytest.mark.parametrize("write", [_write_npy, _write_npz, _write_table, _write_lmdb])
+def test_every_store_gives_the_steps_of_a_clip(write, tmp_path):
+    store, index = _read(tmp_path, write)
+    assert [*index.videos] == ["a", "b", "c"]
+    assert index.classes == ("serve", "smash")
+    assert index.durations_s["a"] == 5.0
+    assert index.videos["a"].path.exists()
+    loader = FeatureLoader(index.videos, store, FeatureFormat(4, 1, 1, 5), index.infos)
+    # Parts of [1, 3) s in quarters of a second: their middles are steps 5, 7, 9, 11.
+    clip = loader.load(Clip("a", 1.0, 3.0))
+    assert clip.dtype == np.float32 and clip.shape == (4, 1, 1, 5)
+    np.testing.assert_array_equal(clip[:, 0, 0, 0], [5, 7, 9, 11])
+    # Before the video its first step, as of frames.
+    before = loader.load(Clip("c", -1.0, 1.0))
+    np.testing.assert_array_equal(before[:, 0, 0, 3], [200, 200, 201, 203])
+
+
+def test_maps_keep_their_places(tmp_path):
+    array = np.arange(6 * 2 * 3 * 4, dtype="f2").reshape(6, 2, 3, 4)
+    np.save(tmp_path / "m.npy", array)
+    rows = "video,start,end,label,split\nm.npy,0,1.5,serve,train\n"
+    (tmp_path / "actions.csv").write_text(rows)
+    store = stores.open_store(tmp_path)
+    index = read_features(tmp_path / "actions.csv", store, RATE)
+    info = index.infos["m.npy"]
+    assert (info.height, info.width, info.duration_s) == (2, 3, 1.5)
+    loader = FeatureLoader(index.videos, store, FeatureFormat(6, 2, 3, 4), index.infos)
+    np.testing.assert_array_equal(loader.load(Clip("m.npy", 0, 1.5)), array)
+
+
+def test_missing_frames_of_an_lmdb_are_passed_over(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(tmp_path)) as database, database.begin(write=True) as file:
+        for number in (1, 2, 5):
+            value = np.full(3, number, "f4").tobytes()
+            file.put(f"v_frame_{number:010d}.jpg".encode(), value)
+    store = stores.open_store(tmp_path)
+    np.testing.assert_allclose(store.times_s("v", 30), [0, 1 / 30, 4 / 30])
+    np.testing.assert_array_equal(store.read("v", np.array([2, 0]))[:, 0], [5, 1])
+
+
+def test_a_broken_video_is_skipped_by_name(tmp_path):
+    def write(folder):
+        _write_npy(folder)
+        (folder / "b.npy").write_bytes(b"\x93NUMPY not really")
+        return folder
+
+    more = ANNOTATIONS.replace("b,0,3,smash,train", "b,0,3,serve,train")
+    _, index = _read(tmp_path, write, more)
+    assert [*index.videos] == ["a", "c"]
+    assert "b.npy is no .npy file" in index.bad_videos["b"]
+
+
+def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):
+    store, index = _read(tmp_path, _write_npy)
+    loader = FeatureLoader(
+        index.videos, store, FeatureFormat(4, 1, 1, 6), index.infos, max_bad_fraction=1
+    )
+    with pytest.raises(BadVideo, match=r"a: a time step has .*5\), others .*6\)"):
+        loader.load(Clip("a", 0, 1))
+    array = FEATURES["c"].copy()
+    array[9] = np.nan
+    np.save(tmp_path / "c.npy", array)
+    loader = FeatureLoader(
+        index.videos, store, FeatureFormat(4, 1, 1, 5), index.infos, max_bad_fraction=1
+    )
+    loader.load(Clip("c", 0, 1))
+    with pytest.raises(BadVideo, match="c: some of its features are no finite"):
+        loader.load(Clip("c", 2, 3))
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "message"),
+    [
+        ("text", np.array(["x"]), "its features are <U1"),
+        ("flat", np.zeros((3, 4, 5)), r"must be \(time, channels\) or .*\(4, 5\)"),
+        ("empty", np.zeros((0, 5)), "it has no time step"),
+    ],
+)
+def test_other_arrays_are_bad_videos(name, array, message, tmp_path):
+    np.save(tmp_path / f"{name}.npy", array)
+    store = stores.open_store(tmp_path)
+    video = type("Video", (), {"name": name})
+    with pytest.raises(BadVideo, match=message):
+        stores.probe(store, video, RATE)
+
+
+def test_says_what_a_root_may_be(tmp_path):
+    with pytest.raises(ValueError, match="no features at .*gone.* Expected a folder"):
+        stores.open_store(tmp_path / "gone")
+    (tmp_path / "x.npz").write_bytes(b"nothing")
+    with pytest.raises(ValueError, match="x.npz is no .npz file"):
+        stores.open_store(tmp_path / "x.npz")
+    np.savez(tmp_path / "x.npz", features=np.zeros((3, 2, 5)), name=np.array(["a"]))
+    with pytest.raises(ValueError, match="has 1 in `name` and 3 in `features`"):
+        stores.open_store(tmp_path / "x.npz")

@@ -1,0 +1,63 @@
+"""What --dataset=features reads: segments, and features in place of frames."""
+
+import functools
+
+from kd_keras.data.clips.feature_format import FeatureFormat
+from kd_keras.data.clips.feature_loader import FeatureLoader
+from kd_keras.data.csv_table import read_table
+from kd_keras.data.features import stores
+from kd_keras.data.readers import feature_files
+from kd_keras.data.video.info import BadVideo
+
+
+def read_index(options, **checks):
+    """Returns the `Index` of the annotations.
+
+    Args:
+        options: The run's `Data`.
+        checks: As `read_features` takes them.
+    """
+    return feature_files.read_features(
+        options.annotations, _store(options), options.feature_rate, **checks
+    )
+
+
+def loader(options, index):
+    """Returns the `FeatureLoader` of an index."""
+    height, width, channels = shape(options)
+    return FeatureLoader(
+        index.videos,
+        _store(options),
+        FeatureFormat(options.num_frames, height, width, channels, options.short_clip),
+        index.infos,
+        options.cache,
+        options.max_bad_videos,
+    )
+
+
+def shape(options):
+    """Returns (height, width, channels) of a time step, by the first whole video.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    return _shape(options.annotations, options.feature_root)
+
+
+def _store(options):
+    return _open(options.feature_root)
+
+
+# One .npz may be large, and a run asks several times.
+_open = functools.cache(stores.open_store)
+
+
+@functools.cache
+def _shape(annotations, root):
+    store = _open(root)
+    for name in read_table(annotations, ("video",), lambda _, row: row["video"]):
+        try:
+            return stores.map_shape(store.shape(name), name)
+        except BadVideo as error:
+            problem = error
+    raise ValueError(f"None of the videos in {annotations} has features: {problem}.")
