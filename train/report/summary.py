@@ -20,8 +20,11 @@ STUDENTS = {
 
 
 def show_inputs(experiment):
-    """Draws some training pairs, as the networks see them, to inputs.png."""
+    """Draws some training pairs of clips, as the networks see them, to inputs.png."""
     data, classes = experiment.data, experiment.data.index.classes
+    if data.loader.clip_format.modality == "features":
+        # They are no pictures.
+        return
     every = max(1, len(data.labeled) // _NUM_SHOWN)
     pairs = [*data.labeled[::every][:_NUM_SHOWN], *data.unlabeled[:1]]
     shown = training_batches(experiment, pairs).map(normalizer(experiment))

@@ -1,0 +1,124 @@
+"""A run on features: from a CSV and arrays to results."""
+
+import csv
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from absl import flags
+
+from train import experiment as experiment_lib
+from train import networks
+from train.flags import config as config_lib
+
+
+def _write_features(folder, videos=24):
+    """Vectors of noise, of which one channel in the middle of a video tells its class."""
+    random = np.random.default_rng(0)
+    rows = []
+    for number in range(videos):
+        features, label = random.standard_normal((20, 6)), number % 2
+        features[4:12, label] += 4
+        name = f"v{number}"
+        np.save(folder / f"{name}.npy", features.astype("f2"))
+        part = "val" if number % 4 > 1 else "train"
+        hidden = part == "train" and number % 3 == 1
+        rows.append([name, 0, 5, "" if hidden else ("open", "shut")[label], part])
+    with open(folder / "actions.csv", "w", newline="") as file:
+        csv.writer(file).writerows([["video", "start", "end", "label", "split"], *rows])
+
+
+def _config(folder, run_dir, *more):
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    values(
+        [
+            "train.main",
+            "--dataset=features",
+            "--backbone=temporal",
+            f"--annotations={folder / 'actions.csv'}",
+            f"--feature_root={folder}",
+            "--feature_rate=4",
+            f"--run_dir={run_dir}",
+            "--observed_fraction=0.5",
+            "--num_frames=10",
+            "--width=0.03",
+            "--batch_size=8",
+            "--teacher_steps=60",
+            "--student_steps=20",
+            "--students=labels,attention",
+            "--validate_every=60",
+            "--noexport",
+            *more,
+        ]
+    )
+    return config_lib.from_flags(values)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("features")
+    _write_features(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def finished(folder, tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("run")
+    return run_dir, experiment_lib.run_experiment(_config(folder, run_dir))
+
+
+def test_a_run_learns_from_features(finished):
+    run_dir, results = finished
+    assert results["teacher"]["future"]["top1"] == 1.0
+    assert results["student"]["top1"] > 0.9
+    assert (results["num_train_labeled"], results["num_evaluated"]) == (8, 12)
+    student = keras.saving.load_model(run_dir / "student.keras")
+    assert student.input.shape == (None, 10, 1, 1, 6)
+    said = json.loads((run_dir / "student.json").read_text())
+    assert said["modality"] == "features"
+    assert (said["channels"], said["height"], said["num_frames"]) == (6, 1, 10)
+
+
+def test_a_feature_clip_is_seen_as_it_is(folder, tmp_path):
+    experiment = experiment_lib.Experiment(_config(folder, tmp_path))
+    pair = experiment.data.labeled[0]
+    batch = next(iter(experiment.batches([pair] * 8).map(experiment.normalize_batch)))
+    stored = np.load(folder / f"{pair.future.video}.npy").astype("f4")
+    # Ten parts of 20 steps, and of the first 10.
+    for field, steps in (("future", stored[1::2]), ("observed", stored[:10])):
+        for row in batch[field].numpy():
+            np.testing.assert_array_equal(row[:, 0, 0], steps)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--backbone=i3d"], "--dataset=features and --backbone=temporal need each"),
+        (["--teacher_backbone=tsn"], "--dataset=features and --teacher_backbone=temp"),
+        (["--dataset=csv"], "need each other.*Got --dataset=csv and --backbone=temp"),
+        (["--modality=flow"], "--modality is for videos"),
+        (["--cache=disk"], "--cache=disk is for videos"),
+    ],
+)
+def test_flags_that_do_not_fit_features_are_refused(arguments, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        _config(tmp_path, tmp_path, *arguments)
+
+
+def test_says_which_flag_is_missing(folder, tmp_path):
+    config = _config(folder, tmp_path)
+    data = dataclasses.replace(config.data, feature_rate=None)
+    with pytest.raises(ValueError, match="features needs --feature_rate"):
+        experiment_lib.Experiment(dataclasses.replace(config, data=data))
+
+
+def test_a_student_can_be_trained_behind_a_stored_layer(folder, tmp_path):
+    config = _config(folder, tmp_path)
+    network = networks.build_student(config, 2)
+    stem = networks.stem(network, networks.stored_layer(config))
+    tail = networks.tail(network, networks.stored_layer(config))
+    clips = np.random.default_rng(0).standard_normal((2, 10, 1, 1, 6)).astype("f4")
+    np.testing.assert_allclose(tail(stem(clips)), network(clips), rtol=1e-5, atol=1e-6)
