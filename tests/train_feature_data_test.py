@@ -15,7 +15,7 @@ from train.flags import config as config_lib
 
 
 def _write_features(folder, videos=24):
-    """Vectors of noise, of which one channel in the middle of a video tells its class."""
+    """Vectors of noise; one channel in the middle of a video tells its class."""
     random = np.random.default_rng(0)
     rows = []
     for number in range(videos):
