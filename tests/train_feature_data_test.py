@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests import small_run
 from train import experiment as experiment_lib
 from train import networks
+from train import prepare as prepare_lib
 from train.flags import config as config_lib
 
 
@@ -122,3 +124,10 @@ def test_a_student_can_be_trained_behind_a_stored_layer(folder, tmp_path):
     tail = networks.tail(network, networks.stored_layer(config))
     clips = np.random.default_rng(0).standard_normal((2, 10, 1, 1, 6)).astype("f4")
     np.testing.assert_allclose(tail(stem(clips)), network(clips), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("arguments", [["--check"], ["--kind=clips"]])
+def test_there_are_no_videos_to_prepare(arguments, folder, tmp_path):
+    preparation = small_run.preparation(tmp_path, "--kind=features", *arguments)
+    with pytest.raises(ValueError, match="has no videos to look at"):
+        prepare_lib.prepare(_config(folder, tmp_path), preparation)

@@ -46,6 +46,13 @@ def prepare(config, preparation):
     from kd_keras.data import exclusive, remote
     from train import remote_run
 
+    if config.data.dataset == "features" and (
+        preparation.check or preparation.kind == "clips"
+    ):
+        raise ValueError(
+            "--dataset=features has no videos to look at or to decode. Of its students "
+            "--kind=features can be prepared."
+        )
     remote.require_file_system(preparation.output)
     # Before the videos are opened, which may take long.
     exclusive.require_free(preparation.output)
