@@ -118,7 +118,7 @@ def test_a_broken_video_is_skipped_by_name(tmp_path):
 def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):
     store, index = _read(tmp_path, _write_npy)
     loader = FeatureLoader(
-        index.videos, store, FeatureFormat(4, 1, 1, 6), index.infos, max_bad_fraction=1
+        index.videos, store, FeatureFormat(4, 1, 1, 6), index.infos, max_bad_videos=1
     )
     with pytest.raises(BadVideo, match=r"a: a time step has .*5\), others .*6\)"):
         loader.load(Clip("a", 0, 1))
@@ -126,7 +126,7 @@ def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):
     array[9] = np.nan
     np.save(tmp_path / "c.npy", array)
     loader = FeatureLoader(
-        index.videos, store, FeatureFormat(4, 1, 1, 5), index.infos, max_bad_fraction=1
+        index.videos, store, FeatureFormat(4, 1, 1, 5), index.infos, max_bad_videos=1
     )
     loader.load(Clip("c", 0, 1))
     with pytest.raises(BadVideo, match="c: some of its features are no finite"):

@@ -20,7 +20,7 @@ class FeatureLoader(ClipLoader):
         clip_format: The shape to read into.
         infos: What `stores.probe` found out, by name.
         cache: "memory" or "off", as `ClipLoader` takes it.
-        max_bad_fraction: As `ClipLoader` takes it.
+        max_bad_videos: As `ClipLoader` takes it.
     """
 
     def __init__(
@@ -30,15 +30,13 @@ class FeatureLoader(ClipLoader):
         clip_format: FeatureFormat,
         infos: Mapping[str, VideoInfo],
         cache: str = "off",
-        max_bad_fraction: float = 0.01,
+        max_bad_videos: float = 0.01,
     ):
         if cache == "disk":
             raise ValueError(
                 "The features lie on a disk already. Use cache='memory' or 'off'."
             )
-        super().__init__(
-            videos, clip_format, cache, None, max_bad_fraction, infos=infos
-        )
+        super().__init__(videos, clip_format, cache, None, max_bad_videos, infos=infos)
         self._store = store
 
     def estimate_bytes(self, clips) -> int:
