@@ -205,6 +205,8 @@ def test_a_student_starts_as_its_flag_says():
         ("tsm_lite", "block5c_add"),
         ("tsn_lite", "block6a_expand_activation"),
         ("r2plus1d", "layer2_1"),
+        # The scores of the frozen network pass beside the map.
+        ("r2plus1d_attributes", "layer3_0"),
     ],
 )
 def test_a_stem_and_its_tail_are_the_whole_network(backbone, layer):
@@ -241,7 +243,7 @@ def test_a_stem_and_its_tail_are_the_whole_network(backbone, layer):
 
 def test_only_a_layer_that_is_all_that_passes_can_be_stored():
     network = networks.build_student(_config("--backbone=tsm_lite"), 3)
-    for beside in ("block2b_activation", "stem_conv", "Logits", "nowhere"):
+    for beside in ("block2b_activation", "top_bn", "stem_conv", "Logits", "nowhere"):
         with pytest.raises(
             ValueError, match=f"Those of tsm_lite are .*block5c_add.* Got {beside}"
         ):

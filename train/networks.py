@@ -102,7 +102,7 @@ def start_student(config, teacher):
 
 
 def stem(student, layer):
-    """Returns the part of a student from its input to a layer; it shares its layers."""
+    """Returns the part of a student up to a layer, as `cuts.stem_of` does."""
     stages = cuts.stages_of(student)
     if layer not in stages:
         raise ValueError(
@@ -110,7 +110,7 @@ def stem(student, layer):
             f"network needs. Those of {student.name} are {', '.join(stages)}. Got "
             f"{layer}."
         )
-    return keras.Model(student.input, student.get_layer(layer).output)
+    return cuts.stem_of(student, layer)
 
 
 def tail(student, layer):
