@@ -88,11 +88,12 @@ clean: ## remove environments, caches and the demo's run
 	$(@D)/bin/pip install -r requirements.txt -c constraints.txt
 	@touch $@
 
-# Keras and pytest as in requirements.txt. The newest JAX that this was tried on, and a
-# PyTorch whose CPU build (2.13.0+cpu) pip takes where an index has it: it is smaller.
+# Keras, pytest and ImageNet weights as in requirements.txt. The newest JAX that this was
+# tried on, and a PyTorch whose CPU build (2.13.0+cpu) pip takes where an index has it:
+# it is smaller.
 .venv-backends/ready: requirements.txt
 	$(call new_venv,$(@D))
-	grep -E '^(keras|pytest)' requirements.txt | \
+	grep -E '^(keras|pytest|efficientnet)' requirements.txt | \
 	  $(@D)/bin/pip install -r /dev/stdin jax==0.10.2 torch==2.13.0
 	@touch $@
 

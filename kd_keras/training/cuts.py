@@ -39,8 +39,8 @@ def stages_of(model: keras.Model) -> list[str]:
     """Returns the layers behind which a network from clips to logits can be cut.
 
     All that passes such a layer is its output, one map of each clip, and perhaps what a
-    network inside of the model, such as visual attributes, made of the clip. Layers with
-    weights are left out: the input of a tail has the name of its stage, but no weights.
+    network inside of the model, such as visual attributes, made of the clip. Layers
+    with weights are left out: the input of a tail has their name and no weights.
     """
     maps = [
         layer.name
