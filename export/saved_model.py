@@ -94,6 +94,11 @@ def export_student(
             "A SavedModel is made of TensorFlow operations. Set KERAS_BACKEND="
             f"tensorflow; it is {keras.backend.backend()}."
         )
+    if spec.clip_format.modality == "features":
+        raise ValueError(
+            "This student takes features of another network, and an exported student "
+            "takes frames. Load it by kd_keras.load_student."
+        )
     student_file.check_fits(student, spec)
     output = os.fspath(output_dir).rstrip("/")
     remote.require_file_system(output)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from export import saved_model, student_file
 from tests import small_run
 from train import experiment as experiment_lib
 from train import networks
@@ -52,7 +53,6 @@ def _config(folder, run_dir, *more):
             "--student_steps=20",
             "--students=labels,attention",
             "--validate_every=60",
-            "--noexport",
             *more,
         ]
     )
@@ -82,6 +82,10 @@ def test_a_run_learns_from_features(finished):
     said = json.loads((run_dir / "student.json").read_text())
     assert said["modality"] == "features"
     assert (said["channels"], said["height"], said["num_frames"]) == (6, 1, 10)
+    spec = student_file.load_spec(run_dir / "student.keras")
+    assert spec.clip_format.input_shape == student.input.shape[1:]
+    with pytest.raises(ValueError, match="takes features of another network"):
+        saved_model.export_and_check(student, run_dir / "export", spec)
 
 
 def test_a_feature_clip_is_seen_as_it_is(folder, tmp_path):

@@ -49,7 +49,7 @@ class Data:
     feature_rate: float | None = _flag(
         None,
         "Time steps of the features per second (--dataset=features); RULSTM's have 30.",
-        affects="pairs",
+        affects="data_set",
         lower=1e-3,
     )
     data_root: str | None = _path_flag(

@@ -69,7 +69,7 @@ def has_actions(data):
 
 
 def see_features_as_they_are(config):
-    """Returns the `Config` of --dataset=features without what changes pictures.
+    """Returns the `Config` of --dataset=features without what is for pictures alone.
 
     Raises:
         ValueError: If a flag does not fit the data set.
@@ -103,7 +103,9 @@ def see_features_as_they_are(config):
         **{"crop": False, "flip": 0.0, "test_crops": "center"},
         **{"brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
     )
-    return dataclasses.replace(config, augmentation=unchanged)
+    # TF Serving is given pictures.
+    run = dataclasses.replace(config.run, export=False)
+    return dataclasses.replace(config, augmentation=unchanged, run=run)
 
 
 def check_data_service(config):
