@@ -31,16 +31,6 @@ def _endpoints(model, network):
     return keras.Model(model.input, {n: model.get_layer(n).output for n in names})
 
 
-def _assert_equal(found, expected):
-    assert {*found} == {*expected}
-    for name, value in found.items():
-        scale = np.abs(expected[name]).max()
-        assert 0.05 < scale < 1e5  # neither dead nor exploded
-        np.testing.assert_allclose(
-            value / scale, expected[name] / scale, atol=2e-5, err_msg=name
-        )
-
-
 def test_resnet50_has_the_published_weights_and_maps(resnet50):
     assert resnet50.count_params() == 25_636_712
     for name, shape in RESNET50_SHAPES.items():
@@ -93,7 +83,7 @@ def test_small_network_is_that_of_numpy(shifted, channels):
     expected = residual_networks.resnet(
         values, clip[:, [1, 4, 7]], (1, 1, 1, 1), False, False, shifted
     )
-    _assert_equal(run(_endpoints(model, "small"), clip), expected)
+    residual_networks.assert_maps_equal(run(_endpoints(model, "small"), clip), expected)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -107,7 +97,9 @@ def test_shifted_resnet50_is_that_of_numpy(channels):
     expected = residual_networks.resnet(
         values, prepared, (3, 4, 6, 3), True, True, shifted=True
     )
-    _assert_equal(run(_endpoints(model, "resnet50"), clip), expected)
+    residual_networks.assert_maps_equal(
+        run(_endpoints(model, "resnet50"), clip), expected
+    )
 
 
 def test_only_the_shift_tells_segments_apart():

@@ -32,6 +32,17 @@ def randomize(model, seed=0) -> dict[str, list[np.ndarray]]:
     }
 
 
+def assert_maps_equal(found, expected):
+    """Compares maps by endpoint, in units of the largest number of each."""
+    assert {*found} == {*expected}
+    for name, value in found.items():
+        scale = np.abs(expected[name]).max()
+        assert 0.05 < scale < 1e5  # neither dead nor exploded
+        np.testing.assert_allclose(
+            value / scale, expected[name] / scale, atol=2e-5, err_msg=name
+        )
+
+
 def resnet(values, frames, blocks, bottleneck, pool, shifted=False):
     """Maps and logits, by endpoint, of prepared frames (batch, segments, h, w, c)."""
 
