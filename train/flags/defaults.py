@@ -33,6 +33,20 @@ def refuse_contradictions(values):
         f"--num_frames / --frame_rate must be at least {_SHORTEST_OBSERVED_S} s",
         flag_values=values,
     )
+    flags.register_multi_flags_validator(
+        ["dataset", "backbone", "teacher_backbone"],
+        _give_features_to_their_network,
+        f"--dataset=features and --backbone={_FEATURE_BACKBONE} need each other, and "
+        "the same --teacher_backbone: other networks take pictures",
+        flag_values=values,
+    )
+    flags.register_multi_flags_validator(
+        ["dataset", "modality", "cache", "records"],
+        _leave_out_what_is_for_videos,
+        "--dataset=features reads features as they are: --modality, --cache=disk and "
+        "--records are for videos",
+        flag_values=values,
+    )
 
 
 def complete(data):
@@ -69,35 +83,9 @@ def has_actions(data):
 
 
 def see_features_as_they_are(config):
-    """Returns the `Config` of --dataset=features without what is for pictures alone.
-
-    Raises:
-        ValueError: If a flag does not fit the data set.
-    """
-    is_features = config.data.dataset == "features"
-    network = config.network
-    for flag, backbone in (
-        ("backbone", network.backbone),
-        ("teacher_backbone", network.teacher_backbone or network.backbone),
-    ):
-        if is_features != (backbone == _FEATURE_BACKBONE):
-            raise ValueError(
-                f"--dataset=features and --{flag}={_FEATURE_BACKBONE} need each other: "
-                "other networks take pictures, and that one takes features. Got "
-                f"--dataset={config.data.dataset} and --{flag}={backbone}."
-            )
-    if not is_features:
+    """Returns the `Config`, with --dataset=features without what is for pictures."""
+    if config.data.dataset != "features":
         return config
-    for flag, given in {
-        "--modality": config.data.modality != "rgb",
-        "--cache=disk": config.data.cache == "disk",
-        "--records": config.data.records is not None,
-    }.items():
-        if given:
-            raise ValueError(
-                f"{flag} is for videos: --dataset=features reads the features as they "
-                "are. Leave it out."
-            )
     unchanged = dataclasses.replace(
         config.augmentation,
         **{"crop": False, "flip": 0.0, "test_crops": "center"},
@@ -146,3 +134,20 @@ def _last_long_enough(values):
     if values["frame_rate"] is None:
         return True
     return values["num_frames"] / values["frame_rate"] >= _SHORTEST_OBSERVED_S
+
+
+def _give_features_to_their_network(values):
+    student = values["backbone"]
+    teacher = values["teacher_backbone"] or student
+    is_features = values["dataset"] == "features"
+    return all(
+        (name == _FEATURE_BACKBONE) == is_features for name in (student, teacher)
+    )
+
+
+def _leave_out_what_is_for_videos(values):
+    if values["dataset"] != "features":
+        return True
+    return (values["modality"], values["records"]) == ("rgb", None) and (
+        values["cache"] != "disk"
+    )
