@@ -19,6 +19,7 @@ from kd_keras.models import I3D as I3D
 from kd_keras.models import TSM as TSM
 from kd_keras.models import TSN as TSN
 from kd_keras.models import R2Plus1D as R2Plus1D
+from kd_keras.models import TemporalConvolutions as TemporalConvolutions
 from kd_keras.models import build_backbone as build_backbone
 from kd_keras.models import load_backbone_weights as load_backbone_weights
 from kd_keras.models import load_i3d_weights as load_i3d_weights
