@@ -24,15 +24,19 @@ def read_index(options, **checks):
 
 def loader(options, index):
     """Returns the `FeatureLoader` of an index."""
-    height, width, channels = shape(options)
     return FeatureLoader(
         index.videos,
         _store(options),
-        FeatureFormat(options.num_frames, height, width, channels, options.short_clip),
+        clip_format(options),
         index.infos,
         options.cache,
         options.max_bad_videos,
     )
+
+
+def clip_format(options):
+    """Returns the `FeatureFormat` of the clips of a run."""
+    return FeatureFormat(options.num_frames, *shape(options), options.short_clip)
 
 
 def shape(options):
