@@ -11,8 +11,8 @@ from absl import flags
 
 from export import saved_model, student_file
 from tests import small_run
+from train import batches, networks
 from train import experiment as experiment_lib
-from train import networks
 from train import prepare as prepare_lib
 from train.flags import config as config_lib
 
@@ -89,9 +89,10 @@ def test_a_run_learns_from_features(finished):
 
 
 def test_a_feature_clip_is_seen_as_it_is(folder, tmp_path):
-    experiment = experiment_lib.Experiment(_config(folder, tmp_path))
+    experiment = experiment_lib.open_experiment(_config(folder, tmp_path))
     pair = experiment.data.labeled[0]
-    batch = next(iter(experiment.batches([pair] * 8).map(experiment.normalize_batch)))
+    stream = batches.training_batches(experiment, [pair] * 8)
+    batch = next(iter(stream.map(batches.normalizer(experiment))))
     stored = np.load(folder / f"{pair.future.video}.npy").astype("f4")
     # Ten parts of 20 steps, and of the first 10.
     for field, steps in (("future", stored[1::2]), ("observed", stored[:10])):
@@ -118,7 +119,7 @@ def test_says_which_flag_is_missing(folder, tmp_path):
     config = _config(folder, tmp_path)
     data = dataclasses.replace(config.data, feature_rate=None)
     with pytest.raises(ValueError, match="features needs --feature_rate"):
-        experiment_lib.Experiment(dataclasses.replace(config, data=data))
+        experiment_lib.open_experiment(dataclasses.replace(config, data=data))
 
 
 def test_a_student_can_be_trained_behind_a_stored_layer(folder, tmp_path):
