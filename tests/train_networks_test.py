@@ -107,7 +107,9 @@ def test_each_network_is_compared_at_its_own_deepest_map_of_enough_tokens():
     config = _config("--stored_layer=Mixed_4f")
     assert networks.student_feature_layers(config, teacher) == ("Mixed_5c",)
     teacher.name = "somebodys"
-    with pytest.raises(ValueError, match="'somebodys': name .*--teacher_feature_layer"):
+    with pytest.raises(
+        ValueError, match="'somebodys', is unknown .*--teacher_feature_layer"
+    ):
         layers(_config(), teacher)
 
 
