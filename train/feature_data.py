@@ -10,46 +10,47 @@ from kd_keras.data.readers import feature_files
 from kd_keras.data.video.info import BadVideo
 
 
-def read_index(options, **checks):
+def read_index(flags, **checks):
     """Returns the `Index` of the annotations.
 
     Args:
-        options: The run's `Data`.
+        flags: The run's `Data` flags.
         checks: As `read_features` takes them.
     """
     return feature_files.read_features(
-        options.annotations, _store(options), options.feature_rate, **checks
+        flags.annotations, _store(flags), flags.feature_rate, **checks
     )
 
 
-def loader(options, index):
+def loader(flags, index):
     """Returns the `FeatureLoader` of an index."""
     return FeatureLoader(
         index.videos,
-        _store(options),
-        clip_format(options),
+        _store(flags),
+        clip_format(flags),
         index.infos,
-        options.cache,
-        options.max_bad_videos,
+        flags.cache,
+        flags.max_bad_videos,
     )
 
 
-def clip_format(options):
+def clip_format(flags):
     """Returns the `FeatureFormat` of the clips of a run."""
-    return FeatureFormat(options.num_frames, *shape(options), options.short_clip)
+    height, width, channels = shape(flags)
+    return FeatureFormat(flags.num_frames, height, width, channels, flags.short_clip)
 
 
-def shape(options):
+def shape(flags):
     """Returns (height, width, channels) of a time step, by the first whole video.
 
     Raises:
         ValueError: If there is none.
     """
-    return _shape(options.annotations, options.feature_root)
+    return _shape(flags.annotations, flags.feature_root)
 
 
-def _store(options):
-    return _open(options.feature_root)
+def _store(flags):
+    return _open(flags.feature_root)
 
 
 # One .npz may be large, and a run asks several times.

@@ -232,11 +232,11 @@ def _build(config, architecture, num_classes, seed):
     return model
 
 
-def _map_size(options):
+def _map_size(flags):
     """(height, width), or pixels, and channels of a time step of a clip."""
-    if options.dataset != "features":
-        return options.image_size, MODALITIES[options.modality]
-    height, width, channels = feature_data.shape(options)
+    if flags.dataset != "features":
+        return flags.image_size, MODALITIES[flags.modality]
+    height, width, channels = feature_data.shape(flags)
     return (height, width), channels
 
 
