@@ -91,12 +91,16 @@ def _remove_what_was_left(output):
 
 def _copy(folder: pathlib.Path, target: str) -> None:
     files = [path for path in folder.rglob("*") if path.is_file()]
+    copies = {path: f"{target}/{path.relative_to(folder).as_posix()}" for path in files}
     try:
         for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
-            copy = f"{target}/{path.relative_to(folder).as_posix()}"
-            tf.io.gfile.makedirs(os.path.dirname(copy))
-            tf.io.gfile.copy(str(path), copy)
+            tf.io.gfile.makedirs(os.path.dirname(copies[path]))
+            tf.io.gfile.copy(str(path), copies[path])
     except BaseException:
-        if tf.io.gfile.exists(target):
-            tf.io.gfile.rmtree(target)
+        # From the end: of assets and assets.extra some stores list both as the first.
+        for there in sorted(
+            {os.path.dirname(c) for c in copies.values()}, reverse=True
+        ):
+            if tf.io.gfile.exists(there):
+                tf.io.gfile.rmtree(there)
         raise
