@@ -130,7 +130,11 @@ def curves(histories, path):
             for key, style in ((name, "--"), (f"val_{name}", "-")):
                 points = [(r["step"], r[key]) for r in records if key in r]
                 if points:
-                    axis.plot(*zip(*points, strict=True), style, color=color)
+                    # A line of one point would not be seen.
+                    marker = "o" if len(points) == 1 else None
+                    axis.plot(
+                        *zip(*points, strict=True), style, color=color, marker=marker
+                    )
         axis.set_title(name.replace("_", " "), fontsize=10)
         axis.set_xlabel("training step")
         axis.set_ylabel(_unit(name))

@@ -80,6 +80,11 @@ def test_an_anticipation_is_right_if_its_action_starts_then(start_s, name, expec
     assert timeline.judge((1.0, 2.0, "a", 0.5), truth) is expected
 
 
+def test_an_anticipation_that_goes_on_over_another_action_is_wrong():
+    truth = [(1.0, 1.4, "a"), (1.5, 3.0, "b")]
+    assert timeline.judge((1.0, 2.0, "a", 0.5), truth) is False
+
+
 def _predictions(labels, **logits):
     names = {name.replace("_", "."): np.array(v, float) for name, v in logits.items()}
     return predictions.Predictions(

@@ -94,10 +94,10 @@ def spans(found):
 def judge(span, truth):
     """Returns whether a span is right: True, False, or None if no action starts in it.
 
-    It is right if the class that it names starts between its ends.
+    It is right if every action that starts between its ends is of the class it names.
     """
     started = [name for start_s, _, name in truth if span[0] <= start_s < span[1]]
-    return None if not started else span[2] in started
+    return None if not started else {*started} == {span[2]}
 
 
 def draw(truth, found, lead_time_s, duration_s, path):
@@ -125,7 +125,7 @@ def draw(truth, found, lead_time_s, duration_s, path):
         above.plot([start_s] * 2, [-0.4, 1.4], color="black", linewidth=0.6, zorder=3)
     colors = {True: _RIGHT, False: _WRONG, None: "#EEEEEE"}
     for span in spans(found):
-        start_s, end_s, name, _ = span
+        start_s, end_s, name = span[0], min(span[1], duration_s), span[2]
         color = colors[judge(span, truth)]
         _bar(above, 0, start_s, end_s, name, color, duration_s, family)
     _draw_lead_time(above, found[0].time_s, lead_time_s)
