@@ -14,8 +14,8 @@ BENCHMARK_FLAGS ?=
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
-.PHONY: help demo test coverage test-kills test-fuzz lint format test-backends test-latest \
-  bazel-test benchmarks docs lock clean
+.PHONY: help demo test coverage test-kills test-fuzz test-load lint format test-backends \
+  test-latest bazel-test benchmarks docs lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -41,6 +41,9 @@ test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_tables --cases=1000
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_flagfiles --cases=500
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_records --cases=500
+
+test-load: .venv/ready ## ask a server from eight clients at a time, a tenth of it wrongly
+	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.load_serving --requests=10000
 
 lint: .venv/ready ## check style, formatting and types
 	.venv/bin/ruff check

@@ -12,8 +12,6 @@ from kd_keras.data.video.info import Video, VideoInfo
 
 TIME_ERROR_S = 1e-6
 
-_BATCH = 8
-
 
 @dataclasses.dataclass(frozen=True)
 class Anticipation:
@@ -45,6 +43,7 @@ def anticipations(
     video: Video,
     info: VideoInfo,
     every_s: float,
+    batch_size: int = 8,
 ) -> Iterator[Anticipation]:
     """Slides the observed clip over the video, `every_s` at a time.
 
@@ -53,13 +52,14 @@ def anticipations(
 
     Args:
         student: An `ExportedStudent`, or what else predicts as it does.
+        batch_size: Clips that the student is given at a time.
     """
     begins_s = float(info.times_s[0])
     shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
     count = int(max(shown_s - observed_s, 0) / every_s + TIME_ERROR_S) + 1
     first_s = begins_s + min(observed_s, shown_s)
     times_s = [first_s + i * every_s for i in range(count)]
-    for several in _batched(times_s, _BATCH):
+    for several in _batched(times_s, batch_size):
         clips = _clips(spec, video, info, several)
         for time_s, probabilities in zip(several, student(clips), strict=True):
             yield ranked(spec, time_s, probabilities)

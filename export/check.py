@@ -1,17 +1,27 @@
 """Loads a SavedModel as TF Serving does and compares its outputs with expected ones.
 
+    python -m export.check MODELS/name
+
+checks a served model, by `check_command.py`. An export is checked by
+
     python check.py MODEL_DIRECTORY EXPECTED.npz
 
-A program of its own, in which neither Keras nor this project can be imported: what
-passes here needs TensorFlow alone. The file holds `classes`, `tolerance` and any number
-of requests: `CASE.SIGNATURE.input.NAME` and what is expected, a part of the outputs,
-`CASE.SIGNATURE.output.NAME`. If classes are actions, `actions` holds the verb and the
-noun of each. Ends with status 0 if every output agrees, else with 1 and
-a line on standard output that says what differs.
+which is a program of its own, in which neither Keras nor this project can be imported:
+what passes there needs TensorFlow alone. The file holds `classes`, `tolerance` and any
+number of requests: `CASE.SIGNATURE.input.NAME` and what is expected, a part of the
+outputs, `CASE.SIGNATURE.output.NAME`. If classes are actions, `actions` holds the verb
+and the noun of each. Ends with status 0 if every output agrees, else with 1 and a line
+on standard output that says what differs.
 """
 
 import collections
 import sys
+
+if __name__ == "__main__" and __package__:
+    # python -m export.check, which needs no such process, or starts one.
+    from export import check_command
+
+    check_command.start()
 
 # None makes an import fail and TensorFlow, which would import Keras, go without.
 sys.modules.update(dict.fromkeys(("keras", "tf_keras", "kd_keras")))
@@ -33,6 +43,7 @@ _ACTIONS = {
     "top_k_noun_probabilities": tf.float32,
 }
 _FEATURES = {"feature_map": tf.float32, "pooled": tf.float32}
+_DESCRIPTION = {"student_json": tf.string}
 
 # Below this a probability is as good as zero.
 _FLOOR = 1e-30
@@ -94,8 +105,9 @@ def _require_no_compilation(loaded):
 def _require_interface(signature, inputs, are_actions):
     _require_types("inputs", signature.inputs, _types_of(inputs))
     types = _ANTICIPATION | (_ACTIONS if are_actions else {})
-    if "feature_map" in signature.outputs:
-        types = _FEATURES
+    for others in (_FEATURES, _DESCRIPTION):
+        if set(others) & set(signature.outputs):
+            types = others
     _require_types("outputs", signature.outputs, types)
 
 
@@ -124,6 +136,9 @@ def _compare_answer(found, outputs, expected):
             )
         if name == "lead_time_s":
             if not np.array_equal(found[name], value, equal_nan=True):
+                raise ValueError(f"{name} must be {value}. Got {found[name]}.")
+        elif name == "student_json":
+            if not np.array_equal(found[name].astype(bytes), value):
                 raise ValueError(f"{name} must be {value}. Got {found[name]}.")
         elif not np.all(np.isfinite(found[name])):
             raise ValueError(f"{name} is not finite.")

@@ -72,7 +72,9 @@ def expected_answers(student: ServedStudent) -> dict[str, np.ndarray]:
             answers = {name: answers[name] for name in ("probabilities", "lead_time_s")}
             for name, module in signatures_of(student).items():
                 outputs = (
-                    module.answers(student, clips) if name == "features" else answers
+                    module.answers(student, clips)
+                    if name in ("features", "describe")
+                    else answers
                 )
                 key = f"{case}.{name}"
                 for input_, value in module.example(student, frames).items():

@@ -19,7 +19,7 @@ class ExportedStudent:
     """
 
     def __init__(self, model: str | os.PathLike):
-        self.path = _newest(os.fspath(model).rstrip("/"))
+        self.path = newest(os.fspath(model).rstrip("/"))
         with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
             self.spec = student_file.from_json(file.read())
         # Kept as an attribute, because the signature does not keep the model alive.
@@ -38,7 +38,7 @@ class ExportedStudent:
         return self._serve(frames=tf.constant(frames))["probabilities"].numpy()
 
 
-def _newest(model):
+def newest(model: str) -> str:
     """The version to load: `model` itself, or the highest number in it."""
     remote.require_file_system(model)
     if tf.io.gfile.exists(f"{model}/saved_model.pb"):

@@ -49,6 +49,8 @@ _RANGES = {
     "lead_time_s": "seconds, 0 or more; NaN if they differ from clip to clip",
     "feature_map": "any",
     "pooled": "any",
+    "clips": "any",
+    "student_json": "UTF-8 text, the object of student.json",
 }
 
 

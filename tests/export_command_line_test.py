@@ -66,7 +66,8 @@ def test_a_misspelt_flag_is_answered_with_the_right_one():
 @pytest.mark.parametrize(
     "module",
     [
-        *("train.main", "train.prepare", "export.main", "export.predict"),
+        *("train.main", "train.prepare"),
+        *("export.main", "export.predict", "export.client"),
         "kd_keras.models.convert",
     ],
 )
@@ -91,7 +92,7 @@ def test_flags_are_answered_before_a_backend_is_imported(module):
         (
             "export.predict",
             {
-                "Files": ("model", "video", "output"),
+                "Files": ("model", "video", "output", "timeline", "[no]headless"),
                 "Anticipation": ("top_k", "every_s", "observed_s", "lead_time_s"),
             },
         ),

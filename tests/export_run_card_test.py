@@ -87,6 +87,7 @@ def test_every_signature_is_warmed_up_at_every_batch_size(path):
             "encoded_frames": (size, 8),
             "clip": (size, 8, 16, 16, 3),
             "features": (size, 8, 19, 19, 3),
+            "describe": (size,),
         }.items()
     }
     for name, inputs in requests:

@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 import kd_keras
-from export import saved_model
+from export import saved_model, student_file
 from export.limits import MAX_CLIPS, MAX_FRAMES
 from export.signatures import ServedStudent
 from export.student_file import ExportSpec
@@ -108,6 +108,7 @@ def test_the_signatures_say_what_they_take_and_give(served):
         "encoded_frames": {"encoded_frames": ("string", [-1, -1])},
         "clip": {"clip": ("float32", [-1, 8, 16, 16, 3])},
         "features": {"frames": ("uint8", [-1, -1, -1, -1, 3])},
+        "describe": {"clips": ("int32", [-1])},
     }
     anticipation = described(served.signatures["serving_default"].outputs)
     assert anticipation["lead_time_s"] == ("float32", [-1])
@@ -117,6 +118,14 @@ def test_the_signatures_say_what_they_take_and_give(served):
         "feature_map": ("float32", [-1, 2, 4, 4, 4]),
         "pooled": ("float32", [-1, 4]),
     }
+    assert described(served.signatures["describe"].outputs) == {
+        "student_json": ("string", [-1])
+    }
+
+
+def test_the_description_is_that_of_the_student_file(served):
+    found = served.ask("describe", clips=np.zeros(3, np.int32))["student_json"]
+    assert [student_file.from_json(text.decode()) for text in found] == [SPEC] * 3
 
 
 @pytest.mark.parametrize(

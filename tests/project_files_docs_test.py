@@ -9,8 +9,8 @@ from urllib.parse import urlsplit
 import pytest
 from absl import flags
 
+from export import check_command, client, predict
 from export import main as export_main
-from export import predict
 from train.flags import config as config_lib
 from train.flags import data as data_flags
 from train.report import __main__ as report_main
@@ -78,7 +78,13 @@ def test_flags_exist(page):
     values = flags.FlagValues()
     config_lib.define_flags(values)
     config_lib.define_flags(values, groups=(data_flags.Preparation,))
-    commands = (export_main.Request, predict.Request, report_main.Request)
+    commands = (
+        check_command.Request,
+        client.Request,
+        export_main.Request,
+        predict.Request,
+        report_main.Request,
+    )
     known = {*values, *_FOREIGN_FLAGS}
     known.update(f.name for request in commands for f in dataclasses.fields(request))
     named = set(re.findall(r"(?<![\w-])--([a-z]\w*)", PAGES[page]))

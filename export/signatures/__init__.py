@@ -14,7 +14,7 @@ from types import ModuleType
 
 import tensorflow as tf
 
-from export.signatures import clip, encoded_frames, features, frames
+from export.signatures import clip, describe, encoded_frames, features, frames
 from export.signatures.served_student import ServedStudent
 
 _MODULES = {
@@ -22,6 +22,7 @@ _MODULES = {
     "encoded_frames": encoded_frames,
     "clip": clip,
     "features": features,
+    "describe": describe,
 }
 
 

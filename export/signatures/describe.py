@@ -1,0 +1,29 @@
+"""The signature `describe`: how to feed the student, for clients without its folder."""
+
+import numpy as np
+import tensorflow as tf
+
+from export import student_file
+from export.signatures.served_student import ServedStudent
+
+
+def inputs(student: ServedStudent) -> dict[str, tf.TensorSpec]:
+    return {"clips": tf.TensorSpec((None,), tf.int32)}
+
+
+def serve(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
+    """Gives `student_json` (batch,), the text of `assets.extra/student.json`.
+
+    A server that batches requests wants a batch from each. So the text comes once for
+    each of `clips`, whatever these are.
+    """
+    text = student_file.to_json(student.spec)
+    return {"student_json": tf.fill(tf.shape(tf.reshape(clips, [-1])), text)}
+
+
+def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
+    return serve(student, clips)
+
+
+def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
+    return {"clips": np.zeros(len(frames), np.int32)}

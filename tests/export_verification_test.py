@@ -1,0 +1,186 @@
+import shutil
+
+import numpy as np
+import pytest
+import simplejpeg
+import tensorflow as tf
+from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
+
+from export import saved_model, student_file, verification, warm_up, without_python
+from export.checking import CheckFailedError
+from tests import served_colors
+from tests.tiny_exports import TINY_SPEC, tiny_student
+
+needs_compiler = pytest.mark.skipif(
+    without_python.missing() is not None, reason=f"{without_python.missing()}"
+)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    """A served model whose version 2 has warm-up records of two batch sizes."""
+    folder = tmp_path_factory.mktemp("models") / "name"
+    version = served_colors.write(folder / "2")
+    records = [_record("encoded_frames", encoded_frames=_files(n)) for n in (1, 3)]
+    _write_records(version, records)
+    return folder
+
+
+def _files(batch):
+    random = np.random.default_rng(batch)
+    files = np.empty((batch, 4), dtype=object)
+    for place in np.ndindex(files.shape):
+        frame = random.integers(0, 256, (16, 24, 3), np.uint8)
+        files[place] = simplejpeg.encode_jpeg(frame, 90, "RGB")
+    return files
+
+
+def _record(signature, **inputs):
+    request = predict_pb2.PredictRequest()
+    request.model_spec.signature_name = signature
+    for name, value in inputs.items():
+        request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+    log = prediction_log_pb2.PredictionLog()
+    log.predict_log.request.CopyFrom(request)
+    return log.SerializeToString()
+
+
+def _write_records(version, records):
+    (version / "assets.extra").mkdir(exist_ok=True)
+    with tf.io.TFRecordWriter(str(version / warm_up.WARM_UP_FILE)) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def _copied(model, tmp_path):
+    return shutil.copytree(model / "2", tmp_path / "2")
+
+
+def test_the_check_says_what_it_did_and_what_it_did_not(model):
+    said = []
+    verification.verify(str(model), report=said.append)
+    text = "\n".join(said)
+    assert text.startswith(f"{model}/2:\n")
+    assert "2 warm-up records" in text
+    assert "encoded_frames: 2 requests" in text and "describe: 1 requests" in text
+    assert ("without Python gives the same" in text) == (not without_python.missing())
+    for part in ("JSON parser", "scheduler of batches", "polling", "metrics"):
+        assert part in said[-1]
+
+
+def test_records_are_read_as_they_were_written(model):
+    records = list(warm_up.read(model / "2" / warm_up.WARM_UP_FILE))
+    assert [name for name, _ in records] == ["encoded_frames", "encoded_frames"]
+    assert records[1][1]["encoded_frames"].tolist() == _files(3).tolist()
+
+
+@pytest.mark.parametrize(
+    ("records", "error", "text"),
+    [
+        (
+            [_record("other")],
+            CheckFailedError,
+            "ask for .'other'., which is",
+        ),
+        (
+            [_record("encoded_frames", encoded_frames=[[b"no JPEG"]])],
+            CheckFailedError,
+            "encoded_frames answers no request: ",
+        ),
+        (
+            [_record("encoded_frames", frames=_files(1))],
+            CheckFailedError,
+            "encoded_frames answers no request: ",
+        ),
+        ([b"\xff\xff"], ValueError, "is damaged"),
+    ],
+)
+def test_warm_up_records_that_a_server_could_not_answer_are_named(
+    model, tmp_path, records, error, text
+):
+    version = _copied(model, tmp_path)
+    _write_records(version, records)
+    with pytest.raises(error, match=text):
+        verification.verify(str(version), report=lambda line: None)
+
+
+@needs_compiler
+def test_a_program_in_c_gives_the_right_answers(model, tmp_path):
+    program = without_python.compile_program(tmp_path)
+    colors = np.random.default_rng(0).integers(0, 256, (2, 4, 1, 1, 3), np.uint8)
+    frames = np.broadcast_to(colors, (2, 4, 16, 16, 3))
+    files = np.empty((2, 4), dtype=object)
+    for place in np.ndindex(files.shape):
+        frame = np.ascontiguousarray(frames[place])
+        files[place] = simplejpeg.encode_jpeg(frame, 100, "RGB", "444")
+    tensors = _tensors(model / "2")
+    (found,) = without_python.ask(
+        program,
+        model / "2",
+        {tensors["encoded_frames", "encoded_frames"]: files},
+        [tensors["encoded_frames", "probabilities"]],
+    )
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, served_colors.probabilities(frames), atol=0.02)
+    (text,) = without_python.ask(
+        program,
+        model / "2",
+        {tensors["describe", "clips"]: np.zeros(2, np.int32)},
+        [tensors["describe", "student_json"]],
+    )
+    assert text.shape == (2,) and "grün".encode() in text[1]
+
+
+@needs_compiler
+def test_what_the_program_cannot_do_is_told(model, tmp_path):
+    program = without_python.compile_program(tmp_path)
+    with pytest.raises(OSError, match="nothing: the graph has no such operation"):
+        without_python.ask(program, model / "2", {}, ["nothing:0"])
+    with pytest.raises(OSError, match="Could not find SavedModel|ot found"):
+        without_python.ask(program, tmp_path / "none", {}, ["nothing:0"])
+    tensors = _tensors(model / "2")
+    broken = np.array([[b"no JPEG"]], dtype=object)
+    with pytest.raises(OSError, match="Without Python: run: "):
+        without_python.ask(
+            program,
+            model / "2",
+            {tensors["encoded_frames", "encoded_frames"]: broken},
+            [tensors["encoded_frames", "probabilities"]],
+        )
+
+
+@needs_compiler
+def test_another_answer_without_python_is_an_error(model, monkeypatch):
+    ask = without_python.ask
+    monkeypatch.setattr(
+        without_python, "ask", lambda *given: [v * 0 for v in ask(*given)]
+    )
+    with pytest.raises(CheckFailedError, match="is another one without Python"):
+        verification.verify(str(model), report=lambda line: None)
+
+
+def _tensors(version):
+    """The tensor's name by (signature, input or output)."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(version))
+    return {
+        (signature, name): info.name
+        for signature, definition in loaded.signature_def.items()
+        for name, info in (*definition.inputs.items(), *definition.outputs.items())
+    }
+
+
+def test_an_export_passes_and_another_student_does_not(tmp_path):
+    student = tiny_student()
+    student_file.save_student(student, tmp_path / "student.keras", TINY_SPEC)
+    student_file.save_student(tiny_student(), tmp_path / "other.keras", TINY_SPEC)
+    saved_model.export_student(student, tmp_path / "models" / "name", TINY_SPEC)
+    said = []
+    given = str(tmp_path / "models" / "name"), str(tmp_path / "student.keras")
+    verification.verify(*given, report=said.append)
+    text = "\n".join(said)
+    assert f"{given[1]} gives the same answers" in text
+    for name in ("serving_default", "encoded_frames", "clip", "features", "describe"):
+        assert f"{name}: 4 requests answered" in text
+    with pytest.raises(CheckFailedError, match="differ.* from the Keras model's"):
+        verification.verify(given[0], str(tmp_path / "other.keras"), report=said.append)
