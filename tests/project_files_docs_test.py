@@ -14,6 +14,7 @@ from export import main as export_main
 from train.flags import config as config_lib
 from train.flags import data as data_flags
 from train.report import __main__ as report_main
+from train.table import __main__ as table_main
 
 # Not resolved: under Bazel the files stand as links beside this one.
 ROOT = Path(__file__).parents[1]
@@ -84,6 +85,7 @@ def test_flags_exist(page):
         export_main.Request,
         predict.Request,
         report_main.Request,
+        table_main.Request,
     )
     known = {*values, *_FOREIGN_FLAGS}
     known.update(f.name for request in commands for f in dataclasses.fields(request))

@@ -1,0 +1,185 @@
+"""Tables of experiments, over runs that a stand-in for train.main writes."""
+
+import csv
+import json
+import pathlib
+import types
+
+import numpy as np
+import pytest
+
+from train import predictions
+from train.table import __main__ as table
+from train.table import files, plan, running, scores
+
+_CLIPS, _CLASSES = 40, 3
+_VIDEOS = np.array([f"v{clip // 4}" for clip in range(_CLIPS)])
+_LABELS = np.arange(_CLIPS) % _CLASSES
+_ROWS = [
+    plan.Row("majority", "majority"),
+    plan.Row("teacher", "teacher.future"),
+    plan.Row("labels", "labels"),
+    plan.Row("L_d", "attention"),
+    plan.Row("dark", "labels", ("--brightness=0.2",)),
+]
+_RIGHT = {"teacher.future": 30, "students.labels": 16, "students.attention": 24}
+
+
+def _write_run(job, shift=0):
+    """A run whose networks are right about their first clips."""
+    seed = int(job.flags[-2].partition("=")[2])
+    logits = {}
+    for name, right in _RIGHT.items():
+        said = np.where(np.arange(_CLIPS) < right + seed, _LABELS, (_LABELS + 1) % 3)
+        logits[name] = np.eye(_CLASSES, dtype=np.float32)[said]
+    job.folder.mkdir(parents=True)
+    (job.folder / "results.json").write_text(
+        json.dumps({"majority": {"top1": 0.4}, "num_evaluated": _CLIPS})
+    )
+    times_s = np.full((_CLIPS, 4), float(shift))
+    predictions.write(
+        job.folder / predictions.FILE,
+        predictions.Predictions(_LABELS, _VIDEOS, times_s, logits),
+    )
+
+
+def _jobs(folder, seeds=(0, 2), splits=(1,)):
+    return plan.jobs(_ROWS, ["--batch_size=8"], splits, seeds, folder)
+
+
+def test_rows_of_the_same_flags_share_their_runs(tmp_path):
+    jobs = _jobs(tmp_path, splits=(1, 3))
+    assert len(jobs) == 2 * 2 * 2
+    job = jobs[(), 3, 2]
+    assert job.arguments == [
+        *("-m", "train.main", "--batch_size=8", "--students=labels,attention"),
+        *("--split=3", "--seed=2", "--noexport", f"--run_dir={job.folder}"),
+    ]
+    assert "--students=labels" in jobs[("--brightness=0.2",), 1, 0].flags
+    assert len({job.folder for job in jobs.values()}) == len(jobs)
+    # The order of rows of other flags moves no folder.
+    turned = plan.jobs(_ROWS[::-1][:1], ["--batch_size=8"], (1,), (0,), tmp_path)
+    assert list(turned.values()) == [jobs[("--brightness=0.2",), 1, 0]]
+
+
+def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
+    jobs = _jobs(tmp_path)
+    for job in jobs.values():
+        _write_run(job)
+    found = scores.scores(_ROWS, jobs, (1,), (0, 2), _ROWS[2])
+    by_title = {score.row.title: score for score in found}
+    assert by_title["majority"].by_seed == (40.0, 40.0)
+    assert by_title["labels"].by_seed == pytest.approx((40.0, 45.0))
+    labels, distilled = by_title["labels"], by_title["L_d"]
+    assert labels.mean.mean == pytest.approx(42.5) and labels.gain is None
+    assert labels.deviation == pytest.approx(np.sqrt(12.5))
+    # 8 of 40 clips in each seed.
+    assert distilled.gain.mean == pytest.approx(20.0)
+    # They lie in two of ten videos, and a draw of videos may have neither.
+    assert distilled.gain.low == 0 and 20 < distilled.gain.high < 60
+    assert by_title["dark"].gain.mean == 0
+
+
+def test_splits_are_put_together(tmp_path):
+    jobs = _jobs(tmp_path, seeds=(0,), splits=(1, 2))
+    for job in jobs.values():
+        _write_run(job)
+    [found] = scores.scores(_ROWS[2:3], jobs, (1, 2), (0,), None)
+    assert found.by_seed == pytest.approx((40.0,)) and found.deviation is None
+
+
+def test_runs_of_other_clips_are_not_compared(tmp_path):
+    jobs = _jobs(tmp_path)
+    for number, job in enumerate(jobs.values()):
+        _write_run(job, shift=number)
+    with pytest.raises(ValueError, match="'labels' on split 1 evaluate different"):
+        scores.scores(_ROWS[2:3], jobs, (1,), (0, 2), None)
+
+
+def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypatch):
+    jobs = list(_jobs(tmp_path).values())
+    _write_run(jobs[0])
+    called = []
+
+    def train(arguments, stdout, env, **_):
+        called.append((arguments[-1], env.get("CUDA_VISIBLE_DEVICES")))
+        stdout.write("Error: no such folder\n")
+        stdout.flush()
+        return type("Done", (), {"returncode": len(called) == 2})
+
+    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
+    monkeypatch.setattr(running, "subprocess", stand_in)
+    with pytest.raises(running.JobsFailedError) as raised:
+        running.run(jobs, ["5"])
+    assert sorted(folder for folder, _ in called) == sorted(
+        f"--run_dir={job.folder}" for job in jobs[1:]
+    )
+    assert {device for _, device in called} == {"5"}
+    text = str(raised.value)
+    assert "1 of 4 runs failed" in text and "log.txt: Error: no such folder" in text
+
+
+def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
+    jobs = _jobs(tmp_path)
+    for job in jobs.values():
+        _write_run(job)
+    found = scores.scores(_ROWS, jobs, (1,), (0, 2), _ROWS[2])
+    commands = {row.title: [["-m", "train.main"]] for row in _ROWS}
+    files.write(tmp_path, found, (0, 2), {"L_d": 70.2}, commands)
+    with open(tmp_path / "table.csv", newline="") as file:
+        lines = list(csv.reader(file))
+    assert lines[0][:4] == ["", "seed 0", "seed 2", "mean"]
+    assert lines[4][:4] == ["L_d", "60.0", "65.0", "62.5"]
+    assert lines[4][6] == "+20.0" and lines[4][-1] == "70.2"
+    assert lines[1][4:] == ["", "", "", "", ""]
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert content["rows"][3]["mean"]["mean"] == pytest.approx(62.5)
+    assert content["rows"][3]["commands"] == ["python -m train.main"]
+    assert (tmp_path / "table.md").read_text().count("\n") == 2 + len(_ROWS)
+    assert b"<svg" in (tmp_path / "table.svg").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("labels", "--row is TITLE = NETWORK"),
+        ("a = student", "must be one of majority, .*Got 'student'"),
+        (" = labels", "--row is TITLE = NETWORK"),
+    ],
+)
+def test_wrong_rows_are_refused(text, message):
+    with pytest.raises(ValueError, match=message):
+        plan.parse_row(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"row": ["a = labels", "a = attention"]}, "a title of its own"),
+        ({"baseline": "b"}, "--baseline must be the title of a row.*Got 'b'"),
+        ({"paper": ["b = 7"]}, "--paper is TITLE = PERCENT.*Got 'b = 7'"),
+        ({"paper": ["a = high"]}, "--paper is TITLE = PERCENT"),
+    ],
+)
+def test_wrong_requests_are_refused_before_anything_runs(changes, message, tmp_path):
+    request = {
+        "output": str(tmp_path / "out"),
+        "row": ["a = labels"],
+        "run_flag": [],
+        "seeds": ["0"],
+        "splits": ["1"],
+    }
+    with pytest.raises(ValueError, match=message):
+        table.run(table.Request(**request | changes))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["demo", "jhmdb"])
+def test_the_tables_of_the_project_are_understood(name):
+    root = pathlib.Path(__file__).resolve().parents[1]
+    lines = (root / f"configs/tables/{name}.flags").read_text().splitlines()
+    rows = [plan.parse_row(line[6:]) for line in lines if line.startswith("--row=")]
+    papers = [line[8:] for line in lines if line.startswith("--paper=")]
+    titles = [row.title for row in rows]
+    assert len(set(titles)) == len(rows) >= 8
+    assert all(table._paper(text, titles) for text in papers)

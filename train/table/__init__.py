@@ -1,0 +1,1 @@
+"""Tables of experiments: the runs of every row, split and seed, and their scores."""

@@ -1,0 +1,153 @@
+"""Makes a table of experiments: trains what its rows need, and scores it.
+
+    python -m train.table --flagfile=configs/tables/demo.flags --output=results/demo
+
+Every row is trained for every split and seed, by `python -m train.main` in a folder of
+its own below the output. The same command continues after an interruption, and trains
+nothing twice.
+"""
+
+import dataclasses
+import pathlib
+
+from absl import flags
+
+from export import command
+
+FLAGS = flags.FLAGS
+
+_NAME = "python -m train.table"
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the flags ask for; the fields have their names and meanings."""
+
+    output: str
+    row: list[str]
+    run_flag: list[str]
+    seeds: list[str]
+    splits: list[str]
+    baseline: str | None = None
+    paper: list[str] | None = None
+    devices: list[str] = dataclasses.field(default_factory=list)
+
+
+def define_flags():
+    """Defines the flags, one for every field of `Request`."""
+    flags.DEFINE_string(
+        "output", None, "Folder of the table: table.md, .csv, .json, .svg and runs/."
+    )
+    flags.DEFINE_multi_string(
+        "row",
+        None,
+        "TITLE = NETWORK [FLAGS], once for each row. NETWORK is majority, bigram, "
+        "teacher.future, teacher.observed, or a student: labels, pseudo_labels, direct "
+        "or attention. FLAGS are those of its runs alone. Rows of the same FLAGS share "
+        "runs and teacher.",
+    )
+    flags.DEFINE_multi_string(
+        "run_flag", [], "A flag of every run, such as --run_flag=--batch_size=8."
+    )
+    flags.DEFINE_list("seeds", ["0"], "Values of --seed.")
+    flags.DEFINE_list("splits", ["1"], "Values of --split.")
+    flags.DEFINE_string(
+        "baseline",
+        None,
+        "Title of the row that others are compared with; by default the first student.",
+    )
+    flags.DEFINE_multi_string(
+        "paper", None, "TITLE = PERCENT: what the paper has for a row."
+    )
+    flags.DEFINE_list(
+        "devices",
+        [],
+        "Numbers of the GPUs to use, each for one run at a time; by default one run "
+        "after the other.",
+    )
+    command.check_paths(["output"])
+    for name in ("seeds", "splits"):
+        flags.register_validator(
+            name,
+            lambda values: values and all(value.isdecimal() for value in values),
+            "it is a list of whole numbers, such as 0,1,2.",
+        )
+
+
+def run(request):
+    """Trains and scores the table; returns its `Score`s.
+
+    Raises:
+        ValueError, OSError, JobsFailedError: If a flag makes no sense, the folder
+            cannot be written to, or runs failed.
+    """
+    # TensorFlow takes seconds to import, so flags are checked first.
+    from train.table import files, plan, running
+    from train.table import scores as scores_lib
+
+    rows = [plan.parse_row(text) for text in request.row]
+    titles = [row.title for row in rows]
+    if len(set(titles)) < len(titles):
+        raise ValueError(f"Each --row needs a title of its own. Got {titles}.")
+    baseline = _baseline(request.baseline, rows)
+    paper = dict(_paper(text, titles) for text in request.paper or ())
+    output = pathlib.Path(request.output)
+    seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
+    jobs = plan.jobs(rows, request.run_flag, splits, seeds, output)
+    running.run(list(jobs.values()), request.devices)
+    scores = scores_lib.scores(rows, jobs, splits, seeds, baseline)
+    commands = {
+        row.title: [job.arguments for key, job in jobs.items() if key[0] == row.flags]
+        for row in rows
+    }
+    files.write(output, scores, seeds, paper, commands)
+    print((output / "table.md").read_text(encoding="utf-8"), end="")
+    return scores
+
+
+def _baseline(title, rows):
+    students = [row for row in rows if (row.logits or "").startswith("students.")]
+    if title is None:
+        return students[0] if students else None
+    for row in rows:
+        if row.title == title and row.logits is not None:
+            return row
+    raise ValueError(
+        f"--baseline must be the title of a row with a network. Got {title!r}."
+    )
+
+
+def _paper(text, titles):
+    title, _, number = text.rpartition(" = ")
+    try:
+        value = float(number)
+    except ValueError:
+        value = None
+    if value is None or title not in titles:
+        raise ValueError(
+            f"--paper is TITLE = PERCENT, with the title of a row. Got {text!r}."
+        )
+    return title, value
+
+
+def main(arguments):
+    """Does what the flags say; returns the status that the process ends with."""
+    del arguments
+    from train.table.running import JobsFailedError
+
+    request = command.request(Request, FLAGS, ["output"])
+    errors = (ValueError, OSError, JobsFailedError)
+    return command.status_of("table", lambda: run(request), errors)
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.start(
+        main,
+        _NAME,
+        required={
+            "output": "the folder that keeps the table, such as --output=results/demo",
+            "row": "the rows of the table; see configs/tables",
+        },
+        groups={"Table": [field.name for field in dataclasses.fields(Request)]},
+    )

@@ -1,0 +1,101 @@
+"""Writes a table as Markdown, CSV, JSON and a plot."""
+
+import csv
+import dataclasses
+import json
+import pathlib
+import shlex
+from collections.abc import Mapping, Sequence
+
+import matplotlib.pyplot as plt
+
+from kd_keras.aside import written_aside
+from train.table.scores import Score
+
+
+def write(
+    output: pathlib.Path,
+    scores: Sequence[Score],
+    seeds: Sequence[int],
+    paper: Mapping[str, float],
+    commands: Mapping[str, Sequence[Sequence[str]]],
+) -> None:
+    """Writes table.md, table.csv, table.json and table.svg.
+
+    Args:
+        output: The folder.
+        scores: Of the rows.
+        seeds: Of the columns.
+        paper: The paper's number by title of a row, in percent.
+        commands: The arguments of `python` for each cell of a row, by its title.
+    """
+    lines = _cells(scores, seeds, paper)
+    with written_aside(output / "table.md") as path:
+        path.write_text(_markdown(lines), encoding="utf-8")
+    with (
+        written_aside(output / "table.csv") as path,
+        open(path, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(lines)
+    content = [
+        {**dataclasses.asdict(score), "paper": paper.get(score.row.title)}
+        | {"commands": [f"python {shlex.join(c)}" for c in commands[score.row.title]]}
+        for score in scores
+    ]
+    with written_aside(output / "table.json") as path:
+        text = json.dumps({"seeds": list(seeds), "rows": content}, indent=1)
+        path.write_text(text + "\n", encoding="utf-8")
+    with written_aside(output / "table.svg") as path:
+        _draw(scores, paper, path)
+
+
+def _cells(scores, seeds, paper):
+    header = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 %", "deviation"]
+    header += ["gain", "95 % of gain", *(["paper"] if paper else [])]
+    lines = [header]
+    for score in scores:
+        is_reference = score.row.logits is None
+        line = [score.row.title, *(f"{value:.1f}" for value in score.by_seed)]
+        line += [f"{score.mean.mean:.1f}", "" if is_reference else _range(score.mean)]
+        line.append("" if score.deviation is None else f"{score.deviation:.1f}")
+        line += (
+            ["", ""]
+            if score.gain is None
+            else [f"{score.gain.mean:+.1f}", _range(score.gain)]
+        )
+        if paper:
+            line.append(
+                f"{paper[score.row.title]:.1f}" if score.row.title in paper else ""
+            )
+        lines.append(line)
+    return lines
+
+
+def _range(interval):
+    return f"{interval.low:.1f} to {interval.high:.1f}"
+
+
+def _markdown(lines):
+    def row(cells):
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+    header, *others = lines
+    return row(header) + row(["---"] * len(header)) + "".join(map(row, others))
+
+
+def _draw(scores, paper, path):
+    figure, axes = plt.subplots(figsize=(8, 0.45 * len(scores) + 1.2))
+    for place, score in enumerate(scores):
+        mean = score.mean
+        axes.barh(place, mean.mean, color="#0072b2", height=0.6)
+        reach = [[mean.mean - mean.low], [mean.high - mean.mean]]
+        axes.errorbar(mean.mean, place, xerr=reach, color="black", capsize=3)
+        if score.row.title in paper:
+            axes.plot(paper[score.row.title], place, "D", color="#d55e00")
+    axes.set_yticks(range(len(scores)), [score.row.title for score in scores])
+    axes.invert_yaxis()
+    axes.set_xlim(0, 100)
+    label = "top-1 in percent, with 95 % intervals"
+    axes.set_xlabel(f"{label}; diamonds: the paper" if paper else label)
+    figure.savefig(path, bbox_inches="tight")
+    plt.close(figure)

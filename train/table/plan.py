@@ -1,0 +1,125 @@
+"""What a table consists of: its rows, and the runs that its rows need."""
+
+import dataclasses
+import hashlib
+import itertools
+import pathlib
+import shlex
+from collections.abc import Sequence
+
+from train import predictions
+
+# Rows without a network to train: they are in every run's results.
+REFERENCES = ("majority", "bigram")
+_TEACHERS = (predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED)
+_METHODS = ("labels", "pseudo_labels", "direct", "attention")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+        title: Its name.
+        network: `majority`, `bigram`, `teacher.future`, `teacher.observed`, or how a
+            student is trained.
+        flags: The flags of its runs that others do not have.
+    """
+
+    title: str
+    network: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def logits(self) -> str | None:
+        """The name of its logits in predictions.npz; None of a reference."""
+        if self.network in REFERENCES:
+            return None
+        if self.network in _TEACHERS:
+            return self.network
+        return predictions.of_student(self.network)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """A run of `python -m train.main`.
+
+    Attributes:
+        folder: The run directory.
+        flags: All of its flags except --run_dir.
+    """
+
+    folder: pathlib.Path
+    flags: tuple[str, ...]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the run has ended well."""
+        return all(
+            (self.folder / name).exists() for name in ("results.json", predictions.FILE)
+        )
+
+    @property
+    def arguments(self) -> list[str]:
+        """What follows `python`."""
+        return ["-m", "train.main", *self.flags, f"--run_dir={self.folder}"]
+
+
+def parse_row(text: str) -> Row:
+    """Returns the row that `TITLE = NETWORK [FLAGS]` describes.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    title, equals, rest = text.partition(" = ")
+    network, *flags = shlex.split(rest) or [""]
+    if not equals or not title.strip():
+        raise ValueError(
+            "--row is TITLE = NETWORK [FLAGS], such as --row='L_d = attention "
+            f"--direction=symmetric'. Got {text!r}."
+        )
+    known = (*REFERENCES, *_TEACHERS, *_METHODS)
+    if network not in known:
+        raise ValueError(
+            f"The network of --row={text!r} must be one of {', '.join(known)}. Got "
+            f"{network!r}."
+        )
+    return Row(title.strip(), network, tuple(flags))
+
+
+def jobs(
+    rows: Sequence[Row],
+    run_flags: Sequence[str],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    output: pathlib.Path,
+) -> dict[tuple[tuple[str, ...], int, int], Job]:
+    """Returns the `Job` of each (flags of rows, split, seed).
+
+    Rows of the same flags share their runs, and so their teacher.
+
+    Args:
+        rows: Of the table.
+        run_flags: Flags of every run.
+        splits: Values of --split.
+        seeds: Values of --seed.
+        output: The table's folder.
+    """
+    methods: dict[tuple[str, ...], list[str]] = {}
+    for row in rows:
+        known = methods.setdefault(row.flags, [])
+        if row.network in _METHODS and row.network not in known:
+            known.append(row.network)
+    found = {}
+    for (flags, students), split, seed in itertools.product(
+        methods.items(), splits, seeds
+    ):
+        named = f"--students={','.join(students or ['labels'])}"
+        own = (*run_flags, *flags, named)
+        # Another set of flags is another run; the order of the rows does not matter.
+        code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
+        folder = output / "runs" / f"{code}-split{split}-seed{seed}"
+        found[flags, split, seed] = Job(
+            folder, (*own, f"--split={split}", f"--seed={seed}", "--noexport")
+        )
+    return found

@@ -1,0 +1,80 @@
+"""Runs the jobs of a table, on as many devices as there are."""
+
+import concurrent.futures
+import os
+import queue
+import subprocess
+import sys
+from collections.abc import Sequence
+
+from kd_keras.data.parallel import progress_bar
+from train.table.plan import Job
+
+
+class JobsFailedError(RuntimeError):
+    """Some runs of a table failed. The others are kept."""
+
+
+def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
+    """Runs the jobs that are not done; what they print is in log.txt of each run.
+
+    A job that was interrupted goes on where it stopped.
+
+    Args:
+        jobs: All jobs of the table.
+        devices: Numbers of GPUs, each of which has one run at a time. None runs one
+            job after the other on what TensorFlow finds.
+    Raises:
+        JobsFailedError: After all jobs, with the last line of each that failed.
+    """
+    todo = [job for job in jobs if not job.is_done]
+    print(f"{len(jobs)} runs, of which {len(jobs) - len(todo)} are done.", flush=True)
+    free: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+    for device in devices or (None,):
+        free.put(device)
+
+    def work(job):
+        device = free.get()
+        try:
+            return _run(job, device)
+        finally:
+            free.put(device)
+
+    progress = progress_bar(len(todo), "run", shows=bool(todo))
+    problems = []
+    with concurrent.futures.ThreadPoolExecutor(len(devices) or 1) as executor:
+        running = [executor.submit(work, job) for job in todo]
+        try:
+            for done in concurrent.futures.as_completed(running):
+                if (problem := done.result()) is not None:
+                    problems.append(problem)
+                progress.add(1)
+        except BaseException:
+            executor.shutdown(wait=False, cancel_futures=True)
+            raise
+    if problems:
+        raise JobsFailedError(
+            f"{len(problems)} of {len(jobs)} runs failed, and the table needs them. "
+            "Solve that and give the same command again:\n" + "\n".join(problems)
+        )
+
+
+def _run(job, device):
+    """Runs a job; returns what is wrong, or None."""
+    job.folder.mkdir(parents=True, exist_ok=True)
+    log = job.folder / "log.txt"
+    environment = dict(os.environ)
+    if device is not None:
+        environment["CUDA_VISIBLE_DEVICES"] = device
+    with open(log, "a", encoding="utf-8") as file:
+        done = subprocess.run(
+            [sys.executable, *job.arguments],
+            stdout=file,
+            stderr=subprocess.STDOUT,
+            env=environment,
+            check=False,
+        )
+    if done.returncode == 0:
+        return None
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"{log}: {lines[-1] if lines else f'status {done.returncode}'}"

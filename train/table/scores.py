@@ -1,0 +1,118 @@
+"""The scores of a table: means over seeds and splits, with intervals."""
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from kd_keras import statistics
+from train import predictions
+from train.table.plan import Job, Row
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """The scores of a row.
+
+    Attributes:
+        row: The `Row`.
+        by_seed: Top-1 in percent of each seed, over the clips of all splits.
+        mean: Over seeds and clips, in percent, with its 95 % bootstrap interval over
+            seeds and videos; without an interval for a reference.
+        deviation: Standard deviation over the seeds, in points; None of one seed.
+        gain: Paired difference to the baseline, in points, with its interval; None for
+            the baseline itself and for references.
+    """
+
+    row: Row
+    by_seed: tuple[float, ...]
+    mean: statistics.Interval
+    deviation: float | None
+    gain: statistics.Interval | None
+
+
+def scores(
+    rows: Sequence[Row],
+    jobs: Mapping[tuple[tuple[str, ...], int, int], Job],
+    splits: Sequence[int],
+    seeds: Sequence[int],
+    baseline: Row | None,
+) -> list[Score]:
+    """Returns the `Score` of each row from runs that are done.
+
+    Args:
+        rows: Of the table.
+        jobs: What `plan.jobs` returned.
+        splits, seeds: Of the table.
+        baseline: The row that others are compared with; None compares nothing.
+    Raises:
+        ValueError: If runs that are compared evaluate different clips.
+    """
+    hits = {
+        row: _hits(row, jobs, splits, seeds) for row in rows if row.logits is not None
+    }
+    found = []
+    for row in rows:
+        if row.logits is None:
+            found.append(_reference(row, jobs, splits, seeds))
+            continue
+        own, videos = hits[row]
+        gain = None
+        if baseline is not None and row != baseline:
+            others, other_videos = hits[baseline]
+            if not np.array_equal(videos, other_videos):
+                raise ValueError(
+                    f"{row.title!r} and {baseline.title!r} evaluate different clips: "
+                    "they cannot be compared clip by clip."
+                )
+            gain = statistics.mean_interval(100 * (own - others), videos)
+        by_seed = tuple(100 * own.mean(1))
+        found.append(
+            Score(
+                row,
+                by_seed,
+                statistics.mean_interval(100 * own, videos),
+                _deviation(by_seed),
+                gain,
+            )
+        )
+    return found
+
+
+def _hits(row, jobs, splits, seeds):
+    """Returns hits (seeds, clips of all splits) and the video of each clip."""
+    by_split, videos = [], []
+    for split in splits:
+        runs = [
+            predictions.read(jobs[row.flags, split, seed].folder / predictions.FILE)
+            for seed in seeds
+        ]
+        if not all(runs[0].has_clips_of(run) for run in runs):
+            raise ValueError(
+                f"The runs of {row.title!r} on split {split} evaluate different clips."
+            )
+        by_split.append([run.hits(row.logits) for run in runs])
+        videos += [f"{split}: {video}" for video in runs[0].videos]
+    return np.concatenate(by_split, 1).astype(np.float64), np.array(videos)
+
+
+def _reference(row, jobs, splits, seeds):
+    by_seed = []
+    for seed in seeds:
+        values, sizes = [], []
+        for split in splits:
+            folder = jobs[row.flags, split, seed].folder
+            results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+            if row.network not in results:
+                raise ValueError(f"{folder} has no {row.network} in its results.")
+            values.append(100 * results[row.network]["top1"])
+            sizes.append(results["num_evaluated"])
+        by_seed.append(float(np.average(values, weights=sizes)))
+    mean = float(np.mean(by_seed))
+    interval = statistics.Interval(mean, mean, mean)
+    return Score(row, tuple(by_seed), interval, None, None)
+
+
+def _deviation(values):
+    return float(np.std(values, ddof=1)) if len(values) > 1 else None
