@@ -21,8 +21,10 @@ def serve(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"student_json": tf.fill(tf.shape(tf.reshape(clips, [-1])), text)}
 
 
-def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
-    return serve(student, clips)
+def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, np.ndarray]:
+    """The outputs for `example` of as many clips, as bytes, which need no pickle."""
+    text = student_file.to_json(student.spec).encode()
+    return {"student_json": np.array([text] * len(clips))}
 
 
 def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
