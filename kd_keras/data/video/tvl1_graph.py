@@ -134,7 +134,9 @@ def _upsampled(flow, size, finer):
         shape = tf.concat([tf.shape(flow)[:2], finer], axis=0)
         return tf.reshape(_resized(pictures, finer, ratios), shape) / SCALE_STEP
 
-    return tf.cond(tf.reduce_all(size == finer), lambda: flow, upsample)
+    # Not `==`: in a graph outside of tf.function it compares objects.
+    is_finest = tf.reduce_all(tf.equal(size, finer))
+    return tf.cond(is_finest, lambda: flow, upsample)
 
 
 def _resized(pictures, size, ratios):
