@@ -31,7 +31,7 @@ def test_help_lists_every_flag_of_training_under_its_group(flag):
 
 def test_help_has_units_defaults_and_choices():
     text = _call("train.main", "--help").stdout
-    assert "--task: <all|teacher|student|evaluate>" in text
+    assert "--task: <all|teacher|student|evaluate|submit>" in text
     assert "(default: '0.5')" in text and "seconds" in text.lower()
 
 

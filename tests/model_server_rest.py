@@ -133,7 +133,7 @@ def _decoded(values):
 
 
 def _as_json(name, value):
-    if value.dtype != object:
+    if value.dtype.kind not in "OS":
         return value.tolist()
     if name.endswith("_bytes"):
         return [{"b64": base64.b64encode(one).decode()} for one in value]

@@ -50,7 +50,7 @@ def test_keeps_what_is_there(flow, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="channels=2"):
         convert.convert(flow[0], output, channels=3, overwrite=True)
 
-    def full_disk(self, path, overwrite):
+    def full_disk(self, path, overwrite=True):
         pathlib.Path(path).write_text("half")
         raise OSError("No space left on device")
 

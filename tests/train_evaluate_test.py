@@ -105,7 +105,9 @@ def _experiment(evaluator, test_crops="ten", **data):
         summary={"labeled": {"pairs": 7}},
     )
     return types.SimpleNamespace(
-        config=types.SimpleNamespace(augmentation=augmentation),
+        config=types.SimpleNamespace(
+            augmentation=augmentation, data=config_lib.Data()
+        ),
         data=types.SimpleNamespace(**known | data),
         evaluator=evaluator,
         directory=pathlib.Path(tempfile.mkdtemp()),
@@ -220,8 +222,9 @@ class _Given:
     def predictor(self, model, crops):
         return model
 
-    def logits(self, predictor, field):
-        return self._labels, np.array(self._logits[predictor, field], np.float32)
+    def pairs_and_logits(self, predictor, field):
+        pairs = [types.SimpleNamespace(label=label) for label in self._labels]
+        return pairs, np.array(self._logits[predictor, field], np.float32)
 
     def over(self, pairs):
         return _Given([pair.label for pair in pairs], self._logits["others"])
