@@ -122,12 +122,14 @@ def _types(tensors):
 
 
 def _as_json(values):
-    values = np.asarray(values)
-    if values.dtype != object:
-        return values.tolist()
-    if values.ndim:
-        return [_as_json(row) for row in values]
-    return {"b64": base64.b64encode(values.item()).decode("ascii")}
+    """What JSON has for an array: bytes as TF Serving expects them."""
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    if isinstance(values, list):
+        return [_as_json(value) for value in values]
+    if isinstance(values, bytes):
+        return {"b64": base64.b64encode(values).decode("ascii")}
+    return values
 
 
 def _as_array(values, dtype):

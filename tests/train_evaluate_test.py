@@ -105,9 +105,7 @@ def _experiment(evaluator, test_crops="ten", **data):
         summary={"labeled": {"pairs": 7}},
     )
     return types.SimpleNamespace(
-        config=types.SimpleNamespace(
-            augmentation=augmentation, data=config_lib.Data()
-        ),
+        config=types.SimpleNamespace(augmentation=augmentation, data=config_lib.Data()),
         data=types.SimpleNamespace(**known | data),
         evaluator=evaluator,
         directory=pathlib.Path(tempfile.mkdtemp()),
