@@ -24,6 +24,7 @@ import simplejpeg
 
 from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import OBSERVED
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.parallel import num_cores
@@ -124,11 +125,9 @@ def _prepare(folder, num_clips):
 
 
 def _pipeline(pairs, loader, augmentation, as_uint8=True):
-    batches = from_clips.pair_dataset(
-        pairs,
+    batches = from_clips.training_batches(
+        Stream(pairs, _BATCH),
         loader,
-        batch_size=_BATCH,
-        training=True,
         augmentation=augmentation,
         fields=(OBSERVED,),
         as_uint8=as_uint8,

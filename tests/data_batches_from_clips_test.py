@@ -1,13 +1,13 @@
 """Batches are a function of the seed and the position; clips change as wholes."""
 
-import itertools
-
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from kd_keras.data.batches import from_clips
+from kd_keras.data.batches import stream as stream_lib
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
-from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment as augment_lib
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
@@ -50,10 +50,17 @@ def _pairs(names="aaaaaab"):
     ]
 
 
-def _batches(pairs, loader, num, batch_size=3, **options):
-    options = dict(training=True) | options
-    dataset = pair_dataset(pairs, loader, batch_size=batch_size, **options)
-    return list(itertools.islice(dataset.as_numpy_iterator(), num))
+def _batches(pairs, loader, num, batch_size=3, seed=0, start_step=0, **options):
+    """Batches of the training stream."""
+    stream = Stream(pairs, batch_size, seed, start_step)
+    batches = from_clips.training_batches(stream, loader, **options)
+    return list(batches.take(num).as_numpy_iterator())
+
+
+def _evaluated(pairs, loader, **options):
+    """All batches of evaluation."""
+    batches = from_clips.evaluation_batches(pairs, loader, batch_size=3, **options)
+    return list(batches.as_numpy_iterator())
 
 
 def _assert_same(batches, others):
@@ -65,8 +72,8 @@ def _assert_same(batches, others):
 
 
 def test_the_shapes_are_known_without_reading_a_video(folder):
-    spec = pair_dataset(
-        _pairs(), _loader(folder), batch_size=3, training=True
+    spec = from_clips.training_batches(
+        Stream(_pairs(), 3), _loader(folder)
     ).element_spec
     clips = tf.TensorSpec((3, 4, 24, 24, 3), tf.float32)
     assert spec == {
@@ -76,8 +83,8 @@ def test_the_shapes_are_known_without_reading_a_video(folder):
         LABELED: tf.TensorSpec((3,), tf.bool),
         INDEX: tf.TensorSpec((3,), tf.int64),
     }
-    spec = pair_dataset(
-        _pairs(), _loader(folder), batch_size=3, training=False, fields=[OBSERVED]
+    spec = from_clips.evaluation_batches(
+        _pairs(), _loader(folder), batch_size=3, fields=[OBSERVED]
     ).element_spec
     assert FUTURE not in spec
     assert spec[OBSERVED].shape == (None, 4, 24, 24, 3)
@@ -85,7 +92,7 @@ def test_the_shapes_are_known_without_reading_a_video(folder):
 
 def test_evaluation_gives_each_pair_once_in_order(folder):
     pairs = _pairs("abababa")
-    batches = _batches(pairs, _loader(folder), None, training=False)
+    batches = _evaluated(pairs, _loader(folder))
     assert [len(batch[INDEX]) for batch in batches] == [3, 3, 1]
     whole = {f: np.concatenate([batch[f] for batch in batches]) for f in batches[0]}
     assert whole[INDEX].tolist() == [*range(7)]
@@ -99,7 +106,7 @@ def test_evaluation_gives_each_pair_once_in_order(folder):
 
 def test_evaluation_cuts_out_the_center(folder):
     loader, pairs = _loader(folder, _CROPPED), _pairs("ab")
-    (batch,) = _batches(pairs, loader, None, training=False)
+    (batch,) = _evaluated(pairs, loader)
     for k, pair in enumerate(pairs):
         frames = loader.load(pair.future)
         top, left = ((side - 24) // 2 for side in frames.shape[1:3])
@@ -110,8 +117,8 @@ def test_evaluation_cuts_out_the_center(folder):
 
 def test_evaluation_cuts_out_the_corners(folder):
     loader, pairs = _loader(folder, _CROPPED), _pairs("axb")
-    (batch,) = _batches(pairs, loader, None, training=False, corners=True)
-    (center,) = _batches(pairs, loader, None, training=False)
+    (batch,) = _evaluated(pairs, loader, corners=True)
+    (center,) = _evaluated(pairs, loader)
     assert batch[INDEX].tolist() == [0, 2]
     for k, pair in enumerate([pairs[0], pairs[2]]):
         frames = loader.load(pair.future).astype(np.float32) / 127.5 - 1
@@ -129,7 +136,7 @@ def test_evaluation_cuts_out_the_corners(folder):
 
 def test_evaluation_leaves_out_what_cannot_be_read(folder):
     loader = _loader(folder)
-    batches = _batches(_pairs("axaxxab"), loader, None, training=False)
+    batches = _evaluated(_pairs("axaxxab"), loader)
     assert np.concatenate([b[INDEX] for b in batches]).tolist() == [0, 2, 5, 6]
     assert list(loader.bad_videos) == ["x"]
 
@@ -144,14 +151,14 @@ def test_each_pass_visits_each_pair_once(folder, batch_size):
     assert len({tuple(visited) for visited in order}) > 1
 
 
-def test_the_stream_is_a_function_of_the_seed(folder):
+def test_the_stream_is_a_function_of_the_seed(folder, monkeypatch):
     options = dict(num=5, augmentation=_COLORED)
     pairs, loader = _pairs(), _loader(folder, _CROPPED)
-    batches = _batches(pairs, loader, seed=3, num_parallel=1, **options)
-    again = _batches(
-        pairs, _loader(folder, _CROPPED), seed=3, num_parallel=4, **options
-    )
-    _assert_same(batches, again)
+    batches = _batches(pairs, loader, seed=3, **options)
+    for num_threads in (1, 4):
+        monkeypatch.setattr(stream_lib, "num_cores", lambda n=num_threads: n)
+        again = _batches(pairs, _loader(folder, _CROPPED), seed=3, **options)
+        _assert_same(batches, again)
     other = _batches(pairs, loader, seed=4, **options)
     indices, others = ([b[INDEX].tolist() for b in x] for x in (batches, other))
     assert indices != others
@@ -236,7 +243,7 @@ def test_a_bad_pair_is_replaced_and_the_others_keep_their_positions(folder):
 def test_only_the_fields_asked_for_are_decoded(folder):
     pairs = [Pair(pair.observed, Clip("x", 0, 1), 1) for pair in _pairs("aaa")]
     loader = _loader(folder)
-    (batch,) = _batches(pairs, loader, None, training=False, fields=[OBSERVED])
+    (batch,) = _evaluated(pairs, loader, fields=[OBSERVED])
     assert batch.keys() == {OBSERVED, LABEL, LABELED, INDEX}
     assert not loader.bad_videos
 
@@ -256,7 +263,7 @@ def test_arguments_that_make_no_sense_are_refused(folder):
     for pairs, options, message in (
         ([], {}, "no pairs"),
         (_pairs(), dict(batch_size=0), "batch_size must be at least 1"),
-        (_pairs(), dict(start_step=-1), "start_step at least 0"),
+        (_pairs(), dict(start_step=-1), "start_step must be at least 0"),
         (_pairs(), dict(fields=["past"]), "fields must be some of"),
         (_pairs(), dict(fields=[]), "fields must be some of"),
     ):

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from kd_keras.data.batches import from_records
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
-from kd_keras.data.batches.from_clips import pair_dataset
-from kd_keras.data.batches.from_records import record_dataset
+from kd_keras.data.batches.from_clips import evaluation_batches
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
@@ -69,9 +69,13 @@ def loader(tmp_path_factory):
 
 
 def _batches(loader, num, **options):
-    options = {"batch_size": 3, "seed": 5} | options
-    dataset = from_records.record_dataset(_PAIRS, loader, **options)
-    return list(dataset.take(num).as_numpy_iterator())
+    of_stream = {"batch_size": 3, "seed": 5}
+    for name in ("batch_size", "seed", "start_step", "views"):
+        if name in options:
+            of_stream[name] = options.pop(name)
+    stream = Stream(_PAIRS, **of_stream)
+    batches = from_records.training_batches(stream, loader, **options)
+    return list(batches.take(num).as_numpy_iterator())
 
 
 def test_each_pass_visits_each_pair_once_in_another_order(loader):
@@ -136,7 +140,7 @@ def test_flow_is_changed_as_on_one_machine(tmp_path):
         )
         np.testing.assert_array_equal(found, expected)
     pairs = [Pair(clip, clip, 0)]
-    batches = record_dataset(pairs, loader, batch_size=2)
+    batches = from_records.training_batches(Stream(pairs, 2), loader)
     assert next(iter(batches))[OBSERVED].shape == (2, 4, 28, 28, 2)
 
 
@@ -179,4 +183,4 @@ def test_a_corrupt_shard_is_named_where_batches_are_made(loader, tmp_path):
     path.write_bytes(content)
     copied = clip_records.RecordLoader(Shards(folder), _FORMAT)
     with pytest.raises(tf.errors.OpError, match=r"CorruptShard: .*00001-of-00003"):
-        list(pair_dataset(_PAIRS, copied, batch_size=7, training=False))
+        list(evaluation_batches(_PAIRS, copied, batch_size=7))

@@ -8,7 +8,8 @@ import cv2
 import numpy as np
 import pytest
 
-from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.batches.from_clips import evaluation_batches, training_batches
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
@@ -298,16 +299,15 @@ def test_batches_of_flow_share_crop_and_flip_and_turn_u(
     pair = Pair(Clip("v", 0.1, 0.5), Clip("v", 0.1, 0.5), 0)
     plain = loader.load(pair.observed)
 
-    def batch(**options):
-        return next(iter(pair_dataset([pair], loader, batch_size=1, **options)))
-
-    center = batch(training=False)["observed"][0].numpy()
+    evaluated = next(iter(evaluation_batches([pair], loader, batch_size=1)))
+    center = evaluated["observed"][0].numpy()
     np.testing.assert_allclose(
         center, encoding.dequantize(plain[:, 4:36, 4:36]), atol=1e-6
     )
     # Colors are not for flow.
     options = Augmentation(crop=False, flip=1.0, brightness=1, contrast=1, saturation=1)
-    flipped = batch(training=True, augmentation=options)
+    stream = Stream([pair], 1)
+    flipped = next(iter(training_batches(stream, loader, augmentation=options)))
     np.testing.assert_array_equal(flipped["observed"], flipped["future"])
     mirrored = flipped["observed"][0].numpy()[:, :, ::-1]
     np.testing.assert_array_equal(mirrored[..., 1], center[..., 1])

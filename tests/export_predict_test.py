@@ -14,7 +14,7 @@ import pytest
 
 from export import annotation, anticipation, predict, saved_model
 from export.student_file import ExportSpec
-from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.batches.from_clips import evaluation_batches
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.segments import TEST, Clip, Pair
@@ -78,9 +78,7 @@ def as_evaluated(student, video, intervals_s):
     file = Video("video", pathlib.Path(video), TEST)
     loader = ClipLoader({"video": file}, CLIP_FORMAT, cache="off")
     pairs = [Pair(Clip("video", *i), Clip("video", *i), None) for i in intervals_s]
-    batches = pair_dataset(
-        pairs, loader, batch_size=1, training=False, fields=("observed",)
-    )
+    batches = evaluation_batches(pairs, loader, batch_size=1, fields=("observed",))
     logits = np.concatenate([student(batch["observed"]) for batch in batches])
     odds = np.exp(logits.astype(np.float64))
     return odds / odds.sum(axis=1, keepdims=True)
@@ -238,9 +236,7 @@ def test_a_student_of_flow_sees_the_flow_that_evaluation_computes(tmp_path, vide
     )
     ends_s = sorted({float(row["time_s"]) for row in rows})
     pairs = [Pair(Clip("video", t - 1, t), Clip("video", t, t + 1), 0) for t in ends_s]
-    batches = pair_dataset(
-        pairs, loader, batch_size=8, training=False, fields=("observed",)
-    )
+    batches = evaluation_batches(pairs, loader, batch_size=8, fields=("observed",))
     logits = student.predict(next(iter(batches))["observed"], verbose=0)
     assert np.ptp(logits, axis=0).max() > 0.01
     expected = np.sort(keras.ops.convert_to_numpy(keras.ops.softmax(logits)))[:, ::-1]

@@ -4,7 +4,7 @@ import pytest
 import tensorflow as tf
 
 from export import preprocess
-from kd_keras.data.batches.from_clips import pair_dataset
+from kd_keras.data.batches.from_clips import evaluation_batches
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.segments import TEST, Clip, Pair
@@ -86,11 +86,10 @@ def test_frames_as_evaluation_decodes_them_give_its_clips(tmp_path, fit, side):
     loader = ClipLoader(
         {"video": Video("video", file, TEST)}, ClipFormat(9, side, fit), cache="off"
     )
-    batches = pair_dataset(
+    batches = evaluation_batches(
         [Pair(clip, clip, 0)],
         loader,
         batch_size=1,
-        training=False,
         fields=("observed",),
     )
     evaluated = next(iter(batches))["observed"]

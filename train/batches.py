@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from kd_keras.data.batches import from_clips, from_records
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import views
 from train import data as data_lib
 
@@ -25,11 +26,8 @@ def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
         fields: Which clips of a pair a batch has.
     """
     config, data = experiment.config, experiment.data
+    stream = stream_of(config, pairs, start_step)
     shared = {
-        "batch_size": config.training.batch_size,
-        "seed": config.run.seed,
-        "start_step": start_step,
-        "views": config.augmentation.views,
         "augmentation": data.augmentation,
         "same_augmentation": config.augmentation.same_augmentation,
         "fields": fields,
@@ -37,18 +35,28 @@ def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
     }
     distribution = experiment.distribution
     if config.data.data_service is None:
-        return from_clips.pair_dataset(
-            pairs,
+        return from_clips.training_batches(
+            stream,
             data.loader,
-            training=True,
-            sampling=data_lib.sampling(config, pairs),
             shard=(distribution.worker, distribution.num_workers),
             **shared,
         )
-    batches = from_records.record_dataset(
-        pairs, data.loader, data_service=config.data.data_service, **shared
+    batches = from_records.training_batches(
+        stream, data.loader, data_service=config.data.data_service, **shared
     )
     return own_rows(batches, distribution)
+
+
+def stream_of(config, pairs, start_step):
+    """Returns which pairs a run's training shows from a step on."""
+    return Stream(
+        pairs,
+        batch_size=config.training.batch_size,
+        seed=config.run.seed,
+        start_step=start_step,
+        views=config.augmentation.views,
+        sampling=data_lib.sampling(config, pairs),
+    )
 
 
 def own_rows(batches, distribution):

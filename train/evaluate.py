@@ -99,12 +99,11 @@ class Evaluator:
     def _batches(self, pairs, field, predictor):
         if not pairs:
             return ()
-        return from_clips.pair_dataset(
+        return from_clips.evaluation_batches(
             pairs,
             self._loader,
             # As much memory as in training.
             batch_size=-(-self._batch_size // predictor.crops.num_positions),
-            training=False,
             corners=predictor.crops.corners,
             fields=(field,),
         )

@@ -4,8 +4,8 @@ import hashlib
 
 import numpy as np
 
+from kd_keras.data.batches import from_features
 from kd_keras.data.batches.fields import OBSERVED
-from kd_keras.data.batches.from_features import feature_dataset
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import features as feature_records
 from kd_keras.data.records import shards
@@ -61,19 +61,10 @@ class StoredFeatures:
             features.append(feature_records.FEATURES)
         if self._method == "attention":
             features.append(feature_records.SELF_ATTENTION)
-        config = self._experiment.config
-        stream = feature_dataset(
-            self.pairs,
-            self._records,
-            batch_size=config.training.batch_size,
-            views=config.augmentation.views,
-            prefixes=features,
-            seed=config.run.seed,
-            start_step=step,
-            sampling=data_lib.sampling(config, self.pairs),
-        )
+        stream = batches.stream_of(self._experiment.config, self.pairs, step)
+        stored = from_features.training_batches(stream, self._records, features)
         return batches.own_rows(
-            stream.map(_named_for_the_distiller), self._experiment.distribution
+            stored.map(_named_for_the_distiller), self._experiment.distribution
         )
 
     def validation(self):

@@ -1,13 +1,16 @@
 """Records -> batches as one TensorFlow graph, which tf.data service can run elsewhere.
 
-On one machine `pair_dataset` over a `RecordLoader` does the same with OpenCV,
-which decodes faster; Python cannot travel to the workers of a service.
+On one machine `from_clips` does the same over a `RecordLoader` with OpenCV, which
+decodes faster; Python cannot travel to the workers of a service.
 """
+
+from collections.abc import Sequence
 
 import tensorflow as tf
 
 from kd_keras.data import remote
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.views import normalize_batch
 from kd_keras.data.records import media_sequence
@@ -17,35 +20,33 @@ from kd_keras.data.records.clips import RecordLoader, clip_key
 _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(6)
 
 
-def record_dataset(
-    pairs,
+def training_batches(
+    stream: Stream,
     loader: RecordLoader,
     *,
-    batch_size: int,
-    seed: int = 0,
-    start_step: int = 0,
-    views: int = 0,
     augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008 - frozen
     same_augmentation: bool = True,
-    fields=(OBSERVED, FUTURE),
+    fields: Sequence[str] = (OBSERVED, FUTURE),
     as_uint8: bool = False,
     data_service: str | None = None,
-    num_parallel: int | None = None,
 ) -> tf.data.Dataset:
-    """The endless training stream of `pair_dataset`, with random numbers of its own.
+    """Batches as `from_clips.training_batches` has them, by random numbers of its own.
 
     Everything depends on the seed and the position alone, but orders and random
-    numbers differ from `pair_dataset`, whose generators TensorFlow lacks. Pairs that
+    numbers differ from those of clips, whose generators TensorFlow lacks. Pairs that
     could not be read are left out. Several workers share the positions and deliver
     what is ready first; one worker keeps the order.
 
     Args:
+        stream: Which pairs are shown, from which step on; each once in a pass, whatever
+            its `sampling` says.
         data_service: Address of a dispatcher, such as "grpc://host:5000". Its workers
             must see the records under the same path. None runs the graph here.
     """
+    seed, views = stream.seed, stream.views
     pairs = [
         (number, pair)
-        for number, pair in enumerate(pairs)
+        for number, pair in enumerate(stream.pairs)
         if all(clip_key(getattr(pair, field)) in loader.records for field in fields)
     ]
     if not pairs:
@@ -85,14 +86,10 @@ def record_dataset(
             )
         return tf.data.Dataset.zip(one)
 
-    dataset = tf.data.Dataset.range(start_step * batch_size, tf.int64.max)
-    dataset = dataset.interleave(
-        at,
-        cycle_length=num_parallel or 16,
-        num_parallel_calls=num_parallel or tf.data.AUTOTUNE,
-        deterministic=True,
+    dataset = stream.positions.interleave(
+        at, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
     )
-    dataset = dataset.batch(batch_size, drop_remainder=True)
+    dataset = dataset.batch(stream.batch_size, drop_remainder=True)
     if data_service is not None:
         # Bytes travel; floats would be four times as many.
         dataset = dataset.apply(

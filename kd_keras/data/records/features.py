@@ -59,7 +59,7 @@ class FeatureRecorder:
         predict: Function (observed, future) of batches of clips in [-1, 1] that gives
             arrays by prefix, each with the batch first.
         augmentation: Of the views.
-        same_augmentation: As in `pair_dataset`.
+        same_augmentation: As in `from_clips.training_batches`.
         precision: "float16" or "float32"; probabilities are float32 always.
         batch_size: Views that `predict` is given at a time.
     """
