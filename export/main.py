@@ -174,7 +174,7 @@ def main(_) -> int:
 
 
 def _stop(*_):
-    sys.exit("export: stopped by a signal; no version was written.")
+    sys.exit("export: stopped by a signal. The version is there whole, or not at all.")
 
 
 def _spec(request: Request, student: "keras.Model") -> ExportSpec:

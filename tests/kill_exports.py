@@ -39,6 +39,7 @@ def kill_and_poll(work, kills, seed=0):
     try:
         while met < kills:
             kind = (signal.SIGKILL, signal.SIGTERM)[met % 2]
+            aside = _names_aside(output)
             status = _export(student, output, kind, draws.uniform(0, duration_s / 2))
             if status == 0:
                 finished += 1
@@ -46,6 +47,7 @@ def kill_and_poll(work, kills, seed=0):
             met += 1
             if kind == signal.SIGTERM:
                 assert status == 1, status
+                assert _names_aside(output) == aside
             assert poller.poll() is None, "The poller failed to load a version."
         # Time for what appeared last.
         time.sleep(duration_s)
@@ -86,6 +88,10 @@ def _eagerly(read, path):
 
     with tf.init_scope():
         return list(read(path))
+
+
+def _names_aside(output):
+    return {name for name in os.listdir(output) if name.startswith(".")}
 
 
 def _save_student(path):
