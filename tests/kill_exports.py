@@ -69,9 +69,9 @@ def poll(output):
         names = {name for name in os.listdir(output) if name.isdigit()} - loaded
         for name in sorted(names):
             path = f"{output}/{name}"
+            requests = list(warm_up.read(f"{path}/{warm_up.WARM_UP_FILE}"))
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 graph = tf.compat.v1.saved_model.loader.load(session, ["serve"], path)
-                requests = _eagerly(warm_up.read, f"{path}/{warm_up.WARM_UP_FILE}")
                 for signature, inputs in requests:
                     about = graph.signature_def[signature]
                     session.run(
@@ -81,13 +81,6 @@ def poll(output):
             print(f"version {name} answers", flush=True)
         loaded |= names
         time.sleep(0.01)
-
-
-def _eagerly(read, path):
-    import tensorflow as tf
-
-    with tf.init_scope():
-        return list(read(path))
 
 
 def _names_aside(output):
