@@ -9,13 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf import (
-    descriptor_pb2,
-    descriptor_pool,
-    message_factory,
-    text_format,
-)
-from tensorflow.core.framework import tensor_pb2
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 from export.server_files import BATCH_SIZES
 from export.signatures import ServedStudent, signatures_of
@@ -23,50 +17,12 @@ from export.signatures import ServedStudent, signatures_of
 # Where TF Serving looks for it.
 WARM_UP_FILE = "assets.extra/tf_serving_warmup_requests"
 
-# The parts of tensorflow_serving/apis/{prediction_log,predict,model}.proto that a
-# request needs, by their numbers; the package itself would bring gRPC along.
-_MESSAGES = f"""
-name: "kd_keras/prediction_log.proto"
-package: "kd_keras.serving"
-syntax: "proto3"
-dependency: "{tensor_pb2.DESCRIPTOR.name}"
-message_type {{
-  name: "ModelSpec"
-  field {{ name: "name" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }}
-  field {{ name: "signature_name" number: 3 type: TYPE_STRING label: LABEL_OPTIONAL }}
-}}
-message_type {{
-  name: "PredictRequest"
-  field {{ name: "model_spec" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
-          type_name: ".kd_keras.serving.ModelSpec" }}
-  field {{ name: "inputs" number: 2 type: TYPE_MESSAGE label: LABEL_REPEATED
-          type_name: ".kd_keras.serving.PredictRequest.InputsEntry" }}
-  nested_type {{
-    name: "InputsEntry"
-    field {{ name: "key" number: 1 type: TYPE_STRING label: LABEL_OPTIONAL }}
-    field {{ name: "value" number: 2 type: TYPE_MESSAGE label: LABEL_OPTIONAL
-            type_name: ".tensorflow.TensorProto" }}
-    options {{ map_entry: true }}
-  }}
-}}
-message_type {{
-  name: "PredictLog"
-  field {{ name: "request" number: 1 type: TYPE_MESSAGE label: LABEL_OPTIONAL
-          type_name: ".kd_keras.serving.PredictRequest" }}
-}}
-message_type {{
-  name: "PredictionLog"
-  field {{ name: "predict_log" number: 6 type: TYPE_MESSAGE label: LABEL_OPTIONAL
-          type_name: ".kd_keras.serving.PredictLog" }}
-}}
-"""
-
 
 def write(student: ServedStudent, model_name: str, path: str | os.PathLike) -> None:
     """Writes a request for each signature and each of `BATCH_SIZES`."""
     with tf.io.TFRecordWriter(os.fspath(path)) as writer:
         for name, inputs in _requests(student):
-            log = _PredictionLog()
+            log = PredictionLog()
             request = log.predict_log.request
             request.model_spec.name = model_name
             request.model_spec.signature_name = name
@@ -78,7 +34,7 @@ def write(student: ServedStudent, model_name: str, path: str | os.PathLike) -> N
 def read(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
     """Yields the signature and the inputs of each request."""
     for record in tf.data.TFRecordDataset(os.fspath(path)).as_numpy_iterator():
-        request = _PredictionLog.FromString(record).predict_log.request
+        request = PredictionLog.FromString(record).predict_log.request
         inputs = {key: tf.make_ndarray(proto) for key, proto in request.inputs.items()}
         yield request.model_spec.signature_name, inputs
 
@@ -106,15 +62,3 @@ def _repeated(example, batch):
     if proto.tensor_content:
         raise ValueError("A single value is not stored as bytes.")
     return proto
-
-
-def _prediction_log():
-    # In the pool that holds TensorFlow's messages.
-    pool = descriptor_pool.Default()
-    own = text_format.Parse(_MESSAGES, descriptor_pb2.FileDescriptorProto())
-    pool.AddSerializedFile(own.SerializeToString())
-    found = pool.FindMessageTypeByName("kd_keras.serving.PredictionLog")
-    return message_factory.GetMessageClass(found)
-
-
-_PredictionLog = _prediction_log()
