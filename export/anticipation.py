@@ -2,15 +2,29 @@
 
 import dataclasses
 import itertools
+import os
+import pathlib
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from export.student_file import ExportSpec
 from kd_keras.data.clips.frames import clip_indices, read_pictures
+from kd_keras.data.segments import TEST
+from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video, VideoInfo
 
 TIME_ERROR_S = 1e-6
+
+
+def probed(path: str) -> tuple[Video, VideoInfo]:
+    """The video of a file, and what opening it tells.
+
+    Raises:
+        ValueError: If it cannot be read.
+    """
+    video = Video(os.path.basename(path), pathlib.Path(path), TEST)
+    return video, reading.probe(video)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,19 +8,14 @@ the student sees; they are sent as JPEGs.
 """
 
 import dataclasses
-import os
-import pathlib
 import sys
 
 from absl import flags
 
 from export import command, sliding_flags
-from export.anticipation import anticipations
+from export.anticipation import anticipations, probed
 from export.served_model import Asked
 from export.timeline import CsvTimeline
-from kd_keras.data.segments import TEST
-from kd_keras.data.video import reading
-from kd_keras.data.video.info import Video
 
 FLAGS = flags.FLAGS
 
@@ -101,8 +96,7 @@ def run(request: Request, table=sys.stdout) -> None:
     # TensorFlow takes seconds to import, so flags are read first.
     from export.remote_student import RemoteStudent, connect
 
-    video = Video(os.path.basename(request.video), pathlib.Path(request.video), TEST)
-    info = reading.probe(video)
+    video, info = probed(request.video)
     fields = (field.name for field in dataclasses.fields(Asked))
     asked = Asked(**{name: getattr(request, name) for name in fields})
     student = RemoteStudent(connect(asked), request.jpeg_quality)

@@ -11,7 +11,6 @@ also be a camera (--video=0), a stream (--video=rtsp://HOST/PATH) or standard in
 import collections
 import contextlib
 import dataclasses
-import os
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -27,11 +26,9 @@ from export import (
     sliding_flags,
     timeline,
 )
-from export.anticipation import TIME_ERROR_S, anticipations
+from export.anticipation import TIME_ERROR_S, anticipations, probed
 from export.live import LiveAnticipations
-from kd_keras.data.segments import TEST
 from kd_keras.data.video import reading
-from kd_keras.data.video.info import Video
 
 FLAGS = flags.FLAGS
 
@@ -93,7 +90,7 @@ def run(request: Request, table=sys.stdout) -> None:
     for path in request.timeline:
         timeline.check_path(path)
     is_live = live_source.is_live(request.video)
-    probed = None if is_live else _probed(request.video)
+    opened = None if is_live else probed(request.video)
     student = ExportedStudent(request.model)
     spec = request.spec(student.spec)
     with contextlib.ExitStack() as stack:
@@ -107,7 +104,7 @@ def run(request: Request, table=sys.stdout) -> None:
         if is_live:
             _along_stream(request, student, spec, add)
         else:
-            _along_file(request, student, spec, add, *probed)
+            _along_file(request, student, spec, add, *opened)
     if request.output is not None:
         print(f"Wrote {request.output}.", file=sys.stderr)
 
@@ -128,11 +125,6 @@ def _require_output(request):
     is_file = not live_source.is_live(request.video)
     if is_file and output.exists() and output.samefile(request.video):
         raise ValueError(f"--output={output} is the video itself.")
-
-
-def _probed(path):
-    video = Video(os.path.basename(path), pathlib.Path(path), TEST)
-    return video, reading.probe(video)
 
 
 def _along_file(request, student, spec, add, video, info):

@@ -3,12 +3,12 @@
 import contextlib
 import csv
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import TextIO
 
 from export.anticipation import Anticipation
+from kd_keras.aside import written_aside
 
 _COLUMNS = ("time_s", "happens_s", "rank", "class", "probability")
 
@@ -71,13 +71,10 @@ def check_path(path: str) -> None:
 @contextlib.contextmanager
 def written(path: str) -> Iterator[CsvTimeline | JsonTimeline]:
     """A timeline whose file gets its name when it is complete."""
-    file = pathlib.Path(path)
-    partial = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("w", encoding="utf-8", newline="") as text:
-            timeline = _KINDS[file.suffix](text)
-            yield timeline
-            timeline.end()
-        partial.replace(file)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        written_aside(path) as aside,
+        aside.open("w", encoding="utf-8", newline="") as text,
+    ):
+        timeline = _KINDS[aside.suffix](text)
+        yield timeline
+        timeline.end()
