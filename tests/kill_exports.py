@@ -15,6 +15,8 @@ import sys
 import tempfile
 import time
 
+from tests import killed_command
+
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
@@ -103,22 +105,7 @@ def _save_student(path):
 def _export(student, output, kind=None, kill_after_s=None):
     command = [sys.executable, "-m", "export.main", f"--student={student}"]
     command += [f"--output={output}", "--keep_versions=50"]
-    process = subprocess.Popen(
-        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    text = b""
-    if kind is not None:
-        for line in process.stdout:
-            text += line
-            if b"Writing" in line:
-                break
-        time.sleep(kill_after_s)
-        process.send_signal(kind)
-    text += process.stdout.read()
-    status = process.wait()
-    if status > 0 and kind != signal.SIGTERM:
-        print(text.decode(errors="replace"))
-    return status
+    return killed_command.run(command, b"Writing", kind, kill_after_s)
 
 
 def main():

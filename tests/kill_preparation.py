@@ -9,12 +9,10 @@ import pathlib
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
-import time
 
-from tests import small_run
+from tests import killed_command, small_run
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
@@ -60,22 +58,7 @@ def _run(folder, work, kind, output, kill_after_s=None):
     else:
         command += [f"--kind={kind}"]
     command += ["--views=2", "--jpeg_quality=80"]
-    process = subprocess.Popen(
-        command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    text = b""
-    if kill_after_s is not None:
-        for line in process.stdout:
-            text += line
-            if b"are free" in line:
-                break
-        time.sleep(kill_after_s)
-        process.send_signal(signal.SIGKILL)
-    text += process.stdout.read()
-    status = process.wait()
-    if status > 0:
-        print(text.decode(errors="replace"))
-    return status
+    return killed_command.run(command, b"are free", after_s=kill_after_s)
 
 
 def _make_teacher(folder, work):
