@@ -1,4 +1,4 @@
-"""The scores that are reported on EPIC-KITCHENS beside those of every data set.
+"""The scores that only EPIC-KITCHENS has, in addition to those of other data sets.
 
 For each kind of class, verb, noun or action, these are the top-1 and top-5 accuracy
 and the mean top-5 recall over classes: overall, on the kitchens of unseen participants,
@@ -12,6 +12,7 @@ import numpy as np
 from kd_keras.data.actions import Actions
 from kd_keras.data.readers import epic_subsets
 from kd_keras.metrics import classification_scores, mean_topk_recall
+from kd_keras.statistics import softmax
 from train.flags import defaults as flag_defaults
 from train.loop import guards
 
@@ -88,13 +89,6 @@ def _scores(target, classes, subsets, pairs, logits):
         recalls = _recalls(kind, names, subsets, is_unseen, own, sums)
         scores[kind] = classification_scores(own, sums) | recalls
     return scores
-
-
-def softmax(logits):
-    """Returns the probabilities of logits (examples, classes), float64."""
-    logits = np.asarray(logits, np.float64)
-    exponentials = np.exp(logits - logits.max(1, keepdims=True))
-    return exponentials / exponentials.sum(1, keepdims=True)
 
 
 def _recalls(kind, classes, subsets, is_unseen, labels, values):

@@ -13,10 +13,9 @@ from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.pairs import Timing
 from kd_keras.data.readers import epic_annotations, epic_kitchens, epic_kitchens_100
-from kd_keras.data.readers.release import open_release
 from kd_keras.data.segments import TEST, Pair
+from kd_keras.statistics import softmax
 from train.challenge import ChallengeFile, SupervisionLevels
-from train.epic_scores import softmax
 from train.evaluate import Evaluator
 from train.flags import defaults as flag_defaults
 from train.loop import guards
@@ -115,11 +114,11 @@ def _levels(config):
 def _open(options, reader, annotations, rows):
     """The index of the videos of a test part."""
     release, parts = reader.RELEASE, {row.video: TEST for row in rows}
-    video_info = annotations / release.video_info
-    return open_release(
+    return epic_annotations.open_videos(
+        release,
+        annotations,
         options.data_root,
         parts,
-        epic_annotations.read_durations(video_info, release.video),
         reader.frame_rates(parts, options.media_frame_rate),
         options.max_bad_videos,
     )

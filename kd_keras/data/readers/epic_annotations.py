@@ -4,10 +4,11 @@ import dataclasses
 import os
 import pathlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kd_keras.data.actions import action_name
 from kd_keras.data.csv_table import read_table, stop_at
+from kd_keras.data.readers.release import open_release
 from kd_keras.data.segments import Index, Segment
 
 TARGETS = ("verb", "noun", "action")
@@ -129,7 +130,7 @@ def find_folder(data_root: pathlib.Path, release: Release, file: str) -> pathlib
 
 
 def read_numbers(path: str | os.PathLike, column: str, num_classes: int) -> list[int]:
-    """Returns the class numbers in a column of a list, such as that of tail verbs."""
+    """Returns the class numbers in a column of a list, such as the tail verbs."""
     return read_table(
         path,
         (column,),
@@ -206,6 +207,28 @@ def read_durations(path: pathlib.Path, video_column: str) -> dict[str, float]:
         return row[video_column], duration_s
 
     return dict(read_table(path, (video_column, "duration"), parse))
+
+
+def open_videos(
+    release: Release,
+    folder: pathlib.Path,
+    data_root: str | os.PathLike,
+    parts: Mapping[str, str],
+    frame_rates: Mapping[str, float],
+    max_bad_videos: float,
+    progress: bool = True,
+) -> Index:
+    """Finds the videos of a release as `open_release` does, by its file of durations.
+
+    Args:
+        folder: Of the annotations.
+        data_root, parts, frame_rates, max_bad_videos, progress: As `open_release` takes
+            them.
+    """
+    durations_s = read_durations(folder / release.video_info, release.video)
+    return open_release(
+        data_root, parts, durations_s, frame_rates, max_bad_videos, progress
+    )
 
 
 def segments(

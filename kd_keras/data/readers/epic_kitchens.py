@@ -9,7 +9,7 @@ from typing import Literal
 from kd_keras.data.csv_table import read_text
 from kd_keras.data.readers import epic_annotations
 from kd_keras.data.readers.epic_annotations import Release
-from kd_keras.data.readers.release import compare_with_published, open_release
+from kd_keras.data.readers.release import compare_with_published
 from kd_keras.data.segments import TRAIN, VAL, Index
 
 # The release's frames were all taken out at this rate, whatever the camera's.
@@ -121,10 +121,11 @@ def read_epic_kitchens(
         parts = {row.video: _part_of(row.participant) for row in rows}
     if TRAIN not in parts.values():
         raise ValueError(f"{folder / LABELS} has no training video of split {split}.")
-    found = open_release(
+    found = epic_annotations.open_videos(
+        RELEASE,
+        folder,
         data_root,
         parts,
-        epic_annotations.read_durations(folder / RELEASE.video_info, RELEASE.video),
         frame_rates(parts, frame_rate),
         max_bad_videos,
         progress,

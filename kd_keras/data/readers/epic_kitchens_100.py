@@ -9,7 +9,7 @@ from typing import Literal
 
 from kd_keras.data.readers import epic_annotations
 from kd_keras.data.readers.epic_annotations import Release
-from kd_keras.data.readers.release import compare_with_published, open_release
+from kd_keras.data.readers.release import compare_with_published
 from kd_keras.data.segments import TRAIN, VAL, Index
 
 # Frames per second of the released frames. Videos that EPIC-KITCHENS-55 has already
@@ -79,10 +79,11 @@ def read_epic_kitchens_100(
         for part, file in LABELS.items()
     }
     parts = _parts(folder, rows)
-    found = open_release(
+    found = epic_annotations.open_videos(
+        RELEASE,
+        folder,
         data_root,
         parts,
-        epic_annotations.read_durations(folder / RELEASE.video_info, RELEASE.video),
         frame_rates(parts, frame_rate),
         max_bad_videos,
         progress,

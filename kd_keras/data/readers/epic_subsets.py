@@ -70,12 +70,7 @@ def read_subsets(data_root: str | os.PathLike) -> Subsets:
     return Subsets(
         unseen_participants=frozenset(participants),
         tail={
-            kind: frozenset(
-                names[kind][number]
-                for number in epic_annotations.read_numbers(
-                    folder / file, kind, len(names[kind])
-                )
-            )
+            kind: frozenset(_named(folder / file, kind, names[kind]))
             for kind, file in _TAIL.items()
         },
     )
@@ -93,28 +88,22 @@ def read_many_shot(data_root: str | os.PathLike) -> Subsets:
     )
     names = _names(folder, release)
     many_shot = {
-        kind: frozenset(
-            names[kind][number]
-            for number in epic_annotations.read_numbers(
-                folder / _MANY_SHOT[kind], f"{kind}_class", len(names[kind])
-            )
-        )
+        kind: frozenset(_named(folder / _MANY_SHOT[kind], f"{kind}_class", names[kind]))
         for kind in ("verb", "noun")
     }
-    pairs = zip(
-        *(
-            epic_annotations.read_numbers(
-                folder / _MANY_SHOT["action"], f"{kind}_class", len(names[kind])
-            )
-            for kind in ("verb", "noun")
-        ),
-        strict=True,
+    verbs, nouns = (
+        _named(folder / _MANY_SHOT["action"], f"{kind}_class", names[kind])
+        for kind in ("verb", "noun")
     )
-    many_shot["action"] = frozenset(
-        action_name(names["verb"][verb], names["noun"][noun]) for verb, noun in pairs
-    )
+    many_shot["action"] = frozenset(map(action_name, verbs, nouns))
     return Subsets(many_shot=many_shot)
 
 
 def _names(folder, release):
     return epic_annotations.read_vocabulary(folder, release, "action").names
+
+
+def _named(path, column, names):
+    """The names of the classes whose numbers are in a column of a list."""
+    numbers = epic_annotations.read_numbers(path, column, len(names))
+    return [names[number] for number in numbers]
