@@ -109,6 +109,23 @@ class Evaluator:
         )
 
 
+def evaluator_of(config, data, distribution):
+    """Returns the `Evaluator` of the evaluated pairs of a run.
+
+    Args:
+        config: The run's `Config`.
+        data: Its `RunData`.
+        distribution: The `Distribution` that computes.
+    """
+    return Evaluator(
+        data.evaluated,
+        data.loader,
+        config.training.batch_size,
+        len(data.index.classes),
+        distribution,
+    )
+
+
 def evaluate(experiment, teacher, students):
     """Returns the results of a run's networks, ready for results.json.
 

@@ -9,7 +9,7 @@ from kd_keras import console
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, results, teacher_cache
-from train.evaluate import Evaluator, evaluate
+from train.evaluate import Evaluator, evaluate, evaluator_of
 from train.flags.config import Config
 from train.loop import distribution as distribution_lib
 from train.loop import guards
@@ -110,13 +110,7 @@ def open_experiment(config, distribution=None, interruption=None, store=None):
         directory=directory,
         data=data,
         data_set=described,
-        evaluator=Evaluator(
-            data.evaluated,
-            data.loader,
-            config.training.batch_size,
-            len(data.index.classes),
-            distribution,
-        ),
+        evaluator=evaluator_of(config, data, distribution),
     )
 
 

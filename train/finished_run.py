@@ -8,7 +8,7 @@ import numpy as np
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from train import data as data_lib
 from train import data_set, predictions
-from train.evaluate import Evaluator
+from train.evaluate import evaluator_of
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
 from train.teacher import load_teacher
@@ -41,13 +41,7 @@ class FinishedRun:
             data_set.describe(self.config.data, self.data.whole_index),
             "a run",
         )
-        self._evaluator = Evaluator(
-            self.data.evaluated,
-            self.data.loader,
-            self.config.training.batch_size,
-            len(self.data.index.classes),
-            Distribution(),
-        )
+        self._evaluator = evaluator_of(self.config, self.data, Distribution())
 
     def methods(self):
         """Returns the methods of the students that the run holds."""
