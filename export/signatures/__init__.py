@@ -6,6 +6,9 @@ Each module has three plain functions:
 - `serve(student, **inputs)`: its outputs; TensorFlow operations alone.
 - `example(student, frames)`: inputs that show these uint8 frames.
 
+A signature whose outputs are no anticipation has a fourth, `answers(student, clips)`.
+It gives the outputs that the check expects for the clips of an example.
+
 Whatever enters is checked in the graph, before memory is spent on it: a request that
 cannot be answered fails with a sentence, and the server goes on.
 """

@@ -15,11 +15,7 @@ from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import SoftLabelLoss, soft_targets
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.outputs import gives_probabilities
-from kd_keras.training.feature_reader import (
-    layer_names,
-    model_with_features,
-    num_channels,
-)
+from kd_keras.training.feature_reader import layer_names, num_channels
 
 if keras.backend.backend() == "tensorflow":
     from kd_keras.distill.tensorflow_step import TensorFlowStep as Step
@@ -148,8 +144,6 @@ class Distiller(Step, keras.Model):
         )
         if feature_loss is None:
             layers = teacher_layers = ()
-        for layer in layers:
-            _check_learns(student, layer)
         if len(layers) != len(teacher_layers):
             raise ValueError(
                 "Each feature layer of the student is compared with one of the "
@@ -170,6 +164,8 @@ class Distiller(Step, keras.Model):
             gradient_ratio if is_auto else None,
             rematerialize,
         )
+        for layer in layers:
+            _check_learns(student, layer)
         if feature_loss is not None:
             channels = [num_channels(student, layer) for layer in layers]
             if teacher is not None:
@@ -305,7 +301,7 @@ def _projection(channels, wanted):
 
 def _check_learns(student, layer):
     """Raises if a feature loss at the layer has no weights to teach."""
-    _, feature_map = model_with_features(student, layer).output
+    feature_map = student.get_layer(layer).output
     if not keras.Model(student.input, feature_map).trainable_weights:
         raise ValueError(
             f"All weights of {student.name} up to {layer} are frozen, and a feature "
