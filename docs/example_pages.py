@@ -12,7 +12,7 @@ _EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 
 
 def on_files(files, config):
-    """Adds the pages, `examples/<program>.md`, to those of the folder docs."""
+    """Adds a page for each example, `examples/<program>.md`, to the pages in docs."""
     for path in sorted(_EXAMPLES.glob("[a-z]*.py")):
         text = page(path.name, path.read_text(encoding="utf-8"))
         files.append(File.generated(config, f"examples/{path.stem}.md", content=text))

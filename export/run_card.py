@@ -35,7 +35,7 @@ _LICENSES = {
 }
 _OWN_DATA = "The terms of the videos that were trained on hold; the card knows none."
 _RANGES = {
-    "frames": "levels 0 to 255, red, green and blue, or those of u and v",
+    "frames": "levels 0 to 255: red, green and blue, or the two components of flow",
     "encoded_frames": "JPEG or PNG files",
     "clip": "-1 to 1",
     "probabilities": "0 to 1; their sum is 1",

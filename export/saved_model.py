@@ -68,9 +68,9 @@ def export_student(
 ) -> str:
     """Writes `<output_dir>/<version>/` and returns that path.
 
-    The signatures are those of `export.signatures`, one module each. Requests of other
-    shapes or values, empty ones and ones beyond `export.limits` fail with a sentence
-    that says so. Nothing is compiled, and the weights are stored once. `assets.extra`
+    Each module of `export.signatures` is one signature. A request fails with a sentence
+    that says why if it is empty, is beyond `export.limits`, or has other shapes or
+    values. Nothing is compiled, and the weights are stored once. `assets.extra`
     holds the spec and requests to warm up with, `assets` what the student is.
 
     The folder is written under a hidden name and renamed at the end: a server that

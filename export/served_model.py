@@ -32,7 +32,8 @@ class Asked:
 
     Attributes:
         address: grpc://HOST:PORT, http://HOST:PORT or https://HOST:PORT.
-        version: Number of the version; None takes the newest, or that of `label`.
+        version: Number of the version. None takes the one with the label
+            `label`, or the newest if there is no label.
         label: Of a version, such as "canary".
         timeout_s: Seconds until a request is given up, over gRPC with its retries.
         retries: How many more times a server that cannot be reached, or is overloaded,

@@ -98,7 +98,7 @@ def _load(path, config, classes):
                 f"The teacher {path} knows the classes {', '.join(known)}; the data "
                 f"set has {', '.join(classes)}, in this order."
             )
-    print(f"The teacher is that of {path}.", flush=True)
+    print(f"The teacher is loaded from {path}.", flush=True)
     shape = _clip_shape(model, config.data)
     networks.keep_right(model, shape)
     if config.run.teacher is None:

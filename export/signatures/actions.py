@@ -10,7 +10,8 @@ def action_outputs(
 ) -> dict[str, tf.Tensor]:
     """Returns the likeliest verbs and nouns, by the name of an output.
 
-    The probability of a verb is the sum over its actions, and so is that of a noun.
+    The probability of a verb is the sum over its actions. A noun is scored in the same
+    way.
 
     Args:
         probabilities: Of the actions, (batch, classes).

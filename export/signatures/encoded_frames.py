@@ -6,8 +6,8 @@ brought to the clip's size before the next. Gray and transparent pictures become
 the network takes; what is transparent has the color that the file gives it. The
 orientation that a camera may note in a JPEG is not applied.
 
-Of a student of optical flow, red is the level of u and green that of v, as in PNG files
-of `train.prepare`.
+For a student of optical flow, red is the level of u and green the level of v, as in the
+PNG files of `train.prepare`.
 """
 
 import numpy as np

@@ -20,8 +20,8 @@ def action_name(verb: str, noun: str) -> str:
 class Actions:
     """The verbs and nouns of classes that `action_name` named.
 
-    The score of a verb is the sum of the probabilities of its actions, and so is that
-    of a noun.
+    The score of a verb is the sum of the probabilities of its actions. A noun is scored
+    in the same way.
 
     Attributes:
         verbs, nouns: Names, in the order in which the classes have them first.

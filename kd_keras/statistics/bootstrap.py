@@ -31,8 +31,8 @@ class Interval:
 def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
     """Returns the mean of some values, and its percentile bootstrap interval.
 
-    The interval of an accuracy is that of hits (1 or 0 for each clip). The interval of
-    a paired difference is that of the differences of two such arrays.
+    For the interval of an accuracy, give hits: 1 or 0 for each clip. For the interval
+    of a paired difference, give the differences of two such arrays.
 
     Args:
         values: (clips,), or (runs, clips) for several runs of the same clips; then runs

@@ -43,8 +43,8 @@ def define_flags():
         None,
         "TITLE = NETWORK [FLAGS], once for each row. NETWORK is majority, bigram, "
         "teacher.future, teacher.observed, or a student: labels, pseudo_labels, direct "
-        "or attention. FLAGS are those of its runs alone. Rows of the same FLAGS share "
-        "runs and teacher.",
+        "or attention. FLAGS are added to the runs of this row. Rows of the same FLAGS "
+        "share runs and teacher.",
     )
     flags.DEFINE_multi_string(
         "run_flag", [], "A flag of every run, such as --run_flag=--batch_size=8."

@@ -1,8 +1,8 @@
 """TV-L1 optical flow in TensorFlow operations, for many pairs of frames at once.
 
-The method is that of Zach, Pock and Bischof ("A duality based approach for realtime
-TV-L1 optical flow", 2007) in the form of Sánchez, Meinhardt-Llopis and Facciolo (IPOL,
-2013). Settings, pyramid, interpolation and order of the steps are those of OpenCV's
+Zach, Pock and Bischof published the method ("A duality based approach for realtime
+TV-L1 optical flow", 2007). This is the form of Sánchez, Meinhardt-Llopis and Facciolo
+(IPOL, 2013). Settings, pyramid, interpolation and order of the steps follow OpenCV's
 DualTVL1 with its defaults, from which the result differs by hundredths of a pixel.
 
 Flow and what belongs to it has its two components first: (2, batch, height, width).
