@@ -3,7 +3,6 @@
 import contextlib
 import os
 import pathlib
-import re
 import shutil
 import tempfile
 import time
@@ -17,8 +16,7 @@ from kd_keras.data import remote
 
 # A version that a rollback took away from the server; see `take_back`.
 _TAKEN_BACK = "rolled_back."
-# What an export that was killed leaves. No server looks at it.
-_LEFT_ASIDE = re.compile(r"\.[0-9a-f]{8}-\d+")
+# What an export that was killed leaves aside, where no server looks, is kept so long.
 _LEFT_FOR_S = 24 * 3600
 
 
@@ -82,11 +80,11 @@ def _is_number(name):
 
 
 def _remove_what_was_left(output):
-    for path in pathlib.Path(output).iterdir():
-        if _LEFT_ASIDE.fullmatch(path.name):
-            with contextlib.suppress(OSError):
-                if time.time() - path.stat().st_mtime > _LEFT_FOR_S:
-                    shutil.rmtree(path)
+    for path in aside.left_aside(output):
+        # Files beside the versions are left alone.
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > _LEFT_FOR_S:
+                shutil.rmtree(path)
 
 
 def _copy(folder: pathlib.Path, target: str) -> None:

@@ -3,9 +3,13 @@
 import contextlib
 import os
 import pathlib
+import re
 import shutil
 import uuid
 from collections.abc import Iterator
+
+# How `written_aside` calls what is not complete: the second part is the final name.
+_ASIDE = re.compile(r"\.[0-9a-f]+-.+")
 
 
 @contextlib.contextmanager
@@ -30,3 +34,9 @@ def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
             shutil.rmtree(aside, ignore_errors=True)
         else:
             aside.unlink(missing_ok=True)
+
+
+def left_aside(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """What `written_aside` has begun in a folder: left by a kill, or still written."""
+    paths = pathlib.Path(folder).iterdir()
+    return [path for path in paths if _ASIDE.fullmatch(path.name)]

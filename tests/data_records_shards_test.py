@@ -167,6 +167,15 @@ def test_a_disk_that_fills_up_keeps_what_is_finished(tmp_path, one_thread, capsy
     assert "GB are free" in capsys.readouterr().out
 
 
+def test_what_a_kill_left_aside_is_removed(tmp_path):
+    _write(tmp_path)
+    whole = _contents(tmp_path)
+    for name in ("test-00000-of-00003.tfrecord", "index.json"):
+        (tmp_path / f".0123abcd-{name}").write_bytes(b"half")
+    _write(tmp_path)
+    assert _contents(tmp_path) == whole
+
+
 def test_two_preparations_do_not_share_a_folder(tmp_path):
     started, go_on = threading.Event(), threading.Event()
 

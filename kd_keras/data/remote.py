@@ -112,6 +112,11 @@ def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
         _gfile(path).copy(os.fspath(local), os.fspath(path), overwrite=True)
 
 
+def left_aside(folder: str | os.PathLike) -> list[pathlib.Path]:
+    """Like `aside.left_aside`; remote folders get whole files alone."""
+    return [] if is_remote(folder) else kd_keras.aside.left_aside(folder)
+
+
 def remove(path: str | os.PathLike) -> None:
     """Deletes a file, if there is one."""
     if not is_remote(path):

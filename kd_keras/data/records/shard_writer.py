@@ -13,7 +13,6 @@ import errno
 import hashlib
 import json
 import os
-import pathlib
 import shutil
 import threading
 import zlib
@@ -74,7 +73,8 @@ def write_shards(
     """
     names = [_shard_name(kind, k, len(shard_keys)) for k in range(len(shard_keys))]
     with exclusive.exclusive_lock(folder):
-        _remove_unfinished(folder)
+        for left in remote.left_aside(folder):
+            left.unlink()
         fingerprint = {
             "kind": kind,
             **fingerprint,
@@ -107,13 +107,6 @@ def write_shards(
         for name in names:
             remote.remove(_description(folder, name))
     return shards.Shards(folder)
-
-
-def _remove_unfinished(folder):
-    """Removes what a killed process had not finished; stores get whole files alone."""
-    if not remote.is_remote(folder):
-        for left in pathlib.Path(folder).glob(".*.tfrecord"):
-            left.unlink()
 
 
 def _begin(folder, fingerprint, rerun_command):
