@@ -44,6 +44,11 @@ _ACTIONS = {
 }
 _FEATURES = {"feature_map": tf.float32, "pooled": tf.float32}
 _DESCRIPTION = {"student_json": tf.string}
+_STATE = {
+    "state_frames": tf.uint8,
+    "state_seen": tf.int32,
+    "state_window": tf.int32,
+}
 
 # Below this a probability is as good as zero.
 _FLOOR = 1e-30
@@ -104,10 +109,11 @@ def _require_no_compilation(loaded):
 
 def _require_interface(signature, inputs, are_actions):
     _require_types("inputs", signature.inputs, _types_of(inputs))
-    types = _ANTICIPATION | (_ACTIONS if are_actions else {})
-    for others in (_FEATURES, _DESCRIPTION):
-        if set(others) & set(signature.outputs):
-            types = others
+    anticipation = _ANTICIPATION | (_ACTIONS if are_actions else {})
+    types = {}
+    # Of each group a signature gives everything or nothing.
+    for group in (anticipation, _FEATURES, _DESCRIPTION, _STATE):
+        types |= group if set(group) & set(signature.outputs) else {}
     _require_types("outputs", signature.outputs, types)
 
 
@@ -134,7 +140,7 @@ def _compare_answer(found, outputs, expected):
             raise ValueError(
                 f"{name} must have shape {value.shape}. Got {found[name].shape}."
             )
-        if name == "lead_time_s":
+        if name == "lead_time_s" or name in _STATE:
             if not np.array_equal(found[name], value, equal_nan=True):
                 raise ValueError(f"{name} must be {value}. Got {found[name]}.")
         elif name == "student_json":

@@ -10,6 +10,8 @@ MAX_CLIPS = 64
 MAX_FRAMES = 1024
 # Of each frame: 8K.
 MAX_PIXELS = 8192 * 4096
+# Of all cameras of a request; asking for a state takes a few bytes.
+MAX_STATE_BYTES = 256_000_000
 
 SENTENCE = (
     f"A request may hold at most {MAX_CLIPS} clips of {MAX_FRAMES} frames of "

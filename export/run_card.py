@@ -36,6 +36,11 @@ _LICENSES = {
 _OWN_DATA = "The terms of the videos that were trained on hold; the card knows none."
 _RANGES = {
     "frames": "levels 0 to 255: red, green and blue, or the two components of flow",
+    "frame": "levels 0 to 255, as in frames",
+    "window": "number of frames, 1 or more",
+    "state_frames": "as init_state and step give them",
+    "state_seen": "as init_state and step give them",
+    "state_window": "as init_state and step give them",
     "encoded_frames": "JPEG or PNG files",
     "clip": "-1 to 1",
     "probabilities": "0 to 1; their sum is 1",

@@ -114,7 +114,7 @@ def _made_up(info):
         return random.integers(0, 256, shape, np.uint8)
     if dtype.is_floating:
         return random.uniform(-1, 1, shape).astype(dtype.as_numpy_dtype)
-    return np.zeros(shape, dtype.as_numpy_dtype)
+    return np.ones(shape, dtype.as_numpy_dtype)
 
 
 def _answer(session, signatures, record):

@@ -109,11 +109,25 @@ def test_the_signatures_say_what_they_take_and_give(served):
         "clip": {"clip": ("float32", [-1, 8, 16, 16, 3])},
         "features": {"frames": ("uint8", [-1, -1, -1, -1, 3])},
         "describe": {"clips": ("int32", [-1])},
+        "init_state": {"window": ("int32", [-1])},
+        "step": {
+            "frame": ("uint8", [-1, -1, -1, 3]),
+            "state_frames": ("uint8", [-1, -1, 16, 16, 3]),
+            "state_seen": ("int32", [-1]),
+            "state_window": ("int32", [-1]),
+        },
     }
     anticipation = described(served.signatures["serving_default"].outputs)
     assert anticipation["lead_time_s"] == ("float32", [-1])
     for name in ("encoded_frames", "clip"):
         assert described(served.signatures[name].outputs) == anticipation
+    state = {
+        "state_frames": ("uint8", [-1, -1, 16, 16, 3]),
+        "state_seen": ("int32", [-1]),
+        "state_window": ("int32", [-1]),
+    }
+    assert described(served.signatures["init_state"].outputs) == state
+    assert described(served.signatures["step"].outputs) == anticipation | state
     assert described(served.signatures["features"].outputs) == {
         "feature_map": ("float32", [-1, 2, 4, 4, 4]),
         "pooled": ("float32", [-1, 4]),

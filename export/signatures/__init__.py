@@ -6,8 +6,8 @@ Each module has three plain functions:
 - `serve(student, **inputs)`: its outputs; TensorFlow operations alone.
 - `example(student, frames)`: inputs that show these uint8 frames.
 
-A signature whose outputs are no anticipation has a fourth, `answers(student, clips)`.
-It gives the outputs that the check expects for the clips of an example.
+A signature that gives anything but the anticipation of these frames has a fourth,
+`answers(student, frames)`: the outputs that the check expects for an example.
 
 Whatever enters is checked in the graph, before memory is spent on it: a request that
 cannot be answered fails with a sentence, and the server goes on.
@@ -17,7 +17,15 @@ from types import ModuleType
 
 import tensorflow as tf
 
-from export.signatures import clip, describe, encoded_frames, features, frames
+from export.signatures import (
+    clip,
+    describe,
+    encoded_frames,
+    features,
+    frames,
+    init_state,
+    step,
+)
 from export.signatures.served_student import ServedStudent
 
 _MODULES = {
@@ -26,6 +34,8 @@ _MODULES = {
     "clip": clip,
     "features": features,
     "describe": describe,
+    "init_state": init_state,
+    "step": step,
 }
 
 

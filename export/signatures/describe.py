@@ -21,11 +21,11 @@ def serve(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"student_json": tf.fill(tf.shape(tf.reshape(clips, [-1])), text)}
 
 
-def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, np.ndarray]:
-    """The outputs for `example` of as many clips, as bytes, which need no pickle."""
-    text = student_file.to_json(student.spec).encode()
-    return {"student_json": np.array([text] * len(clips))}
-
-
 def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
     return {"clips": np.zeros(len(frames), np.int32)}
+
+
+def answers(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
+    """The outputs for `example`, as bytes, which need no pickle."""
+    text = student_file.to_json(student.spec).encode()
+    return {"student_json": np.array([text] * len(frames))}

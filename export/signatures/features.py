@@ -19,12 +19,7 @@ def serve(student: ServedStudent, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         result: `feature_map` float32 (batch, time, height, width, channels), and
             `pooled` (batch, channels), its mean over time, height and width.
     """
-    return answers(student, frames_signature.clips_of(student, frames))
-
-
-def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
-    """The outputs for clips as the network takes them."""
-    features = student.feature_map(clips)
+    features = student.feature_map(frames_signature.clips_of(student, frames))
     positions = list(range(1, len(features.shape) - 1))
     return {
         "feature_map": features,
@@ -34,3 +29,7 @@ def answers(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
 
 def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
     return frames_signature.example(student, frames)
+
+
+def answers(student: ServedStudent, frames: np.ndarray) -> dict[str, tf.Tensor]:
+    return serve(student, tf.constant(frames))
