@@ -134,7 +134,8 @@ $(PYTHON) -m venv --clear $(1)
 endef
 
 # Two workers would fight over the memory of a GPU.
-pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile
+pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
+  --no-loadscope-reorder
 
 # JAX compiles every operation of every shape by itself, which takes minutes: half as
 # many where it optimises little.

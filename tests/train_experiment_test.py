@@ -20,12 +20,15 @@ from train.run_directory import RunDirectory
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
 
+_STUDENTS = ("labels", "direct")
+
 
 def _config(run_dir, *arguments):
     values = flags.FlagValues()
     config_lib.define_flags(values)
     smoke = f"--flagfile={_ROOT / 'configs/smoke.flags'}"
-    values(["train.main", smoke, f"--run_dir={run_dir}", *arguments])
+    students = f"--students={','.join(_STUDENTS)}"
+    values(["train.main", smoke, students, f"--run_dir={run_dir}", *arguments])
     return config_lib.from_flags(values)
 
 
@@ -38,8 +41,21 @@ def _from_the_checkout():
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+def scenes(tmp_path_factory):
+    """The videos of every run, drawn once."""
+    config = _config(tmp_path_factory.mktemp("scenes"))
+    experiment_lib.open_experiment(config)
+    return pathlib.Path(config.run.run_dir, "demo")
+
+
+def _copy_scenes(scenes, run_dir):
+    shutil.copytree(scenes, run_dir / "demo")
+
+
+@pytest.fixture(scope="module")
+def finished(scenes, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("smoke") / "lr[1e-3] *?{}%#'$~ ü,"
+    _copy_scenes(scenes, run_dir)
     return run_dir, experiment_lib.run_experiment(_config(run_dir))
 
 
@@ -57,7 +73,7 @@ def test_a_run_leaves_everything_the_design_lists(finished):
         "curves.png",
         "inputs.png",
         "export/1/saved_model.pb",
-        *(f"students/{m}.keras" for m in ("labels", "pseudo_labels", "direct")),
+        *(f"students/{m}.keras" for m in _STUDENTS),
     ):
         assert (run_dir / name).stat().st_size > 0, name
     assert list((run_dir / "tensorboard").glob("*/events*"))
@@ -109,14 +125,6 @@ def test_the_best_student_is_the_one_at_the_top(finished):
         np.testing.assert_array_equal(one, other)
 
 
-def test_the_same_command_again_trains_nothing_anew(finished):
-    run_dir, results = finished
-    before = (run_dir / "metrics.jsonl").read_bytes()
-    again = experiment_lib.run_experiment(_config(run_dir, "--task=evaluate"))
-    assert (run_dir / "metrics.jsonl").read_bytes() == before
-    assert again["students"] == results["students"]
-
-
 def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsys):
     run_dir = shutil.copytree(finished[0], tmp_path / "run")
     shutil.rmtree(run_dir / "export")
@@ -136,13 +144,17 @@ def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsy
     results = json.loads((run_dir / "results.json").read_text())
     assert results["students"] == finished[1]["students"] and "export" not in results
     assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
-    # The same command makes up for it.
+    # The same command makes up for it, and trains nothing anew.
     again = experiment_lib.run_experiment(_config(run_dir))
     assert again["export"] == "export/1"
+    assert again["students"] == results["students"]
+    metrics = [folder / "metrics.jsonl" for folder in (run_dir, finished[0])]
+    assert metrics[0].read_bytes() == metrics[1].read_bytes()
     assert json.loads((run_dir / "results.json").read_text()) == again
 
 
-def test_a_first_try_that_fails_leaves_the_folder_to_any_run(tmp_path):
+def test_a_first_try_that_fails_leaves_the_folder_to_any_run(scenes, tmp_path):
+    _copy_scenes(scenes, tmp_path)
     wrong = ("--dataset=csv", "--annotations=missing.csv", f"--video_root={_ROOT}")
     for arguments in (wrong, ("--batch_size=7", "--feature_layer=Mixed_9z")):
         with pytest.raises(ValueError, match="is not a file|has no layer"):
@@ -157,7 +169,7 @@ def test_run_flags_repeat_the_run(finished):
     values = flags.FlagValues()
     config_lib.define_flags(values)
     values(["train.main", f"--flagfile={run_dir / 'run.flags'}"])
-    assert config_lib.from_flags(values) == _config(run_dir, "--task=evaluate")
+    assert config_lib.from_flags(values) == _config(run_dir)
 
 
 def test_other_flags_are_refused_by_name(finished):
@@ -166,8 +178,9 @@ def test_other_flags_are_refused_by_name(finished):
         RunDirectory(_config(run_dir, "--seed=7"))
 
 
-def test_a_start_from_nothing_is_refused_by_name(tmp_path):
+def test_a_start_from_nothing_is_refused_by_name(scenes, tmp_path):
     for task, missing in (("student", "teacher"), ("evaluate", "teacher")):
+        _copy_scenes(scenes, tmp_path / task)
         config = _config(tmp_path / task, f"--task={task}")
         with pytest.raises(
             ValueError, match=f"--task={task} needs a trained {missing}"
@@ -201,17 +214,19 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
         networks.start_student(config, teacher)
 
 
-def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
+def test_deterministic_runs_of_one_seed_give_the_same_weights(scenes, tmp_path):
     # One training for each of the two is enough, and half as long.
     teacher = tmp_path / "teacher.keras"
-    networks.build_teacher(_config("unused"), num_classes=9).save(teacher)
+    network = ("--backbone=tsm_small", "--segments=3")
+    networks.build_teacher(_config("unused", *network), num_classes=9).save(teacher)
 
     def weights_of(name):
+        _copy_scenes(scenes, name)
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "train.main", "--deterministic", "--noexport"),
-                "--flagfile=configs/smoke.flags",
-                *("--students=attention", "--demo_videos=8"),
+                *("--flagfile=configs/smoke.flags", *network),
+                *("--students=attention", "--task=student"),
                 *(f"--teacher={teacher}", f"--run_dir={name}"),
             ],
             cwd=_ROOT,
@@ -224,7 +239,7 @@ def test_deterministic_runs_of_one_seed_give_the_same_weights(tmp_path):
             line.startswith("Warning: The teacher is right for")
             for line in done.stderr.splitlines()
         )
-        student = keras.saving.load_model(name / "student.keras")
+        student = keras.saving.load_model(name / "students/attention.keras")
         return student.get_weights()
 
     one, other = weights_of(tmp_path / "one"), weights_of(tmp_path / "other")

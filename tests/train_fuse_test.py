@@ -24,7 +24,7 @@ def videos(tmp_path_factory):
 def _make_run(videos, run_dir, seed, *more):
     """A run whose networks never learned anything."""
     flags = [f"--students={','.join(_METHODS)}", f"--seed={seed}"]
-    flags += ["--test_crops=ten", *more]
+    flags += ["--test_crops=ten", "--backbone=tsn_small", "--segments=2", *more]
     config = small_run.config(videos, run_dir, *flags)
     RunDirectory(config).begin()
     (run_dir / "students").mkdir()
@@ -32,7 +32,7 @@ def _make_run(videos, run_dir, seed, *more):
         run = dataclasses.replace(config.run, seed=10 * seed + number)
         model = networks.build_teacher(dataclasses.replace(config, run=run), 2)
         # Large enough to tell the clips apart.
-        head = model.get_layer("Logits_Conv3d_0c_1x1_conv_3d")
+        head = model.get_layer("Logits_segments")
         head.kernel.assign(
             50 * np.random.default_rng(number).normal(size=head.kernel.shape)
         )

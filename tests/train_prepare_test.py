@@ -22,7 +22,15 @@ from train.batches import training_batches
 from train.student import load_or_train_student
 from train.teacher import load_or_train_teacher
 
-_VIEWS = ("--views=3", "--stored_layer=MaxPool3d_4a_3x3", "--students=attention")
+_NETWORK = ("--backbone=tsn_small", "--segments=2", "--width=0.1")
+_VIEWS = (
+    *_NETWORK,
+    "--views=3",
+    "--stored_layer=conv3_block1_out",
+    # A weight that follows the gradients follows what float16 does to them.
+    "--feature_weight=0.1",
+    "--students=attention",
+)
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +41,9 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def teacher(folder, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("teacher")
-    experiment = experiment_lib.open_experiment(small_run.config(folder, run_dir))
+    experiment = experiment_lib.open_experiment(
+        small_run.config(folder, run_dir, *_NETWORK)
+    )
     network = networks.build_teacher(experiment.config, num_classes=2)
     results.save(experiment, network, run_dir / "teacher.keras")
     return run_dir / "teacher.keras"
@@ -84,8 +94,7 @@ def from_videos(folder, teacher, tmp_path_factory):
 
 
 # The largest difference as a fraction of the largest movement of a weight.
-# The weight of the feature loss follows gradients that float16 rounds.
-@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-6), ("float16", 5e-3)])
+@pytest.mark.parametrize("precision, tolerance", [("float32", 1e-5), ("float16", 5e-3)])
 def test_training_from_features_equals_training_from_videos(
     folder, teacher, features, from_videos, tmp_path, precision, tolerance
 ):
@@ -110,7 +119,7 @@ def test_training_from_features_equals_training_from_videos(
 def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):
     before = keras.saving.load_model(teacher)
     student = from_videos[0]
-    for name in ("Conv3d_1a_7x7_conv_3d", "Conv3d_2c_3x3_batch_norm"):
+    for name in ("conv1_conv", "conv3_block1_2_bn"):
         for one, other in zip(
             before.get_layer(name).get_weights(),
             student.get_layer(name).get_weights(),
@@ -251,6 +260,7 @@ def test_training_names_a_corrupt_shard_and_what_mends_it(
             "-m",
             "train.main",
             *small_run.arguments(folder, tmp_path / "run"),
+            *_NETWORK,
             f"--records={records}",
             "--task=teacher",
         ],

@@ -90,13 +90,16 @@ def _objects(endpoint, prefix):
 def test_records_training_and_export_on_s3(endpoint, tmp_path):
     folder = small_run.write_data_set(tmp_path / "data", videos=4)
     run_dir = tmp_path / "run"
-    flags = small_run.arguments(folder, run_dir)
+    flags = [*small_run.arguments(folder, run_dir), *small_run.SMALLEST_NETWORK]
     status, text = _command(
         endpoint, "train.prepare", *flags, "--output=s3://bucket/clips"
     )
     assert status == 0, text
     local = tmp_path / "clips"
-    prepare_lib.prepare(small_run.config(folder, run_dir), small_run.preparation(local))
+    prepare_lib.prepare(
+        small_run.config(folder, run_dir, *small_run.SMALLEST_NETWORK),
+        small_run.preparation(local),
+    )
     stored, expected = _objects(endpoint, "clips"), {}
     for path in local.iterdir():
         expected[path.name] = path.read_bytes()

@@ -1,7 +1,5 @@
 """Stored targets are what the teacher says of every view, and no step asks it again."""
 
-import json
-
 import numpy as np
 import pytest
 
@@ -9,6 +7,8 @@ from tests import small_run
 from train import experiment as experiment_lib
 from train import teacher_cache
 from train.loop import guards
+from train.student import load_or_train_student
+from train.teacher import load_or_train_teacher
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,
@@ -25,8 +25,28 @@ def folder(tmp_path_factory):
     return small_run.write_data_set(tmp_path_factory.mktemp("data"))
 
 
-def _lines(run_dir):
-    return [json.loads(line) for line in (run_dir / "metrics.jsonl").open()]
+@pytest.fixture
+def run(folder, tmp_path, monkeypatch):
+    """A function that trains a student, and the sizes of the blocks made meanwhile."""
+    made = []
+    make = teacher_cache.TeacherCache._make
+
+    def counted(cache, unit, answer):
+        made.append(len(unit))
+        return make(cache, unit, answer)
+
+    monkeypatch.setattr(teacher_cache.TeacherCache, "_make", counted)
+    monkeypatch.setattr(teacher_cache, "_BLOCK", 6)
+
+    def train(name, *flags):
+        made.clear()
+        config = small_run.config(folder, tmp_path / name, *_FLAGS, *flags)
+        experiment = experiment_lib.open_experiment(config)
+        teacher = load_or_train_teacher(experiment)
+        load_or_train_student(experiment, "attention", teacher)
+        return experiment.directory.history("student_attention"), list(made)
+
+    return train
 
 
 @pytest.mark.parametrize(
@@ -35,50 +55,34 @@ def _lines(run_dir):
     ids=["rgb", "flow"],
 )
 def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
-    folder, tmp_path, monkeypatch, modality, capsys
+    run, tmp_path, modality
 ):
-    asked = []
-    make = teacher_cache.TeacherCache._make
-
-    def counted(cache, unit, answer):
-        asked.append(len(unit))
-        return make(cache, unit, answer)
-
-    monkeypatch.setattr(teacher_cache.TeacherCache, "_make", counted)
-    monkeypatch.setattr(teacher_cache, "_BLOCK", 6)
-
-    def run(name, *more):
-        run_dir = tmp_path / name
-        config = small_run.config(folder, run_dir, *_FLAGS, *modality, *more)
-        experiment_lib.run_experiment(config)
-        return _lines(run_dir)
-
-    expected = run("off")
+    expected, _ = run("off", *modality)
     teacher = f"--teacher={tmp_path / 'off' / 'teacher.keras'}"
     for name in ("memory", "disk"):
-        asked.clear()
-        found = run(name, f"--teacher_cache={name}", teacher)
+        found, made = run(name, *modality, f"--teacher_cache={name}", teacher)
         # 10 pairs of two views each, once for 16 of 4 steps.
-        assert sum(asked) == 20
-        wanted = [record for record in expected if record["phase"] != "teacher"]
-        for record, want in zip(found, wanted, strict=True):
-            for key, value in want.items():
+        assert sum(made) == 20
+        for record, wanted in zip(found, expected, strict=True):
+            for key, value in wanted.items():
                 if key != "phase":
                     np.testing.assert_allclose(
                         record[key], value, rtol=1e-4, atol=1e-6, err_msg=key
                     )
+
+
+def test_what_is_missing_or_damaged_on_disk_is_made_again(run, tmp_path, capsys):
+    def run_again():
+        (tmp_path / "disk" / "students" / "attention.keras").unlink(missing_ok=True)
+        return run("disk", "--teacher_cache=disk")[1]
+
+    run_again()
     (targets,) = (tmp_path / "disk" / "teacher_targets").iterdir()
     names = sorted(path.name for path in targets.iterdir())
     assert names == [f"block-{number:06d}" for number in range(4)]
-
-    # What is there is not made again, what is missing is.
     (targets / names[1]).rename(targets / ".1-cut")
-    (tmp_path / "disk" / "students" / "attention.keras").unlink()
-    asked.clear()
-    run("disk", "--teacher_cache=disk", teacher)
-    assert asked == [6]
+    assert run_again() == [6]
 
-    # What has changed on disk is, too.
     right = {path: path.read_bytes() for path in targets.rglob("*.npy")}
     for number, name in enumerate(("probabilities", "features", "reading")):
         damaged = targets / names[number] / f"{name}.npy"
@@ -86,11 +90,8 @@ def test_the_students_are_those_of_a_teacher_that_is_asked_each_time(
         content[-40] ^= 1
         damaged.write_bytes(content)
     (targets / names[3] / "readable.npy").unlink()
-    (tmp_path / "disk" / "students" / "attention.keras").unlink()
-    asked.clear()
     capsys.readouterr()
-    run("disk", "--teacher_cache=disk", teacher)
-    assert asked == [6, 6, 6, 2]
+    assert run_again() == [6, 6, 6, 2]
     assert capsys.readouterr().err.count("Making the damaged") == 4
     assert {path: path.read_bytes() for path in targets.rglob("*.npy")} == right
 
