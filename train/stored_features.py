@@ -5,11 +5,14 @@ import hashlib
 import numpy as np
 
 from kd_keras.data.batches import from_features
-from kd_keras.data.batches.fields import OBSERVED
+from kd_keras.data.batches.fields import (
+    OBSERVED,
+    TEACHER_FEATURES,
+    TEACHER_PROBABILITIES,
+)
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import features as feature_records
 from kd_keras.data.records import shards
-from kd_keras.distill import distiller
 from train import batches, data_set, networks, phases
 from train import data as data_lib
 from train.flags import fields as flag_fields
@@ -141,12 +144,10 @@ def weights_checksum(weights):
 def _named_for_the_distiller(batch):
     batch = dict(batch)
     if feature_records.PROBABILITIES in batch:
-        batch[distiller.TEACHER_PROBABILITIES] = batch.pop(
-            feature_records.PROBABILITIES
-        )
+        batch[TEACHER_PROBABILITIES] = batch.pop(feature_records.PROBABILITIES)
     if feature_records.FEATURES in batch:
         features = batch.pop(feature_records.FEATURES)
         if feature_records.SELF_ATTENTION in batch:
             features = features, batch.pop(feature_records.SELF_ATTENTION)
-        batch[distiller.TEACHER_FEATURES] = features
+        batch[TEACHER_FEATURES] = features
     return batch

@@ -15,12 +15,17 @@ import tensorflow as tf
 
 from kd_keras.aside import written_aside
 from kd_keras.data import kept_arrays
-from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
+from kd_keras.data.batches.fields import (
+    FUTURE,
+    INDEX,
+    OBSERVED,
+    TEACHER_FEATURES,
+    TEACHER_PROBABILITIES,
+)
 from kd_keras.data.batches.order import SampleOrder
 from kd_keras.data.clips.views import as_input, evaluated, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.video.info import BadVideo
-from kd_keras.distill import distiller
 from kd_keras.distill.teacher import FrozenTeacher
 from train import batches, networks, phases
 from train import data as data_lib
@@ -101,7 +106,7 @@ class TeacherCache(phases.Clips):
             ]
             targets = dict(zip(example, arrays, strict=True))
             batch = {k: v for k, v in batch.items() if k != FUTURE}
-            batch[distiller.TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
+            batch[TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
 
             def of_map(number):
                 features = targets[_of_map(_FEATURES, number)]
@@ -110,7 +115,7 @@ class TeacherCache(phases.Clips):
 
             if self._num_maps:
                 maps = tuple(map(of_map, range(self._num_maps)))
-                batch[distiller.TEACHER_FEATURES] = maps if len(maps) > 1 else maps[0]
+                batch[TEACHER_FEATURES] = maps if len(maps) > 1 else maps[0]
             return batch
 
         return tf.data.Dataset.zip((clips, first)).map(add_targets).prefetch(2)

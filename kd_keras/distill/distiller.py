@@ -1,23 +1,19 @@
 """Trains a student from labels, pseudo-labels and feature maps (paper, eq. 1-2)."""
 
-import keras
-from keras import ops
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
-from kd_keras.data.batches.fields import (
-    FUTURE,
-    LABEL,
-    LABELED,
-    OBSERVED,
-    TEACHER_FEATURES,
-    TEACHER_PROBABILITIES,
-)
+import keras
+
+from kd_keras.distill.gradient_ratio import Schedule
 from kd_keras.distill.teacher import FrozenTeacher
-from kd_keras.losses import SoftLabelLoss, soft_targets
+from kd_keras.losses import SoftLabelLoss
 from kd_keras.metrics import ClassMeanRecall
 from kd_keras.models.outputs import gives_probabilities
 from kd_keras.training.feature_reader import layer_names, num_channels
 
-if keras.backend.backend() == "tensorflow":
+# Type checkers see the step of TensorFlow.
+if TYPE_CHECKING or keras.backend.backend() == "tensorflow":
     from kd_keras.distill.tensorflow_step import TensorFlowStep as Step
 elif keras.backend.backend() == "jax":
     from kd_keras.distill.jax_step import JaxStep as Step
@@ -29,7 +25,7 @@ DEFAULT_GRADIENT_RATIO = 0.3
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")
-class Distiller(Step, keras.Model):
+class Distiller(Step):
     """Trains an anticipation network from a recognition network.
 
     The loss is the mean over the batch of
@@ -112,18 +108,18 @@ class Distiller(Step, keras.Model):
 
     def __init__(
         self,
-        student,
-        teacher,
-        feature_loss=None,
-        feature_weight=1.0,
-        feature_layer="Mixed_5c",
-        temperature=1.0,
-        feature_channels=None,
-        teacher_feature_layer=None,
-        rematerialize=False,
-        gradient_ratio=DEFAULT_GRADIENT_RATIO,
-        name="distiller",
-    ):
+        student: keras.Model,
+        teacher: keras.Model | None,
+        feature_loss: keras.losses.Loss | None = None,
+        feature_weight: Schedule | Literal["auto"] = 1.0,
+        feature_layer: str | Sequence[str] = "Mixed_5c",
+        temperature: float = 1.0,
+        feature_channels: int | Sequence[int] | None = None,
+        teacher_feature_layer: str | Sequence[str] | None = None,
+        rematerialize: bool = False,
+        gradient_ratio: Schedule = DEFAULT_GRADIENT_RATIO,
+        name: str = "distiller",
+    ) -> None:
         super().__init__(name=name)
         _check_weight(feature_weight)
         if gives_probabilities(student):
@@ -168,11 +164,13 @@ class Distiller(Step, keras.Model):
             _check_learns(student, layer)
         if feature_loss is not None:
             channels = [num_channels(student, layer) for layer in layers]
+            wanted: Sequence[int] = channels
             if teacher is not None:
                 wanted = [num_channels(teacher, layer) for layer in teacher_layers]
-            else:
-                wanted = channels if feature_channels is None else feature_channels
-                wanted = [wanted] if isinstance(wanted, int) else wanted
+            elif isinstance(feature_channels, int):
+                wanted = [feature_channels]
+            elif feature_channels is not None:
+                wanted = feature_channels
             self.projections = [
                 _projection(*numbers) for numbers in zip(channels, wanted, strict=True)
             ]
@@ -199,7 +197,7 @@ class Distiller(Step, keras.Model):
         self.built = True
 
     @property
-    def metrics(self):
+    def metrics(self) -> list[keras.metrics.Metric]:
         return [
             *self._terms.values(),
             *self._scores,
@@ -207,90 +205,8 @@ class Distiller(Step, keras.Model):
             *self._weights_seen,
         ]
 
-    def _teacher_targets(self, batch):
-        """Returns the teacher's (probabilities, feature map) of the future clips."""
-        if TEACHER_PROBABILITIES in batch:
-            maps = batch.get(TEACHER_FEATURES)
-            if maps is not None and len(self._compared) == 1:
-                maps = (maps,)
-            return batch[TEACHER_PROBABILITIES], maps
-        if self.teacher is None:
-            raise ValueError(
-                "A distiller without a teacher needs batches with "
-                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
-            )
-        return self.teacher(batch[FUTURE])
 
-    def _read(self, batch, training):
-        """Returns the student's (logits, feature maps) of the observed clips."""
-        return self._read_student(batch[OBSERVED], training=training)
-
-    def _student_outputs(self, batch, training):
-        logits, maps = self._read(batch, training)
-        return logits, self._projected(self._compared_maps(maps, training))
-
-    def _projected(self, maps):
-        return [
-            feature_map if projection is None else projection(feature_map)
-            for feature_map, projection in zip(
-                maps or (), self.projections, strict=True
-            )
-        ]
-
-    def _example_losses(self, batch, targets, outputs):
-        """Returns the divergence and the feature loss (or None), by example."""
-        (probabilities, teacher_maps), (logits, maps) = targets, outputs
-        labeled = ops.cast(batch[LABELED], "bool")
-        label_targets = soft_targets(batch[LABEL], labeled, probabilities)
-        divergence = self._label_loss.call((label_targets, labeled), logits)
-        if self._feature_loss is None:
-            return divergence, None
-        if teacher_maps is None:
-            raise ValueError(
-                f"A feature loss needs {TEACHER_FEATURES!r} beside "
-                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
-            )
-        pairs = zip(teacher_maps, maps, strict=True)
-        return divergence, sum(self._feature_loss(*pair) for pair in pairs)
-
-    def _loss_terms(self, batch, losses, weight):
-        """Returns what each kind of target adds to the mean loss, by name."""
-        divergence, feature = losses
-        labeled = ops.cast(batch[LABELED], "float32")
-        terms = {
-            "label": ops.mean(labeled * divergence),
-            "pseudo_label": ops.mean((1 - labeled) * divergence),
-        }
-        if feature is not None:
-            terms["feature"] = weight * ops.mean(feature)
-        return terms
-
-    def _follow(self, weight, others_norm, weighted_norm):
-        """Takes the norms of a step's gradients for the map into the averages of λ."""
-        self._auto.update(weight, others_norm, weighted_norm)
-        ratio = ops.divide_no_nan(weighted_norm, others_norm)
-        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
-            metric.update_state(value)
-
-    def _update_metrics(self, batch, targets, outputs, losses, loss):
-        (probabilities, _), (logits, _), (divergence, feature) = (
-            targets,
-            outputs,
-            losses,
-        )
-        label, labeled = batch[LABEL], ops.cast(batch[LABELED], "float32")
-        self._terms["loss"].update_state(loss)
-        self._terms["label_loss"].update_state(divergence, labeled)
-        self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
-        if feature is not None:
-            self._terms["feature_loss"].update_state(feature)
-        for score in self._scores:
-            score.update_state(label, logits, labeled)
-        same = ops.argmax(logits, -1) == ops.argmax(probabilities, -1)
-        self._agreement.update_state(ops.cast(same, "float32"))
-
-
-def _projection(channels, wanted):
+def _projection(channels: int, wanted: int) -> keras.layers.Dense | None:
     """Returns what maps so many channels to as many as wanted; None if they agree."""
     if channels == wanted:
         return None
@@ -299,7 +215,7 @@ def _projection(channels, wanted):
     return projection
 
 
-def _check_learns(student, layer):
+def _check_learns(student: keras.Model, layer: str) -> None:
     """Raises if a feature loss at the layer has no weights to teach."""
     feature_map = student.get_layer(layer).output
     if not keras.Model(student.input, feature_map).trainable_weights:
@@ -309,7 +225,7 @@ def _check_learns(student, layer):
         )
 
 
-def _check_weight(weight):
+def _check_weight(weight: Schedule | Literal["auto"]) -> None:
     if isinstance(weight, str) and weight != "auto":
         raise ValueError(
             'feature_weight must be a number >= 0, a function of the step or "auto". '

@@ -1,7 +1,15 @@
 """Computes the weight λ of a feature loss from gradients, which saves a search."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import keras
 from keras import ops
+
+from kd_keras.losses.tensor import Tensor
+
+# A number, or a function of the step such as `keras.optimizers.schedules` has.
+Schedule: TypeAlias = float | Callable[[Tensor], Tensor]
 
 # Steps that the averages look back on, roughly.
 _MEMORY = 50
@@ -27,7 +35,7 @@ class GradientRatioWeight(keras.layers.Layer):
         ValueError: If the ratio is not positive.
     """
 
-    def __init__(self, ratio, name="feature_weight"):
+    def __init__(self, ratio: Schedule, name: str = "feature_weight") -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
         if not callable(ratio) and not ratio > 0:
             raise ValueError(f"The gradient ratio must be > 0. Got {ratio}.")
@@ -44,7 +52,7 @@ class GradientRatioWeight(keras.layers.Layer):
         )
         self.built = True
 
-    def at(self, step):
+    def at(self, step: Tensor) -> Tensor:
         """Returns λ at a step."""
         ratio = self._ratio(step) if callable(self._ratio) else self._ratio
         others, feature = (
@@ -53,7 +61,9 @@ class GradientRatioWeight(keras.layers.Layer):
         known = ops.divide_no_nan(others, feature)
         return ratio * ops.where(feature > 0, known, _FIRST)
 
-    def update(self, weight, others_norm, weighted_norm):
+    def update(
+        self, weight: Tensor, others_norm: Tensor, weighted_norm: Tensor
+    ) -> None:
         """Updates the averages with the norms of a step.
 
         Nothing changes if one of the norms is 0 or not finite.

@@ -1,13 +1,23 @@
 """The distiller's training step on JAX."""
 
 import functools
+from collections.abc import Sequence
+from typing import TypeAlias
 
 import jax
 import keras
 from keras import ops
 
 from kd_keras.distill.keras_step import KerasStep
-from kd_keras.training.feature_reader import feature_reader, model_with_features
+from kd_keras.distill.terms import Batch, Data, Maps, Reader
+from kd_keras.training.feature_reader import model_with_features
+
+# Two tensors like the map: for the rest of the network, and for the feature loss.
+MapPair: TypeAlias = tuple[jax.Array, jax.Array]
+# Of the variables of one kind.
+Values: TypeAlias = list[jax.Array]
+# Values of trained, other, optimizer's and metrics' variables.
+State: TypeAlias = tuple[Values, Values, Values, Values]
 
 
 class JaxStep(KerasStep):
@@ -18,10 +28,11 @@ class JaxStep(KerasStep):
     another for the rest of the network.
     """
 
-    def _reader(self, student, layers):
-        self._zeros = None
-        if self._auto is None:
-            return feature_reader(student, layers)
+    _zeros: MapPair | None = None
+
+    def _reader(self, student: keras.Model, layers: tuple[str, ...] | None) -> Reader:
+        if self._auto is None or layers is None:
+            return super()._reader(student, layers)
         network = model_with_features(student, layers)
         twin = keras.models.clone_model(
             network,
@@ -31,34 +42,38 @@ class JaxStep(KerasStep):
         )
         return lambda clips, training=False: twin(clips, training=training)
 
-    def _compared_maps(self, maps, training):
+    def _compared_maps(self, maps: Maps, training: bool) -> Maps:
         if self._zeros is None:
             return maps
         of_others, of_feature = self._zeros
         *others, deepest = maps
         return (*others, deepest - of_others + of_feature)
 
-    def train_step(self, state, data):
+    def train_step(
+        self, state: State, data: Data
+    ) -> tuple[dict[str, jax.Array], State]:
         if self._auto is None:
             return super().train_step(state, data)
         trained, others, of_optimizer, _ = state
         batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
         with self._having((self.non_trainable_variables, others)):
             weight = self.current_feature_weight()
-        (loss, results), (found, slopes) = self._gradients(state, batch)
+        (loss, results), (found, scaled) = self._gradients(state, batch)
         unscaled, _, others, of_metrics = results
         trained, of_optimizer = self.optimizer.stateless_apply(
             of_optimizer, found, trained
         )
-        slopes = [slope * ops.divide_no_nan(unscaled, loss) for slope in slopes]
+        slopes = [slope * ops.divide_no_nan(unscaled, loss) for slope in scaled]
         logs, others, of_metrics = self._followed(weight, slopes, others, of_metrics)
         return logs, (trained, others, of_optimizer, of_metrics)
 
-    def _gradients(self, state, batch):
+    def _gradients(
+        self, state: State, batch: Batch
+    ) -> tuple[tuple[jax.Array, tuple], tuple[Values, MapPair]]:
         """Returns what Keras's step computes, and gradients of weights and zeros."""
         trained, others, of_optimizer, of_metrics = state
 
-        def loss_of(trained, zeros):
+        def loss_of(trained: Values, zeros: MapPair) -> tuple[jax.Array, tuple]:
             self._zeros = zeros
             try:
                 return self.compute_loss_and_updates(
@@ -82,7 +97,13 @@ class JaxStep(KerasStep):
             zeros = self._zeros_of_map(batch)
         return slope_of(trained, zeros)
 
-    def _followed(self, weight, slopes, others, of_metrics):
+    def _followed(
+        self,
+        weight: jax.Array,
+        slopes: Sequence[jax.Array],
+        others: Values,
+        of_metrics: Values,
+    ) -> tuple[dict[str, jax.Array], Values, Values]:
         """Returns the metrics, and the values of variables once λ has followed."""
         of_others, of_feature = slopes
         known = (
@@ -101,12 +122,14 @@ class JaxStep(KerasStep):
         )
         return logs, others, of_metrics
 
-    def _having(self, *known):
+    def _having(
+        self, *known: tuple[Sequence[keras.Variable], Values]
+    ) -> keras.StatelessScope:
         """A scope in which variables have these values."""
         mapping = [pair for pairs in known for pair in zip(*pairs, strict=True)]
         return keras.StatelessScope(state_mapping=mapping)
 
-    def _zeros_of_map(self, batch):
+    def _zeros_of_map(self, batch: Batch) -> MapPair:
         read = functools.partial(self._read, training=False)
         _, maps = jax.eval_shape(read, batch)
         zeros = ops.zeros(maps[-1].shape, maps[-1].dtype)
@@ -116,12 +139,12 @@ class JaxStep(KerasStep):
 class _Added(keras.layers.Layer):
     """A layer, and the distiller's zeros added to its output."""
 
-    def __init__(self, layer, distiller):
+    def __init__(self, layer: keras.layers.Layer, distiller: JaxStep) -> None:
         super().__init__(name=layer.name, dtype=layer.dtype_policy)
         self._layer = layer
         # Not an attribute that Keras would track.
         self._zeros = lambda: distiller._zeros
 
-    def call(self, inputs):
+    def call(self, inputs: jax.Array) -> jax.Array:
         output, zeros = self._layer(inputs), self._zeros()
         return output if zeros is None else output + zeros[0]

@@ -1,18 +1,29 @@
 """What the distiller's training step on JAX and on PyTorch has in common."""
 
+import keras
 from keras import ops
 
-from kd_keras.distill.gradient_ratio import GradientRatioWeight
+from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
+from kd_keras.distill.terms import Batch, DistillationTerms, Outputs, Reader
+from kd_keras.losses.tensor import Tensor
+from kd_keras.training.feature_reader import feature_reader
 
 
-class KerasStep:
+class KerasStep(DistillationTerms):
     """What of the `Distiller` is not TensorFlow's.
 
     Keras's own step calls the model with a batch, asks `compute_loss` for a number, and
     goes down its gradient. On JAX it compiles all of that.
     """
 
-    def _prepare(self, student, layers, feature_loss, gradient_ratio, rematerialize):
+    def _prepare(
+        self,
+        student: keras.Model,
+        layers: tuple[str, ...],
+        feature_loss: keras.losses.Loss | None,
+        gradient_ratio: Schedule | None,
+        rematerialize: bool,
+    ) -> None:
         if rematerialize:
             raise ValueError("rematerialize=True needs KERAS_BACKEND=tensorflow.")
         # Half precision is the student's own choice.
@@ -27,19 +38,24 @@ class KerasStep:
             name="step", shape=(), dtype="int32", initializer="zeros", trainable=False
         )
 
-    def call(self, inputs, training=False):
+    def _reader(self, student: keras.Model, layers: tuple[str, ...] | None) -> Reader:
+        """Returns what reads the student's logits and maps."""
+        return feature_reader(student, layers)
+
+    def call(self, inputs: Tensor | Batch, training: bool = False) -> Tensor | Outputs:
         """The student's logits of clips; of a batch, its logits and projected maps."""
         if isinstance(inputs, dict):
             return self._student_outputs(inputs, training)
         return self.student(inputs, training=training)
 
-    def _compared_maps(self, maps, training):
-        """Returns the maps as the feature loss sees them."""
-        return maps
-
     def compute_loss(
-        self, x=None, y=None, y_pred=None, sample_weight=None, training=True
-    ):
+        self,
+        x: Batch,
+        y: None,
+        y_pred: Outputs,
+        sample_weight: None = None,
+        training: bool = True,
+    ) -> Tensor:
         targets = self._teacher_targets(x)
         losses = self._example_losses(x, targets, y_pred)
         terms = self._loss_terms(x, losses, self.current_feature_weight())
@@ -49,15 +65,19 @@ class KerasStep:
             self._step.assign(self._step + 1)
         return loss
 
-    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+    def compute_metrics(
+        self, x: Batch, y: None, y_pred: Outputs, sample_weight: None = None
+    ) -> dict[str, Tensor]:
         return self.get_metrics_result()
 
-    def current_feature_weight(self):
+    def current_feature_weight(self) -> Tensor:
         """Returns λ of the next step."""
         weight = self.feature_weight if self._auto is None else self._auto.at
         return weight(ops.convert_to_tensor(self._step)) if callable(weight) else weight
 
-    def _follow_slopes(self, weight, all_terms, feature_term):
+    def _follow_slopes(
+        self, weight: Tensor, all_terms: Tensor, feature_term: Tensor
+    ) -> None:
         """Takes a step's gradients for the map into the averages behind λ."""
         others = all_terms - feature_term
         norms = (ops.sqrt(ops.sum(ops.square(g))) for g in (others, feature_term))

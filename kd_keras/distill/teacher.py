@@ -1,7 +1,10 @@
 """The teacher of a student: a network that is never trained."""
 
+from collections.abc import Sequence
+
 import keras
 
+from kd_keras.losses.tensor import Tensor
 from kd_keras.models.outputs import as_logits
 from kd_keras.training.feature_reader import feature_reader
 
@@ -23,10 +26,14 @@ class FrozenTeacher:
         (1.0, (1, 2, 1, 1, 26))
     """
 
-    def __init__(self, model, feature_layer=None):
+    def __init__(
+        self, model: keras.Model, feature_layer: str | Sequence[str] | None = None
+    ) -> None:
         self._read = feature_reader(as_logits(model), feature_layer)
 
-    def __call__(self, clips):
+    def __call__(
+        self, clips: Tensor
+    ) -> tuple[Tensor, Tensor | tuple[Tensor, ...] | None]:
         logits, features = self._read(clips, training=False)
         probabilities = keras.ops.softmax(keras.ops.cast(logits, "float32"))
         stop = keras.ops.stop_gradient

@@ -4,16 +4,24 @@ import keras
 import tensorflow as tf
 
 from kd_keras import onednn
-from kd_keras.distill.gradient_ratio import GradientRatioWeight
+from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
+from kd_keras.distill.terms import Batch, Data, DistillationTerms
 from kd_keras.training import gradients
 from kd_keras.training.fused_batch_norm import training_reader
 from kd_keras.training.rematerialize import rematerializing_reader
 
 
-class TensorFlowStep:
+class TensorFlowStep(DistillationTerms):
     """What of the `Distiller` is TensorFlow's."""
 
-    def _prepare(self, student, layers, feature_loss, gradient_ratio, rematerialize):
+    def _prepare(
+        self,
+        student: keras.Model,
+        layers: tuple[str, ...],
+        feature_loss: keras.losses.Loss | None,
+        gradient_ratio: Schedule | None,
+        rematerialize: bool,
+    ) -> None:
         """Keeps the readers and losses in the form that is fast here."""
         if not tf.config.list_physical_devices("GPU"):
             onednn.warn_if_too_late()
@@ -30,18 +38,15 @@ class TensorFlowStep:
                 feature_loss.call, autograph=False, jit_compile=True
             )
 
-    def call(self, clips, training=False):
+    def call(self, clips: tf.Tensor, training: bool = False) -> tf.Tensor:
         return self.student(clips, training=training)
 
-    def _compared_maps(self, maps, training):
-        return maps
-
-    def train_step(self, data):
+    def train_step(self, data: Data) -> dict[str, tf.Tensor]:
         batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
         self.learn(batch)
         return self.get_metrics_result()
 
-    def test_step(self, data):
+    def test_step(self, data: Data) -> dict[str, tf.Tensor]:
         batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
         targets = self._teacher_targets(batch)
         outputs = self._student_outputs(batch, training=False)
@@ -50,9 +55,10 @@ class TensorFlowStep:
         self._update_metrics(batch, targets, outputs, losses, sum(terms.values()))
         return self.get_metrics_result()
 
-    def learn(self, batch):
+    def learn(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step; returns the batch's loss and its terms, by name."""
-        targets, beside = self._teacher_targets(batch), ()
+        targets = self._teacher_targets(batch)
+        beside: tuple[tf.Tensor, ...] = ()
         weight = self.current_feature_weight()
         with tf.GradientTape() as tape:
             logits, maps = self._read(batch, training=True)
@@ -80,15 +86,17 @@ class TensorFlowStep:
         self._update_metrics(batch, targets, outputs, losses, loss)
         return {"loss": loss, **terms}
 
-    def current_feature_weight(self):
+    def current_feature_weight(self) -> float | tf.Tensor:
         """Returns λ of the next step."""
         weight = self.feature_weight if self._auto is None else self._auto.at
         if not callable(weight):
             return weight
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        optimizer: keras.optimizers.Optimizer = getattr(
+            self.optimizer, "inner_optimizer", self.optimizer
+        )
         return weight(optimizer.iterations)
 
-    def gradient_norms(self, batch):
+    def gradient_norms(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Returns the norm of each term's gradient, by name.
 
         The gradients are taken for the map of the last feature layer, as the weight

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kd_keras.losses import chunked_attention, dense_attention, feature_maps
+from kd_keras.losses.tensor import Tensor
 
 DIRECTIONS = ("symmetric", "student_to_teacher", "teacher_to_student")
 
@@ -15,7 +16,9 @@ _MAX_BYTES_IN_ONE_BLOCK = 2**30
 _CHUNK_SIZE = 512
 
 
-def attentional_pooling(queries, values, alpha=None):
+def attentional_pooling(
+    queries: Tensor, values: Tensor, alpha: float | None = None
+) -> Tensor:
     """phi of the paper: the amount of each query in a map.
 
     phi(q, V) = Σ_k w_k v_k with w = softmax(alpha V q): near the average of the values
@@ -44,7 +47,9 @@ def attentional_pooling(queries, values, alpha=None):
     return ops.matmul(attention_weights(queries, values, alpha), values)
 
 
-def attention_weights(queries, values, alpha=None):
+def attention_weights(
+    queries: Tensor, values: Tensor, alpha: float | None = None
+) -> Tensor:
     """w of the paper: how much each query attends to each token of a map.
 
     Args:
@@ -111,16 +116,16 @@ class AttentionalPoolingLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        alpha=None,
-        direction="symmetric",
-        distance="squared",
-        delta=1.0,
-        tokens="mean",
-        chunk_size=None,
-        reduction="sum_over_batch_size",
-        name="attentional_pooling_loss",
-        dtype=None,
-    ):
+        alpha: float | None = None,
+        direction: str = "symmetric",
+        distance: str = "squared",
+        delta: float = 1.0,
+        tokens: str = "mean",
+        chunk_size: int | None = None,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "attentional_pooling_loss",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         # Not `dtype`: half precision would lose the features before `call` sees them.
         super().__init__(name=name, reduction=reduction, dtype="float32")
         _check_alpha(alpha)
@@ -139,7 +144,7 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         self.tokens = tokens
         self.chunk_size = chunk_size
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor | tuple[Tensor, Tensor], y_pred: Tensor) -> Tensor:
         own = None
         if isinstance(y_true, (tuple, list)):
             y_true, own = y_true
@@ -171,7 +176,7 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             loss += self._distance(teacher_in_student, own)
         return loss
 
-    def teacher_self_attention(self, teacher_features):
+    def teacher_self_attention(self, teacher_features: Tensor) -> Tensor:
         """phi(r_i, R): every token of the teacher's map attends to the same map.
 
         It does not change while the teacher does not: store it with the features and
@@ -189,7 +194,7 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         attended = _self_attention(teacher, alpha, chunk_size)
         return ops.reshape(attended, ops.shape(teacher_features))
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "alpha": self.alpha,
@@ -201,22 +206,22 @@ class AttentionalPoolingLoss(keras.losses.Loss):
             "dtype": self.dtype,
         }
 
-    def _distance(self, left, right):
+    def _distance(self, left: Tensor, right: Tensor) -> Tensor:
         return feature_maps.distance_per_example(
             left, right, self.distance, self.delta, self.tokens
         )
 
 
-def _check_alpha(alpha):
+def _check_alpha(alpha: float | None) -> None:
     if alpha is not None:
         feature_maps.check_positive("alpha", alpha)
 
 
-def _sharpness(alpha, tokens):
+def _sharpness(alpha: float | None, tokens: Tensor) -> float:
     return tokens.shape[-1] ** -0.5 if alpha is None else alpha
 
 
-def _chunk_size(chunk_size, teacher, student):
+def _chunk_size(chunk_size: int | None, teacher: Tensor, student: Tensor) -> int | None:
     """Tokens per block, or None for all in one block."""
     batch, *_ = ops.shape(student)
     counts = ops.shape(teacher)[1], ops.shape(student)[1]
@@ -230,7 +235,14 @@ def _chunk_size(chunk_size, teacher, student):
     return None if fits or tokens <= _MAX_TOKENS_IN_ONE_BLOCK else _CHUNK_SIZE
 
 
-def _cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
+def _cross_attention(
+    teacher: Tensor,
+    student: Tensor,
+    alpha: float,
+    chunk_size: int | None,
+    of_student: bool,
+    of_teacher: bool,
+) -> tuple[Tensor | None, Tensor | None]:
     """phi(a_i, R) and phi(r_j, A), from one product A Rᵀ; None if not wanted."""
     if chunk_size is None:
         return dense_attention.cross_attention(
@@ -241,7 +253,7 @@ def _cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher
     )
 
 
-def _self_attention(features, alpha, chunk_size):
+def _self_attention(features: Tensor, alpha: float, chunk_size: int | None) -> Tensor:
     """phi(a_i, A)."""
     if chunk_size is None:
         return dense_attention.self_attention(features, alpha)

@@ -15,25 +15,30 @@ All maps are float32 (batch, tokens, channels).
 # δ is subtracted by a product: -δ is appended to g, and a one to the values.
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from keras import ops
 
-from kd_keras.losses.custom_gradient import custom_gradient
+from kd_keras.losses.custom_gradient import Gradient, custom_gradient
 from kd_keras.losses.matmul import transpose, transposed_product
+from kd_keras.losses.tensor import Size, Tensor
+
+# What passes from one block to the next.
+_State = TypeVar("_State")
 
 
-def self_attention(features, alpha, chunk_size):
+def self_attention(features: Tensor, alpha: float, chunk_size: int) -> Tensor:
     """phi(a_i, A): every token of a map attends to it, `chunk_size` at a time."""
     over_blocks = functools.partial(_over_blocks, ops.shape(features)[1], chunk_size)
 
     @custom_gradient
-    def attend(features):
+    def attend(features: Tensor) -> tuple[Tensor, Gradient]:
         features_t = transpose(features)
         step = functools.partial(_attend_to_self, features, features_t, alpha)
         attended = over_blocks(step, ops.copy(features))
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> Tensor:
             step = functools.partial(
                 _differentiate_self,
                 features,
@@ -50,7 +55,14 @@ def self_attention(features, alpha, chunk_size):
     return attend(features)
 
 
-def _attend_to_self(features, features_t, alpha, start, size, attended):
+def _attend_to_self(
+    features: Tensor,
+    features_t: Tensor,
+    alpha: float,
+    start: Size,
+    size: Size,
+    attended: Tensor,
+) -> Tensor:
     # The result of a block takes the place of its queries. Blocks thus wait for each
     # other, of which TensorFlow's graphs would run ten at once.
     block = _slice(attended, start, size)
@@ -61,13 +73,20 @@ def _attend_to_self(features, features_t, alpha, start, size, attended):
 class _SelfGradient(NamedTuple):
     """The gradient of the tokens: as queries, which it replaces, and as values."""
 
-    as_query: Any
-    as_value: Any
+    as_query: Tensor
+    as_value: Tensor
 
 
 def _differentiate_self(
-    features, features_t, features_one_t, upstream_delta, alpha, start, size, state
-):
+    features: Tensor,
+    features_t: Tensor,
+    features_one_t: Tensor,
+    upstream_delta: Tensor,
+    alpha: float,
+    start: Size,
+    size: Size,
+    state: _SelfGradient,
+) -> _SelfGradient:
     block = _slice(state.as_query, start, size)
     d_attended = _slice(upstream_delta, start, size)
     weights = ops.softmax(ops.matmul(alpha * block, features_t))
@@ -78,7 +97,14 @@ def _differentiate_self(
     return _SelfGradient(_update(state.as_query, start, d_block), as_value)
 
 
-def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher):
+def cross_attention(
+    teacher: Tensor,
+    student: Tensor,
+    alpha: float,
+    chunk_size: int,
+    of_student: bool,
+    of_teacher: bool,
+) -> tuple[Tensor | None, Tensor | None]:
     """The tokens of each map attend to the other map; the gradient is the student's.
 
     A block of scores, student tokens by all teacher tokens, serves both directions:
@@ -96,22 +122,22 @@ def cross_attention(teacher, student, alpha, chunk_size, of_student, of_teacher)
     over_blocks = functools.partial(_over_blocks, num_tokens, chunk_size)
 
     @custom_gradient
-    def attend(student, teacher):
+    def attend(student: Tensor, teacher: Tensor) -> tuple[Tensor, Gradient]:
         teacher_t = transpose(teacher)
         step = functools.partial(_attend_across, teacher, teacher_t, alpha, of_student)
         columns = _no_columns(teacher, teacher_t) if of_teacher else ()
         rows, columns = over_blocks(step, (ops.copy(student), columns))
         results = [rows] if of_student else []
-        if of_teacher:
+        if columns:
             results.append(columns.sums / transpose(columns.z))
 
-        def gradient(upstream):
-            d_rows: tuple = ()
-            d_columns: tuple = ()
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
+            d_rows: tuple[Tensor, ...] = ()
+            d_columns: tuple[Tensor, ...] = ()
             if of_student:
                 delta = _append_delta(upstream[:, :num_rows], rows)
                 d_rows = delta, transpose(_append_one(teacher))
-            if of_teacher:
+            if columns:
                 scaled = upstream[:, num_rows:] / transpose(columns.z)
                 delta_t = transpose(_append_delta(scaled, results[-1]))
                 d_columns = columns.peak, scaled, delta_t
@@ -139,17 +165,30 @@ class _Columns(NamedTuple):
         sums: Σ_i w_ji a_i, in the shape of the teacher's map.
     """
 
-    peak: Any
-    z: Any
-    sums: Any
+    peak: Tensor
+    z: Tensor
+    sums: Tensor
 
 
-def _no_columns(teacher, teacher_t):
+# phi(a_i, R) so far, in the blocks to come still a_i; and what each r_j has read, or
+# nothing if it is not wanted.
+_Readings: TypeAlias = tuple[Tensor, _Columns | tuple[()]]
+
+
+def _no_columns(teacher: Tensor, teacher_t: Tensor) -> _Columns:
     zero = ops.zeros_like(teacher_t[:, :1])
     return _Columns(zero - float("inf"), zero, ops.zeros_like(teacher))
 
 
-def _attend_across(teacher, teacher_t, alpha, of_student, start, size, state):
+def _attend_across(
+    teacher: Tensor,
+    teacher_t: Tensor,
+    alpha: float,
+    of_student: bool,
+    start: Size,
+    size: Size,
+    state: _Readings,
+) -> _Readings:
     rows, columns = state
     block = _slice(rows, start, size)
     scores = ops.matmul(alpha * block, teacher_t)
@@ -159,7 +198,7 @@ def _attend_across(teacher, teacher_t, alpha, of_student, start, size, state):
     return rows, columns and _add_block(columns, block, scores)
 
 
-def _add_block(columns, block, scores):
+def _add_block(columns: _Columns, block: Tensor, scores: Tensor) -> _Columns:
     peak = ops.maximum(columns.peak, ops.max(scores, axis=1, keepdims=True))
     weights = ops.exp(scores - peak)
     decay = ops.exp(columns.peak - peak)
@@ -170,8 +209,15 @@ def _add_block(columns, block, scores):
 
 
 def _differentiate_across(
-    teacher, teacher_t, alpha, d_rows, d_columns, start, size, gradient
-):
+    teacher: Tensor,
+    teacher_t: Tensor,
+    alpha: float,
+    d_rows: tuple[Tensor, ...],
+    d_columns: tuple[Tensor, ...],
+    start: Size,
+    size: Size,
+    gradient: Tensor,
+) -> Tensor:
     block = _slice(gradient, start, size)
     scores = ops.matmul(alpha * block, teacher_t)
     d_scores = d_block = 0.0
@@ -189,17 +235,22 @@ def _differentiate_across(
     return _update(gradient, start, d_block)
 
 
-def _append_delta(upstream, attended):
+def _append_delta(upstream: Tensor, attended: Tensor) -> Tensor:
     """Appends a channel with -δ, as in the equations at the head."""
     delta = ops.sum(upstream * attended, axis=-1, keepdims=True)
     return ops.concatenate([upstream, -delta], axis=-1)
 
 
-def _append_one(values):
+def _append_one(values: Tensor) -> Tensor:
     return ops.concatenate([values, ops.ones_like(values[..., :1])], axis=-1)
 
 
-def _over_blocks(num_tokens, chunk_size, step, state):
+def _over_blocks(
+    num_tokens: Size,
+    chunk_size: int,
+    step: Callable[[Size, Size, _State], _State],
+    state: _State,
+) -> _State:
     """Runs `step(start, size, state)` over all blocks, the last one ragged."""
     if isinstance(num_tokens, int):
         chunk_size = min(chunk_size, num_tokens)
@@ -213,10 +264,10 @@ def _over_blocks(num_tokens, chunk_size, step, state):
     return step(full * chunk_size, rest, state)
 
 
-def _slice(tokens, start, size):
+def _slice(tokens: Tensor, start: Size, size: Size) -> Tensor:
     batch, _, channels = ops.shape(tokens)
     return ops.slice(tokens, (0, start, 0), (batch, size, channels))
 
 
-def _update(tokens, start, block):
+def _update(tokens: Tensor, start: Size, block: Tensor) -> Tensor:
     return ops.slice_update(tokens, (0, start, 0), block)

@@ -6,16 +6,19 @@ number of tokens. All maps are float32 (batch, tokens, channels).
 
 from keras import ops
 
-from kd_keras.losses.custom_gradient import custom_gradient
+from kd_keras.losses.custom_gradient import Gradient, custom_gradient
 from kd_keras.losses.matmul import transpose, transposed_product
+from kd_keras.losses.tensor import Tensor
 
 
-def self_attention(features, alpha):
+def self_attention(features: Tensor, alpha: float) -> Tensor:
     """phi(a_i, A): every token of a map attends to the same map."""
     return _attend(_self_scores(features, alpha), features)
 
 
-def cross_attention(teacher, student, alpha, of_student, of_teacher):
+def cross_attention(
+    teacher: Tensor, student: Tensor, alpha: float, of_student: bool, of_teacher: bool
+) -> tuple[Tensor | None, Tensor | None]:
     """The tokens of each map attend to the other map; the gradient is the student's.
 
     Args:
@@ -31,19 +34,19 @@ def cross_attention(teacher, student, alpha, of_student, of_teacher):
     )
 
 
-def scores_of(queries, values, alpha):
+def scores_of(queries: Tensor, values: Tensor, alpha: float) -> Tensor:
     """alpha q·v of every query, in rows, and every value, in columns."""
     if _has_few_tokens(values):
         return alpha * ops.matmul(queries, transpose(values))
     return ops.matmul(queries, transpose(alpha * values))
 
 
-def _self_scores(features, alpha):
+def _self_scores(features: Tensor, alpha: float) -> Tensor:
     """The scores of a map with itself, whose gradient is that of both factors."""
 
     @custom_gradient
-    def scores(features):
-        def gradient(upstream):
+    def scores(features: Tensor) -> tuple[Tensor, Gradient]:
+        def gradient(upstream: Tensor) -> Tensor:
             if _has_few_tokens(features):
                 both_ways = alpha * (upstream + transpose(upstream))
                 return ops.matmul(both_ways, features)
@@ -56,15 +59,15 @@ def _self_scores(features, alpha):
     return scores(features)
 
 
-def _attend(scores, values, constant_values=False):
+def _attend(scores: Tensor, values: Tensor, constant_values: bool = False) -> Tensor:
     """phi of the queries along the rows."""
 
     @custom_gradient
-    def attend(scores, values):
+    def attend(scores: Tensor, values: Tensor) -> tuple[Tensor, Gradient]:
         weights = ops.softmax(scores)
         attended = ops.matmul(weights, values)
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             d_weights = ops.matmul(upstream, transpose(values))
             # Σ_k w_k ∂L/∂w_k: as `attended` is Σ_k w_k v_k, it is
             # upstream · attended.
@@ -82,16 +85,16 @@ def _attend(scores, values, constant_values=False):
     return attend(scores, values)
 
 
-def _attend_along_columns(scores, values):
+def _attend_along_columns(scores: Tensor, values: Tensor) -> Tensor:
     """phi of the queries along the columns; nowhere is the matrix turned around."""
 
     @custom_gradient
-    def attend(scores, values):
+    def attend(scores: Tensor, values: Tensor) -> tuple[Tensor, Gradient]:
         weights = ops.exp(scores - ops.max(scores, axis=1, keepdims=True))
         z = ops.sum(weights, axis=1, keepdims=True)
         attended = transposed_product(weights, values) / transpose(z)
 
-        def gradient(upstream):
+        def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             upstream = upstream / transpose(z)
             d_weights = ops.matmul(values, transpose(upstream))
             if _has_few_tokens(values):  # As in `_attend`.
@@ -105,7 +108,7 @@ def _attend_along_columns(scores, values):
     return attend(scores, values)
 
 
-def _has_few_tokens(x):
+def _has_few_tokens(x: Tensor) -> bool:
     """Whether the scores of a map are smaller than the map: cheaper to pass over."""
     _, tokens, channels = x.shape
     return tokens is not None and tokens < channels

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from kd_keras.losses import feature_maps
+from kd_keras.losses.tensor import Tensor
 
 
 @keras.saving.register_keras_serializable(package="kd_keras")
@@ -41,13 +42,13 @@ class DirectLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        distance="squared",
-        delta=1.0,
-        tokens="mean",
-        reduction="sum_over_batch_size",
-        name="direct_loss",
-        dtype=None,
-    ):
+        distance: str = "squared",
+        delta: float = 1.0,
+        tokens: str = "mean",
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "direct_loss",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         # Not `dtype`: half precision would lose the values before `call` sees them.
         super().__init__(name=name, reduction=reduction, dtype="float32")
         feature_maps.check_distance(distance, delta, tokens)
@@ -55,7 +56,7 @@ class DirectLoss(keras.losses.Loss):
         self.delta = delta
         self.tokens = tokens
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         feature_maps.check_same_shape(
             y_true,
             y_pred,
@@ -69,7 +70,7 @@ class DirectLoss(keras.losses.Loss):
             teacher, student, self.distance, self.delta, self.tokens
         )
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "distance": self.distance,

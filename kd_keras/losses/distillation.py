@@ -50,7 +50,12 @@ class AttentionalPoolingDistillation(keras.distillation.FeatureDistillation):
         True
     """
 
-    def __init__(self, loss=None, teacher_layer_name=None, student_layer_name=None):
+    def __init__(
+        self,
+        loss: AttentionalPoolingLoss | None = None,
+        teacher_layer_name: str | None = None,
+        student_layer_name: str | None = None,
+    ) -> None:
         loss = AttentionalPoolingLoss() if loss is None else loss
         if not isinstance(loss, AttentionalPoolingLoss):
             raise ValueError(
@@ -66,7 +71,9 @@ class AttentionalPoolingDistillation(keras.distillation.FeatureDistillation):
             student_layer_name = teacher_layer_name
         super().__init__(loss, teacher_layer_name, student_layer_name)
 
-    def validate_model_compatibility(self, teacher, student):
+    def validate_model_compatibility(
+        self, teacher: keras.Model, student: keras.Model
+    ) -> None:
         super().validate_model_compatibility(teacher, student)
         teacher_shape = teacher.get_layer(self.teacher_layer_name).output.shape
         student_shape = student.get_layer(self.student_layer_name).output.shape

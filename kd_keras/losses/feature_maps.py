@@ -2,14 +2,17 @@
 
 import math
 import numbers
+from collections.abc import Sequence
 
 from keras import ops
+
+from kd_keras.losses.tensor import Tensor
 
 DISTANCES = ("squared", "huber")
 TOKEN_REDUCTIONS = ("sum", "mean")
 
 
-def to_tokens(features, name):
+def to_tokens(features: Tensor, name: str) -> Tensor:
     """Flattens (batch, ..., channels) to float32 tokens (batch, tokens, channels).
 
     `name` is what an error calls the features.
@@ -25,7 +28,7 @@ def to_tokens(features, name):
     return ops.cast(tokens, "float32")
 
 
-def check_comparable(left, right, names):
+def check_comparable(left: Tensor, right: Tensor, names: str) -> None:
     """Raises unless the two tensors agree in channels and, if known, in batch."""
     if _differ(left.shape[:1], right.shape[:1]) or left.shape[-1] != right.shape[-1]:
         raise ValueError(
@@ -35,7 +38,7 @@ def check_comparable(left, right, names):
         )
 
 
-def check_same_shape(left, right, names, fix):
+def check_same_shape(left: Tensor, right: Tensor, names: str, fix: str) -> None:
     """Raises if the known parts of the two shapes differ."""
     if _differ(left.shape, right.shape):
         raise ValueError(
@@ -44,14 +47,16 @@ def check_same_shape(left, right, names, fix):
         )
 
 
-def _differ(left, right):
+def _differ(left: Sequence[int | None], right: Sequence[int | None]) -> bool:
     return len(left) != len(right) or any(
         None not in sizes and sizes[0] != sizes[1]
         for sizes in zip(left, right, strict=True)
     )
 
 
-def distance_per_example(left, right, distance, delta, tokens):
+def distance_per_example(
+    left: Tensor, right: Tensor, distance: str, delta: float, tokens: str
+) -> Tensor:
     """Sums a distance over channels, then sums or averages it over tokens.
 
     Args:
@@ -74,20 +79,20 @@ def distance_per_example(left, right, distance, delta, tokens):
     return (ops.sum if tokens == "sum" else ops.mean)(per_token, axis=-1)
 
 
-def check_distance(distance, delta, tokens):
+def check_distance(distance: str, delta: float, tokens: str) -> None:
     """Raises unless the three arguments of `distance_per_example` are valid."""
     check_choice("distance", distance, DISTANCES)
     check_positive("delta", delta)
     check_choice("tokens", tokens, TOKEN_REDUCTIONS)
 
 
-def check_choice(name, value, choices):
+def check_choice(name: str, value: str, choices: Sequence[str]) -> None:
     """Raises unless `value` is one of `choices`."""
     if value not in choices:
         raise ValueError(f"`{name}` must be one of {choices}. Got {value!r}.")
 
 
-def check_positive(name, value):
+def check_positive(name: str, value: float) -> None:
     """Raises unless `value` is a positive, finite number."""
     is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
     if not is_number or not 0 < value < math.inf:

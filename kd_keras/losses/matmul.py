@@ -6,12 +6,14 @@ for that than for a product.
 
 from keras import ops
 
+from kd_keras.losses.tensor import Tensor
 
-def transpose(maps):
+
+def transpose(maps: Tensor) -> Tensor:
     """(batch, tokens, channels) -> (batch, channels, tokens)."""
     return ops.transpose(maps, (0, 2, 1))
 
 
-def transposed_product(weights, x):
+def transposed_product(weights: Tensor, x: Tensor) -> Tensor:
     """weightsᵀ x."""
     return ops.einsum("bij,bik->bjk", weights, x)

@@ -4,9 +4,12 @@ import keras
 from keras import ops
 
 from kd_keras.losses import feature_maps
+from kd_keras.losses.tensor import Tensor
 
 
-def soft_targets(label, labeled, teacher_probabilities):
+def soft_targets(
+    label: Tensor, labeled: Tensor, teacher_probabilities: Tensor
+) -> Tensor:
     """Returns one-hot labels for labeled examples, the teacher's prediction for others.
 
     Args:
@@ -30,7 +33,9 @@ def soft_targets(label, labeled, teacher_probabilities):
     return ops.where(labeled, one_hot, teacher_probabilities)
 
 
-def soft_label_divergence(targets, logits, temperature=1.0):
+def soft_label_divergence(
+    targets: Tensor, logits: Tensor, temperature: float | Tensor = 1.0
+) -> Tensor:
     """KL(targets || softmax(logits)) of each example, in nats.
 
     With a temperature T both distributions are softened, the target to
@@ -99,24 +104,24 @@ class SoftLabelLoss(keras.losses.Loss):
 
     def __init__(
         self,
-        temperature=1.0,
-        reduction="sum_over_batch_size",
-        name="soft_label_loss",
-        dtype=None,
-    ):
+        temperature: float = 1.0,
+        reduction: str | None = "sum_over_batch_size",
+        name: str = "soft_label_loss",
+        dtype: str | keras.DTypePolicy | None = None,
+    ) -> None:
         # Not `dtype`: half precision would lose the logits before `call` sees them.
         super().__init__(name=name, reduction=reduction, dtype="float32")
         feature_maps.check_positive("temperature", temperature)
         self.temperature = temperature
 
-    def call(self, y_true, y_pred):
+    def call(self, y_true: Tensor | tuple[Tensor, Tensor], y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, (tuple, list)):
             return soft_label_divergence(y_true, y_pred, self.temperature)
         targets, labeled = y_true
         temperature = ops.where(ops.cast(labeled, "bool"), 1.0, self.temperature)
         return soft_label_divergence(targets, y_pred, temperature)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             **super().get_config(),
             "temperature": self.temperature,

@@ -1,0 +1,163 @@
+"""The terms of the loss and the metrics of a `Distiller`, the same on every backend."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, TypeAlias
+
+import keras
+from keras import ops
+
+from kd_keras.data.batches.fields import (
+    FUTURE,
+    LABEL,
+    LABELED,
+    OBSERVED,
+    TEACHER_FEATURES,
+    TEACHER_PROBABILITIES,
+)
+from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
+from kd_keras.distill.teacher import FrozenTeacher
+from kd_keras.losses import SoftLabelLoss, soft_targets
+from kd_keras.losses.tensor import Tensor
+
+# What `Distiller` says a batch is, by field; and how Keras hands it to a step.
+Batch: TypeAlias = Mapping[str, Tensor]
+Data: TypeAlias = Batch | tuple[Batch, ...]
+# A map for each feature layer.
+Maps: TypeAlias = Sequence[Tensor]
+# From clips to logits and maps, which are None if no layer is compared.
+Reader: TypeAlias = Callable[..., tuple[Tensor, Maps | None]]
+# The teacher's probabilities and maps, which are None without a feature loss.
+Targets: TypeAlias = tuple[Tensor, Maps | None]
+# The student's logits and maps; no maps without a feature loss.
+Outputs: TypeAlias = tuple[Tensor, Maps]
+# The divergence and the feature loss, or None, of each example.
+ExampleLosses: TypeAlias = tuple[Tensor, Tensor | None]
+
+
+class DistillationTerms(keras.Model):
+    """What of the `Distiller` needs no backend of its own.
+
+    The training step of a backend is a subclass, and `Distiller` is a subclass of that
+    step. Its constructor sets the attributes.
+
+    Attributes:
+        student, feature_weight: As `Distiller` takes them.
+        teacher: The frozen teacher; None if every batch brings its targets.
+        projections: What maps each of the student's maps to as many channels as the
+            teacher's; None if they agree.
+    """
+
+    student: keras.Model
+    teacher: FrozenTeacher | None
+    feature_weight: Schedule | Literal["auto"]
+    projections: list[keras.layers.Dense | None]
+    _compared: tuple[str, ...]
+    _label_loss: SoftLabelLoss
+    # Set by `_prepare`, which every step has. λ is `_auto`'s under "auto".
+    _read_student: Reader
+    _feature_loss: Callable[[Tensor, Tensor], Tensor] | None
+    _auto: GradientRatioWeight | None
+    _terms: dict[str, keras.metrics.Mean]
+    _scores: list[keras.metrics.Metric]
+    _agreement: keras.metrics.Mean
+    _weights_seen: list[keras.metrics.Mean]
+
+    def _teacher_targets(self, batch: Batch) -> Targets:
+        """Returns the teacher's (probabilities, feature map) of the future clips."""
+        if TEACHER_PROBABILITIES in batch:
+            maps = batch.get(TEACHER_FEATURES)
+            if maps is not None and len(self._compared) == 1:
+                maps = (maps,)
+            return batch[TEACHER_PROBABILITIES], maps
+        if self.teacher is None:
+            raise ValueError(
+                "A distiller without a teacher needs batches with "
+                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
+            )
+        return self.teacher(batch[FUTURE])
+
+    def _read(self, batch: Batch, training: bool) -> Outputs:
+        """Returns the student's (logits, feature maps) of the observed clips."""
+        logits, maps = self._read_student(batch[OBSERVED], training=training)
+        return logits, () if maps is None else maps
+
+    def _student_outputs(self, batch: Batch, training: bool) -> Outputs:
+        logits, maps = self._read(batch, training)
+        return logits, self._projected(self._compared_maps(maps, training))
+
+    def _compared_maps(self, maps: Maps, training: bool) -> Maps:
+        """Returns the student's maps as the feature loss sees them."""
+        return maps
+
+    def _projected(self, maps: Maps) -> Maps:
+        return [
+            feature_map if projection is None else projection(feature_map)
+            for feature_map, projection in zip(maps, self.projections, strict=True)
+        ]
+
+    def _example_losses(
+        self, batch: Batch, targets: Targets, outputs: Outputs
+    ) -> ExampleLosses:
+        """Returns the divergence and the feature loss (or None), by example."""
+        (probabilities, teacher_maps), (logits, maps) = targets, outputs
+        labeled = ops.cast(batch[LABELED], "bool")
+        label_targets = soft_targets(batch[LABEL], labeled, probabilities)
+        divergence = self._label_loss.call((label_targets, labeled), logits)
+        if self._feature_loss is None:
+            return divergence, None
+        if teacher_maps is None:
+            raise ValueError(
+                f"A feature loss needs {TEACHER_FEATURES!r} beside "
+                f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
+            )
+        pairs = zip(teacher_maps, maps, strict=True)
+        return divergence, sum(self._feature_loss(*pair) for pair in pairs)
+
+    def _loss_terms(
+        self, batch: Batch, losses: ExampleLosses, weight: Tensor
+    ) -> dict[str, Tensor]:
+        """Returns what each kind of target adds to the mean loss, by name."""
+        divergence, feature = losses
+        labeled = ops.cast(batch[LABELED], "float32")
+        terms = {
+            "label": ops.mean(labeled * divergence),
+            "pseudo_label": ops.mean((1 - labeled) * divergence),
+        }
+        if feature is not None:
+            terms["feature"] = weight * ops.mean(feature)
+        return terms
+
+    def _follow(
+        self, weight: Tensor, others_norm: Tensor, weighted_norm: Tensor
+    ) -> None:
+        """Takes the norms of a step's gradients for the map into the averages of λ."""
+        if self._auto is None:
+            return
+        self._auto.update(weight, others_norm, weighted_norm)
+        ratio = ops.divide_no_nan(weighted_norm, others_norm)
+        for metric, value in zip(self._weights_seen, (weight, ratio), strict=True):
+            metric.update_state(value)
+
+    def _update_metrics(
+        self,
+        batch: Batch,
+        targets: Targets,
+        outputs: Outputs,
+        losses: ExampleLosses,
+        loss: Tensor,
+    ) -> None:
+        (probabilities, _), (logits, _), (divergence, feature) = (
+            targets,
+            outputs,
+            losses,
+        )
+        label, labeled = batch[LABEL], ops.cast(batch[LABELED], "float32")
+        self._terms["loss"].update_state(loss)
+        self._terms["label_loss"].update_state(divergence, labeled)
+        self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
+        if feature is not None:
+            self._terms["feature_loss"].update_state(feature)
+        for score in self._scores:
+            score.update_state(label, logits, labeled)
+        same = ops.argmax(logits, -1) == ops.argmax(probabilities, -1)
+        self._agreement.update_state(ops.cast(same, "float32"))
