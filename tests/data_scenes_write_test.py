@@ -181,10 +181,11 @@ def test_a_folder_of_something_else_is_refused_and_an_empty_one_used(tmp_path):
 
 
 def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
-    def interrupt(*_):
-        raise KeyboardInterrupt
+    class Interrupting:
+        def add(self, _):
+            raise KeyboardInterrupt
 
-    monkeypatch.setattr(write, "write_video", interrupt)
+    monkeypatch.setattr(write, "progress_bar", lambda *_: Interrupting())
     with pytest.raises(KeyboardInterrupt):
         write_scenes(tmp_path / "demo", **ARGUMENTS)
     assert not list(tmp_path.iterdir())

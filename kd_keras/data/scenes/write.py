@@ -11,11 +11,15 @@ import concurrent.futures
 import csv
 import itertools
 import json
+import multiprocessing
 import os
 import pathlib
 import random
+import signal
+import threading
 
 from kd_keras.aside import written_aside
+from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.scenes.drawing import draw_recording
 from kd_keras.data.scenes.plan import plan_recordings
 from kd_keras.data.segments import TRAIN, VAL
@@ -95,20 +99,41 @@ def write_scenes(
 
 
 def _write_videos(folder, recordings):
-    def write(recording):
-        frames = draw_recording(recording, _IMAGE_SIZE, _FRAME_RATE)
-        write_video(folder / _video_name(recording), frames, _FRAME_RATE)
-
-    # OpenCV and the encoder release the interpreter's lock.
-    workers = os.cpu_count() or 1
-    with concurrent.futures.ThreadPoolExecutor(workers) as executor:
-        written = [executor.submit(write, recording) for recording in recordings]
+    # Processes, as drawing holds the interpreter's lock; started anew, as a copy of a
+    # process with TensorFlow's threads may hang.
+    bar = progress_bar(len(recordings), "video")
+    with concurrent.futures.ProcessPoolExecutor(
+        min(num_cores(), len(recordings)),
+        multiprocessing.get_context("spawn"),
+        initializer=_end_with_parent,
+    ) as executor:
+        written = [
+            executor.submit(_write_video, folder, recording) for recording in recordings
+        ]
         try:
             for video in concurrent.futures.as_completed(written):
                 video.result()
+                bar.add(1)
         except BaseException:
             executor.shutdown(cancel_futures=True)
             raise
+
+
+def _end_with_parent():
+    """Leaves Ctrl-C to the parent, and ends this process if the parent was killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def wait():
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, daemon=True).start()
+
+
+def _write_video(folder, recording):
+    frames = draw_recording(recording, _IMAGE_SIZE, _FRAME_RATE)
+    write_video(folder / _video_name(recording), frames, _FRAME_RATE)
 
 
 def _write_annotations(folder, recordings, parts, labeled_fraction, seed):
