@@ -37,6 +37,7 @@ def export_and_check(
     top_k: int = 5,
     source: str | os.PathLike | None = None,
     keep_versions: int | None = None,
+    fold_batch_norm: bool = True,
 ) -> str:
     """Exports like `export_student`, but names the version only after a check.
 
@@ -52,7 +53,9 @@ def export_and_check(
     """
     served = ServedStudent(student, spec, top_k)
     check = functools.partial(checking.check_in_fresh_process, served)
-    path = export_student(student, output_dir, spec, version, top_k, check, source)
+    path = export_student(
+        student, output_dir, spec, version, top_k, check, source, fold_batch_norm
+    )
     server_files.publish(os.path.dirname(path), keep_versions)
     return path
 
@@ -65,6 +68,7 @@ def export_student(
     top_k: int = 5,
     check: Callable[[pathlib.Path], None] | None = None,
     source: str | os.PathLike | None = None,
+    fold_batch_norm: bool = True,
 ) -> str:
     """Writes `<output_dir>/<version>/` and returns that path.
 
@@ -86,6 +90,7 @@ def export_student(
         check: Called with the written folder before it gets its name; what it raises
             leaves nothing behind.
         source: The student's file; its run tells the cards of training.
+        fold_batch_norm: Whether BatchNorm becomes a part of the convolutions before it.
     Raises:
         ValueError: If the student does not fit the spec, or the version exists.
     """
@@ -107,6 +112,8 @@ def export_student(
         raise ValueError(f"{output}/{version} exists and is never overwritten.")
     with written_aside(output, version) as aside:
         served = ServedStudent(student, spec, top_k)
+        if fold_batch_norm:
+            served = served.folded()
         _write(served, aside)
         name = server_files.model_name(output)
         warm_up.write(served, name, aside / warm_up.WARM_UP_FILE)

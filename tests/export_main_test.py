@@ -86,6 +86,19 @@ def test_a_student_of_any_size_needs_the_flags(run_dir, unchecked):
     assert written_spec(path) == ExportSpec(("a", "b"), ClipFormat(4, 8, "stretch"))
 
 
+def test_batch_norm_can_be_left_as_it_is(run_dir, monkeypatch):
+    given = []
+
+    def exported(*_, fold_batch_norm, **__):
+        given.append(fold_batch_norm)
+        return "models/1"
+
+    monkeypatch.setattr(saved_model, "export_and_check", exported)
+    export_main.run(request(run_dir))
+    export_main.run(request(run_dir, fold_batch_norm=False))
+    assert given == [True, False]
+
+
 def test_what_cannot_be_used_is_said_before_writing(run_dir, monkeypatch):
     with pytest.raises(ValueError, match="missing"):
         export_main.run(request(run_dir, student=str(run_dir / "other.keras")))

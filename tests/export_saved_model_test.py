@@ -16,6 +16,7 @@ from export import checking, saved_model, student_file, versions
 from export import main as export_main
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
+from kd_keras.models.folded_batch_norm import fold_batch_norm
 from tests.tiny_exports import (
     CLASSES,
     TINY_SPEC,
@@ -156,10 +157,18 @@ def test_tools_show_the_shape_of_the_frames(served):
 
 def test_weights_are_stored_once(served, student):
     stored = sum(p.stat().st_size for p in pathlib.Path(served, "variables").iterdir())
-    weights = sum(int(np.prod(v.shape)) * 4 for v in student.weights)
+    weights = 4 * fold_batch_norm(student).count_params()
     # The index names every variable; twice the weights would be far above.
     assert weights < stored < 1.1 * weights
+    weights = 4 * student.count_params()
     assert saved_model.size_in_bytes(student) == pytest.approx(weights, rel=0.01)
+
+
+def test_batch_norm_is_a_part_of_the_convolutions(served):
+    stored = tf.train.list_variables(f"{served}/variables/variables")
+    # Each convolution has a kernel and a bias; besides them there is dropout's state.
+    shapes = [shape for name, shape in stored if name.startswith("variables_")]
+    assert sorted(map(len, shapes)) == [1] * 59 + [5] * 58
 
 
 def test_the_spec_lies_beside_the_graph(served):

@@ -11,6 +11,7 @@ from export import student_file
 from export.signatures.actions import action_outputs
 from export.student_file import ExportSpec
 from kd_keras.models.backbones import BACKBONES, default_feature_layer
+from kd_keras.models.folded_batch_norm import fold_batch_norm
 from kd_keras.models.outputs import as_probabilities
 from kd_keras.training.feature_reader import model_with_features
 
@@ -51,6 +52,15 @@ class ServedStudent:
             return default_feature_layer(self.model)
         maps = [layer.name for layer in self.model.layers[1:] if _is_map(layer)]
         return maps[-1] if maps else None
+
+    def folded(self) -> "ServedStudent":
+        """The same student with BatchNorm in its convolutions; see `fold_batch_norm`.
+
+        The map of the feature layer stays what it is.
+        """
+        layer = self.feature_layer
+        model = fold_batch_norm(self.model, keep=[] if layer is None else [layer])
+        return dataclasses.replace(self, model=model)
 
     def anticipate(self, clips: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of a signature that anticipates.
