@@ -48,7 +48,7 @@ ARROWS = {
 CLOSED = {
     "export": ("train",),
     "train.flags": ("train", "train.loop"),
-    "train.loop": ("train", "train.flags"),
+    "train.loop": ("train",),
 }
 
 

@@ -42,7 +42,7 @@ class RunDirectory:
         self.path = pathlib.Path(config.run.run_dir)
         self.path.mkdir(parents=True, exist_ok=True)
         # What repeats the run names the place that it is kept in.
-        self._config = config_lib.with_run_dir(config, self)
+        self._config = config_lib.with_run_dir(config, str(self))
         self._metrics = self.path / "metrics.jsonl"
         self._refuse_other_flags()
 

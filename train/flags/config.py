@@ -7,7 +7,9 @@ A dataclass field is a flag: `define_flags` makes the flags from the fields, and
 import csv
 import dataclasses
 import io
-from typing import Any
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from absl import flags
 
@@ -20,6 +22,11 @@ from train.flags.data import Augmentation, Data
 from train.flags.fields import flag as _flag
 from train.flags.fields import path_flag as _path_flag
 from train.flags.learning import Distillation, Network, Training
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Group = TypeVar("_Group", bound="DataclassInstance")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -107,7 +114,7 @@ class Config:
     distillation: Distillation
     training: Training
 
-    def affecting(self, what):
+    def affecting(self, what: str | None) -> dict[str, Any]:
         """Returns the values of the flags that affect something, by name.
 
         Args:
@@ -124,7 +131,7 @@ _RUN_GROUPS = tuple(_GROUPS.values())
 GROUP_NAMES = tuple(group.__name__ for group in _RUN_GROUPS)
 
 
-def _names(is_one):
+def _names(is_one: Callable[[dataclasses.Field], bool]) -> frozenset[str]:
     return frozenset(
         field.name
         for group in _RUN_GROUPS
@@ -139,7 +146,10 @@ PATHS = _names(flag_fields.is_path)
 FREE = _names(flag_fields.is_free)
 
 
-def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
+def define_flags(
+    values: flags.FlagValues = flags.FLAGS,
+    groups: "Sequence[type[DataclassInstance]]" = _RUN_GROUPS,
+) -> None:
     """Defines a flag for every field."""
     for group in groups:
         for field in dataclasses.fields(group):
@@ -149,19 +159,19 @@ def define_flags(values=flags.FLAGS, groups=_RUN_GROUPS):
     flag_defaults.refuse_contradictions(values)
 
 
-def from_flags(values=flags.FLAGS):
+def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
     """Returns the `Config` that the parsed flags describe."""
     config = Config(**{name: read(group, values) for name, group in _GROUPS.items()})
     return flag_defaults.see_features_as_they_are(config)
 
 
-def with_run_dir(config, run_dir):
+def with_run_dir(config: Config, run_dir: str | os.PathLike) -> Config:
     """Returns the `Config` of the same run in another folder."""
     run = dataclasses.replace(config.run, run_dir=str(run_dir))
     return dataclasses.replace(config, run=run)
 
 
-def from_flagfile(path):
+def from_flagfile(path: str | os.PathLike) -> Config:
     """Returns the `Config` of a run's run.flags.
 
     Raises:
@@ -181,11 +191,11 @@ def from_flagfile(path):
     return from_flags(values)
 
 
-def read(group, values=flags.FLAGS):
+def read(group: type[_Group], values: flags.FlagValues = flags.FLAGS) -> _Group:
     """Returns the dataclass of one group of parsed flags."""
     start = "scratch" if values["weights"].value is None else "published"
 
-    def value_of(field):
+    def value_of(field: dataclasses.Field) -> Any:
         value = values[field.name].value
         if value is None:
             return field.metadata.get(start)
@@ -198,16 +208,19 @@ def read(group, values=flags.FLAGS):
         return value
 
     made = group(**{field.name: value_of(field) for field in dataclasses.fields(group)})
-    complete = {Data: flag_defaults.complete, Training: learning_flags.complete}
+    complete: dict[type, Callable[[Any], Any]] = {
+        Data: flag_defaults.complete,
+        Training: learning_flags.complete,
+    }
     return complete[group](made) if group in complete else made
 
 
-def to_flagfile(config):
+def to_flagfile(config: Config) -> str:
     """Returns the text of a flagfile that repeats the run."""
     return flagfile_of(as_flags(config))
 
 
-def flagfile_of(values):
+def flagfile_of(values: Mapping[str, Any]) -> str:
     """Returns the text of a flagfile with these values by name."""
     lines = []
     for name, value in values.items():
@@ -217,14 +230,14 @@ def flagfile_of(values):
     return "\n".join(lines) + "\n"
 
 
-def _as_list(values):
+def _as_list(values: tuple) -> str:
     """What a list flag reads back: a value that holds a comma is quoted."""
     text = io.StringIO()
     csv.writer(text, lineterminator="").writerow(values)
     return text.getvalue()
 
 
-def with_new_names(values):
+def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns values by flag, of a run of the release before, by the new names."""
     values = dict(values)
     for group in _RUN_GROUPS:
@@ -236,7 +249,7 @@ def with_new_names(values):
     return values
 
 
-def as_flags(config):
+def as_flags(config: Config) -> dict[str, Any]:
     """Returns the value of every flag, by name."""
     return {
         name: value

@@ -2,8 +2,19 @@
 
 import dataclasses
 import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from absl import flags
+
+from train.flags.data import Data
+
+if TYPE_CHECKING:
+    # It imports this module.
+    from train.flags.config import Config
+
+# Of flags, by name.
+_Values: TypeAlias = Mapping[str, Any]
 
 EPIC = ("epic_kitchens", "epic_kitchens_100")
 
@@ -19,7 +30,7 @@ _OPENED_WHEN_READ = (*EPIC, "thumos14")
 _FEATURE_BACKBONE = "temporal"
 
 
-def refuse_contradictions(values):
+def refuse_contradictions(values: flags.FlagValues) -> None:
     """Registers validators that refuse flags which contradict each other."""
     flags.register_multi_flags_validator(
         ["num_frames", "frame_rate", "observed_s"],
@@ -49,7 +60,7 @@ def refuse_contradictions(values):
     )
 
 
-def complete(data):
+def complete(data: Data) -> Data:
     """Returns the `Data` with a value for each flag whose default depends on it."""
     frame_rate, observed_s = data.frame_rate, data.observed_s
     future_s, cache = data.future_s, data.cache
@@ -77,26 +88,30 @@ def complete(data):
     )
 
 
-def has_actions(data):
+def has_actions(data: Data) -> bool:
     """Returns whether the classes of a run are actions, pairs of a verb and a noun."""
     return data.dataset in EPIC and data.epic_target == "action"
 
 
-def see_features_as_they_are(config):
+def see_features_as_they_are(config: "Config") -> "Config":
     """Returns the `Config`, with --dataset=features without what is for pictures."""
     if config.data.dataset != "features":
         return config
     unchanged = dataclasses.replace(
         config.augmentation,
-        **{"crop": False, "flip": 0.0, "test_crops": "center"},
-        **{"brightness": 0.0, "contrast": 0.0, "saturation": 0.0},
+        crop=False,
+        flip=0.0,
+        test_crops="center",
+        brightness=0.0,
+        contrast=0.0,
+        saturation=0.0,
     )
     # TF Serving is given pictures.
     run = dataclasses.replace(config.run, export=False)
     return dataclasses.replace(config, augmentation=unchanged, run=run)
 
 
-def check_data_service(config):
+def check_data_service(config: "Config") -> None:
     """Raises ValueError if --data_service meets flags that it would ignore."""
     if config.data.data_service is None:
         return
@@ -123,20 +138,20 @@ def check_data_service(config):
         )
 
 
-def _agree_on_the_observed_clip(values):
+def _agree_on_the_observed_clip(values: _Values) -> bool:
     if values["frame_rate"] is None or values["observed_s"] is None:
         return True
     expected_s = values["num_frames"] / values["frame_rate"]
     return math.isclose(values["observed_s"], expected_s, rel_tol=1e-6)
 
 
-def _last_long_enough(values):
+def _last_long_enough(values: _Values) -> bool:
     if values["frame_rate"] is None:
         return True
     return values["num_frames"] / values["frame_rate"] >= _SHORTEST_OBSERVED_S
 
 
-def _give_features_to_their_network(values):
+def _give_features_to_their_network(values: _Values) -> bool:
     student = values["backbone"]
     teacher = values["teacher_backbone"] or student
     is_features = values["dataset"] == "features"
@@ -145,7 +160,7 @@ def _give_features_to_their_network(values):
     )
 
 
-def _leave_out_what_is_for_videos(values):
+def _leave_out_what_is_for_videos(values: _Values) -> bool:
     if values["dataset"] != "features":
         return True
     return (values["modality"], values["records"]) == ("rgb", None) and (

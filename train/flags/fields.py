@@ -5,10 +5,20 @@ import math
 import sys
 import types
 import typing
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeVar
 
 from absl import flags
 
 from kd_keras.data import given_paths
+
+if typing.TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Value = TypeVar("_Value")
+_Number = TypeVar("_Number", int, float)
+# A key of `AFFECTS`, or several.
+_Affects: TypeAlias = str | tuple[str, ...] | None
 
 # What changes with the value of a flag. Prepared data and runs that were made with
 # another value are refused by it.
@@ -24,16 +34,16 @@ AFFECTS = {
 
 
 def flag(
-    default,
-    text,
+    default: _Value,
+    text: str,
     *,
-    affects,
-    choices=None,
-    lower=None,
-    upper=None,
-    former=None,
-    former_choices=(),
-):
+    affects: _Affects,
+    choices: Sequence[str] | None = None,
+    lower: float | None = None,
+    upper: float | None = None,
+    former: str | None = None,
+    former_choices: Sequence[tuple[str, str]] = (),
+) -> _Value:
     """A field of a dataclass that `define` makes a flag of.
 
     Args:
@@ -47,24 +57,34 @@ def flag(
     )
 
 
-def number_or_word_flag(word, default, text, *, affects, lower):
+def number_or_word_flag(
+    word: str, default: _Value, text: str, *, affects: _Affects, lower: float
+) -> _Value:
     """A flag that is a number, or a word in its place."""
     return _field(default, text, affects, word=word, lower=lower)
 
 
-def path_flag(default, text, *, affects):
+def path_flag(default: _Value, text: str, *, affects: _Affects) -> _Value:
     """A flag of a path, or of several: checked when parsed, its `~` expanded."""
     return _field(default, text, affects, is_path=True)
 
 
-def start_flag(published, scratch, text, *, affects, lower, upper):
+def start_flag(
+    published: _Number,
+    scratch: _Number,
+    text: str,
+    *,
+    affects: _Affects,
+    lower: float,
+    upper: float,
+) -> _Number | None:
     """A flag whose default depends on whether --weights are given."""
     text += f" By default {published:g} with --weights, {scratch:g} from scratch."
     defaults = {"published": published, "scratch": scratch}
     return _field(None, text, affects, **defaults, lower=lower, upper=upper)
 
 
-def _field(default, text, affects, **details):
+def _field(default: _Value, text: str, affects: _Affects, **details: object) -> _Value:
     affected = affects if isinstance(affects, tuple) else (affects,)
     if not set(affected) <= AFFECTS.keys():
         raise ValueError(f"affects must be of {tuple(AFFECTS)}. Got {affects!r}.")
@@ -73,39 +93,44 @@ def _field(default, text, affects, **details):
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def define(field, values):
+def define(field: dataclasses.Field, values: flags.FlagValues) -> None:
     """Defines the flag of a field."""
-    name, default, meta = field.name, field.default, field.metadata
-    kind, given = _kind(field.type), {"flag_values": values}
+    name, meta = field.name, field.metadata
+    default: Any = field.default
+    kind = _kind(field.type)
     if "word" in meta:
         parser = _NumberOrWord(meta["word"], meta["lower"])
-        flags.DEFINE(parser, name, default, meta["help"], **given)
+        flags.DEFINE(parser, name, default, meta["help"], flag_values=values)
         return
-    bounds = {"lower_bound": meta["lower"], "upper_bound": meta["upper"]}
+    lower, upper = meta["lower"], meta["upper"]
     if kind is bool:
-        flags.DEFINE_bool(name, default, meta["help"], **given)
+        flags.DEFINE_bool(name, default, meta["help"], flag_values=values)
     elif kind is int:
-        flags.DEFINE_integer(name, default, meta["help"], **bounds, **given)
+        flags.DEFINE_integer(
+            name, default, meta["help"], lower, upper, flag_values=values
+        )
     elif kind is float:
-        flags.DEFINE_float(name, default, meta["help"], **bounds, **given)
+        flags.DEFINE_float(
+            name, default, meta["help"], lower, upper, flag_values=values
+        )
         # No bound keeps nan out, and a lower one lets infinity in.
         flags.register_validator(
             name,
             lambda number: number is None or math.isfinite(number),
             "must be a finite number",
-            **given,
+            flag_values=values,
         )
     elif kind is tuple:
         text = meta["help"]
         if meta["choices"]:
             text = f"<{'|'.join(meta['choices'])}>,...: {text}"
-        flags.DEFINE_list(name, list(map(str, default)), text, **given)
+        flags.DEFINE_list(name, list(map(str, default)), text, flag_values=values)
         if meta["choices"]:
             flags.register_validator(
                 name,
                 lambda chosen: bool(chosen) and set(chosen) <= set(meta["choices"]),
                 f"must be one or more of {', '.join(meta['choices'])}, comma-separated",
-                **given,
+                flag_values=values,
             )
         elif element_type(field) in (float, int):
             words = {float: "numbers", int: "whole numbers"}[element_type(field)]
@@ -113,37 +138,39 @@ def define(field, values):
                 name,
                 lambda chosen: all(_is_number(c, element_type(field)) for c in chosen),
                 f"must be {words}, comma-separated",
-                **given,
+                flag_values=values,
             )
     elif meta["choices"]:
-        flags.DEFINE_enum(name, default, meta["choices"], meta["help"], **given)
+        flags.DEFINE_enum(
+            name, default, meta["choices"], meta["help"], flag_values=values
+        )
     else:
-        flags.DEFINE_string(name, default, meta["help"], **given)
+        flags.DEFINE_string(name, default, meta["help"], flag_values=values)
     if is_path(field):
-        flags.register_validator(name, _require_usable, **given)
+        flags.register_validator(name, _require_usable, flag_values=values)
     if former := meta.get("former"):
         flag = _FormerName(former, values[name], meta["former_choices"])
         flags.DEFINE_flag(flag, values, module_name="former names")
 
 
-def flagfile_line(name, value):
+def flagfile_line(name: str, value: object) -> str:
     """Returns how a flagfile gives a flag this value."""
     if isinstance(value, bool):
         return f"--{name}" if value else f"--no{name}"
     return f"--{name}={value}"
 
 
-def is_path(field):
+def is_path(field: dataclasses.Field) -> bool:
     """Returns whether a field is a path, or several."""
     return field.metadata.get("is_path", False)
 
 
-def is_free(field):
+def is_free(field: dataclasses.Field) -> bool:
     """Returns whether a run may go on with another value of a field."""
     return None in field.metadata["affects"]
 
 
-def affecting(what, *groups):
+def affecting(what: str | None, *groups: "DataclassInstance") -> dict[str, Any]:
     """Returns the values of the flags that affect something, by name.
 
     Args:
@@ -158,12 +185,12 @@ def affecting(what, *groups):
     }
 
 
-def with_dashes(values):
+def with_dashes(values: Mapping[str, Any]) -> dict[str, Any]:
     """Returns values under the names that their flags have on the command line."""
     return {f"--{name}": value for name, value in values.items()}
 
 
-def element_type(field):
+def element_type(field: dataclasses.Field) -> type:
     """Returns the type of the elements of a field such as `tuple[str, ...]`."""
     return typing.get_args(field.type)[0]
 
@@ -171,7 +198,7 @@ def element_type(field):
 class _FormerName(flags.Flag):
     """The name that a flag had in the release before; help does not list it."""
 
-    def __init__(self, name, flag, choices):
+    def __init__(self, name: str, flag: flags.Flag, choices: Mapping[str, str]) -> None:
         self._flag, self._choices = flag, choices
         super().__init__(
             flag.parser,
@@ -182,7 +209,7 @@ class _FormerName(flags.Flag):
             boolean=flag.boolean,
         )
 
-    def parse(self, argument):
+    def parse(self, argument: str) -> None:
         value = self._choices.get(argument, argument)
         self._flag.parse(value)
         self._flag.using_default_value = False
@@ -195,50 +222,50 @@ class _FormerName(flags.Flag):
         )
 
     @property
-    def value(self):
+    def value(self) -> Any:
         return self._flag.value
 
     @value.setter
-    def value(self, value):
+    def value(self, value: Any) -> None:
         self._flag.value = value
 
-    def _parse_from_default(self, value):
+    def _parse_from_default(self, value: Any) -> Any:
         return value
 
 
 class _NumberOrWord(flags.ArgumentParser):
     """Parses a number of at least `lower`, or the word."""
 
-    def __init__(self, word, lower):
+    def __init__(self, word: str, lower: float) -> None:
         self._word, self._lower = word, lower
         self.syntactic_help = f"a number >= {lower:g}, or {word}"
 
-    def parse(self, argument):
+    def parse(self, argument: str) -> float | str:
         if argument == self._word:
             return argument
         if not _is_number(argument) or float(argument) < self._lower:
             raise ValueError(f"it must be {self.syntactic_help}")
         return float(argument)
 
-    def flag_type(self):
+    def flag_type(self) -> str:
         return f"number or {self._word}"
 
 
-def _kind(hint):
+def _kind(hint: Any) -> type:
     """Returns the type behind a hint such as `float | None` or `tuple[str, ...]`."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
     return typing.get_origin(hint) or hint
 
 
-def _require_usable(paths):
+def _require_usable(paths: str | list[str] | None) -> bool:
     for path in paths if isinstance(paths, list) else [paths]:
         if problem := given_paths.problem(path):
             raise flags.ValidationError(f"it {problem}.")
     return True
 
 
-def _is_number(text, kind=float):
+def _is_number(text: str, kind: type[float] | type[int] = float) -> bool:
     try:
         return math.isfinite(kind(text))
     except ValueError:

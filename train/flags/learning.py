@@ -355,7 +355,7 @@ class Training:
     )
 
 
-def complete(training):
+def complete(training: Training) -> Training:
     """Returns the `Training` with a value for each flag that follows another."""
     if training.student_steps is not None:
         return training

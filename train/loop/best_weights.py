@@ -1,10 +1,13 @@
 """The weights with the best validation, and when training may stop early."""
 
 import math
+from collections.abc import Callable, Mapping
 
+import keras
 import tensorflow as tf
 
 from kd_keras.training.fused_batch_norm import moving_statistics
+from train.flags.learning import Training
 
 
 class BestWeights:
@@ -17,7 +20,7 @@ class BestWeights:
         variables: Its state, by name.
     """
 
-    def __init__(self, model, training):
+    def __init__(self, model: keras.Model, training: Training) -> None:
         self._metric, self._keeps_best = training.best_metric, training.keep == "best"
         self._patience = training.early_stopping
         self._validate_every = training.validate_every
@@ -30,7 +33,7 @@ class BestWeights:
             self._kept = [tf.Variable(w.value, trainable=False) for w in self._weights]
             self.variables["weights"] = self._kept
 
-    def update(self, step, validated):
+    def update(self, step: int, validated: Mapping[str, float]) -> None:
         """Compares the current weights with the best ones.
 
         Args:
@@ -48,7 +51,7 @@ class BestWeights:
             for kept, weight in zip(self._kept, self._weights, strict=False):
                 kept.assign(tf.convert_to_tensor(weight.value))
 
-    def is_over(self, step):
+    def is_over(self, step: int) -> bool:
         """Returns whether --early_stopping validations in a row were no better."""
         if not self._patience:
             return False
@@ -56,7 +59,7 @@ class BestWeights:
             step - int(self._best_step.numpy()) >= self._patience * self._validate_every
         )
 
-    def restore_best(self, say):
+    def restore_best(self, say: Callable[[str], None]) -> None:
         """Gives the model the best weights, if they are kept."""
         if not self._keeps_best:
             return
@@ -64,6 +67,6 @@ class BestWeights:
         for kept, weight in zip(self._kept, self._weights, strict=True):
             weight.assign(kept)
 
-    def __str__(self):
+    def __str__(self) -> str:
         best = abs(float(self._best.numpy()))
         return f"best {self._metric} {best:.4g} at step {int(self._best_step.numpy())}"

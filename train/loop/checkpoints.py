@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+from collections.abc import Mapping
 
 import tensorflow as tf
 
@@ -36,11 +37,17 @@ class Checkpoints:
         writes: False in workers that take part in the saving without leaving files.
     """
 
-    def __init__(self, folder, variables, keep=2, writes=True):
+    def __init__(
+        self,
+        folder: str | os.PathLike,
+        variables: Mapping[str, tf.Variable | list | dict],
+        keep: int = 2,
+        writes: bool = True,
+    ) -> None:
         self._folder, self._keep, self._writes = pathlib.Path(folder), keep, writes
         self._checkpoint = tf.train.Checkpoint(**variables)
 
-    def save(self, step):
+    def save(self, step: int) -> None:
         """Writes a checkpoint and removes the oldest beyond `keep`.
 
         Raises:
@@ -69,7 +76,7 @@ class Checkpoints:
             for old in self._complete()[: -self._keep]:
                 shutil.rmtree(old, ignore_errors=True)
 
-    def restore(self):
+    def restore(self) -> int:
         """Sets the variables from the newest checkpoint that is whole.
 
         Returns:
@@ -86,7 +93,7 @@ class Checkpoints:
             return _step(folder)
         return 0
 
-    def _is_whole(self, folder, path):
+    def _is_whole(self, folder: pathlib.Path, path: str) -> bool:
         """Reads all of a checkpoint, which checks its checksums; warns of damage."""
         try:
             reader = tf.train.load_checkpoint(path)
@@ -102,38 +109,38 @@ class Checkpoints:
             return False
         return True
 
-    def _complete(self):
+    def _complete(self) -> list[pathlib.Path]:
         return sorted(
             self._folder.glob(f"{_PREFIX}*"), key=lambda f: (_step(f), f.name)
         )
 
-    def _free_name(self, step):
+    def _free_name(self, step: int) -> pathlib.Path:
         folder = self._folder / f"{_PREFIX}{step:08d}"
         while folder.exists():
             folder = folder.with_name(folder.name + _AGAIN)
         return folder
 
-    def _newest_name(self):
+    def _newest_name(self) -> str:
         folders = self._complete()
         return f"step {_step(folders[-1])}" if folders else "its start"
 
-    def _room(self):
+    def _room(self) -> str:
         try:
             free = shutil.disk_usage(self._folder).free
         except OSError:
             return ""
         return f"{free / 1e6:.1f} MB are free there. "
 
-    def _remove_unfinished(self):
+    def _remove_unfinished(self) -> None:
         for left in self._folder.glob(f"{_ASIDE}*"):
             shutil.rmtree(left, ignore_errors=True)
 
 
-def _step(folder):
+def _step(folder: pathlib.Path) -> int:
     return int(folder.name.removeprefix(_PREFIX).rstrip(_AGAIN))
 
 
-def _flush(folder):
+def _flush(folder: pathlib.Path) -> None:
     """Waits until the files are on disk: a power cut must not leave them empty."""
     for path in [*folder.iterdir(), folder]:
         descriptor = os.open(path, os.O_RDONLY)

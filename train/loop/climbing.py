@@ -1,5 +1,8 @@
 """Says of a finished training whether more steps would have helped."""
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import numpy as np
 
 # Validations that a line is drawn through: the second half of all, if so many.
@@ -10,7 +13,9 @@ _LEAST_GAIN = 0.01
 _ERRORS = 2.0
 
 
-def describe(phase, history, steps_flag):
+def describe(
+    phase: str, history: Iterable[Mapping[str, Any]], steps_flag: str
+) -> str | None:
     """Returns a sentence if validation top-1 still rose at the end, else None.
 
     A line is fitted to the second half of the validations. With a learning rate that

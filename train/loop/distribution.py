@@ -8,11 +8,18 @@ is the mean over the batch.
 import contextlib
 import json
 import os
+from collections.abc import Callable, Iterator, MutableMapping
+from typing import TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
 from kd_keras.training.fused_batch_norm import moving_statistics
+from train.flags.config import Config
+
+# By name, such as the fields of a batch or the terms of a loss.
+Tensors: TypeAlias = dict[str, tf.Tensor]
 
 # Ports of the workers that SLURM starts on a node count from here.
 _SLURM_PORT = 12355
@@ -43,7 +50,7 @@ class Distribution:
         num_replicas: Parts that a batch is cut into.
     """
 
-    def __init__(self, strategy=None):
+    def __init__(self, strategy: tf.distribute.Strategy | None = None) -> None:
         self.strategy = tf.distribute.get_strategy() if strategy is None else strategy
         self.num_replicas = self.strategy.num_replicas_in_sync
         resolver = self.strategy.cluster_resolver
@@ -61,16 +68,16 @@ class Distribution:
                 self.worker = tasks.index((resolver.task_type, resolver.task_id))
 
     @property
-    def is_chief(self):
+    def is_chief(self) -> bool:
         """Whether this process writes the run's files; one does."""
         return self.worker == 0
 
-    def scope(self):
+    def scope(self) -> contextlib.AbstractContextManager:
         """Returns the context in which networks are made."""
         return self.strategy.scope()
 
     @contextlib.contextmanager
-    def raise_on_lost_worker(self):
+    def raise_on_lost_worker(self) -> Iterator[None]:
         """Context manager: raises `WorkerLostError` if another worker is gone."""
         try:
             yield
@@ -83,7 +90,7 @@ class Distribution:
                 "checkpoint."
             ) from error
 
-    def check_batch_size(self, batch_size):
+    def check_batch_size(self, batch_size: int) -> None:
         """Refuses batches that cannot be cut into equal parts."""
         if batch_size % self.num_replicas:
             raise ValueError(
@@ -91,20 +98,22 @@ class Distribution:
                 f"must be a multiple of their number, {self.num_replicas}."
             )
 
-    def split(self, batch):
+    def split(self, batch: Tensors) -> Tensors:
         """Gives each replica of this process its rows of the process's batch."""
         if self.num_replicas == 1:
             return batch
         local = self.num_replicas // self.num_workers
         rows = len(next(iter(batch.values()))) // local
 
-        def rows_of(context):
+        def rows_of(context: tf.distribute.experimental.ValueContext) -> Tensors:
             first = context.replica_id_in_sync_group % local * rows
             return {name: value[first : first + rows] for name, value in batch.items()}
 
         return self.strategy.experimental_distribute_values_from_function(rows_of)
 
-    def run(self, function, *arguments):
+    def run(
+        self, function: Callable[..., Tensors], *arguments: tf.Tensor | Tensors
+    ) -> Tensors:
         """Calls a function on every replica; returns the mean of its results by name.
 
         To be called inside of a tf.function.
@@ -116,7 +125,9 @@ class Distribution:
             for name, value in results.items()
         }
 
-    def predict(self, function, clips):
+    def predict(
+        self, function: Callable[[tf.Tensor], tf.Tensor], clips: tf.Tensor
+    ) -> tf.Tensor:
         """Computes clips on the replicas of this process; results are in order."""
         local = self.num_replicas // self.num_workers
         if local == 1:
@@ -128,7 +139,7 @@ class Distribution:
         results = self.strategy.run(function, args=(split,))
         return tf.concat(self.strategy.experimental_local_results(results), 0)[:number]
 
-    def gather(self, values):
+    def gather(self, values: np.ndarray) -> np.ndarray:
         """Joins the rows that the workers have of a NumPy array, worker by worker.
 
         Every worker must give equally many.
@@ -138,7 +149,7 @@ class Distribution:
         context = tf.distribute.get_replica_context
 
         @tf.function
-        def joined(rows):
+        def joined(rows: tf.Tensor) -> tf.distribute.DistributedValues:
             return self.strategy.run(
                 lambda: context().all_gather(tf.identity(rows), axis=0)
             )
@@ -149,11 +160,11 @@ class Distribution:
         gathered = first.reshape(self.num_workers, local, *values.shape)
         return np.concatenate(gathered[:, 0])
 
-    def barrier(self):
+    def barrier(self) -> None:
         """Waits until every worker is here."""
         self.gather(np.zeros([1], np.float32))
 
-    def sync_batch_norm(self, model):
+    def sync_batch_norm(self, model: keras.Model) -> Callable[[], object]:
         """Returns the function that gives BatchNorm's moving statistics their mean.
 
         Every replica moves its own; the function is called before they are used.
@@ -162,7 +173,7 @@ class Distribution:
         if self.num_replicas == 1 or not statistics:
             return lambda: None
 
-        def assign_means():
+        def assign_means() -> None:
             context = tf.distribute.get_replica_context()
             # On this replica's device, which a value from outside has not.
             values = [tf.identity(variable.value) for variable in statistics]
@@ -173,7 +184,7 @@ class Distribution:
         return tf.function(lambda: self.strategy.run(assign_means), autograph=False)
 
 
-def start(config):
+def start(config: Config) -> Distribution:
     """Returns the `Distribution` that the flags describe.
 
     It must be called before anything else uses TensorFlow's devices.
@@ -209,7 +220,7 @@ def start(config):
     return Distribution()
 
 
-def describe_cluster(environment):
+def describe_cluster(environment: MutableMapping[str, str]) -> None:
     """Sets TF_CONFIG from SLURM's variables if it is not set."""
     if "TF_CONFIG" in environment:
         return

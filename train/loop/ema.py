@@ -1,6 +1,7 @@
 """The exponential moving average of a network's weights."""
 
 import contextlib
+from collections.abc import Iterator, Sequence
 
 import keras
 import tensorflow as tf
@@ -19,7 +20,7 @@ class WeightEMA:
         variables: Its state.
     """
 
-    def __init__(self, weights, decay):
+    def __init__(self, weights: Sequence[keras.Variable], decay: float) -> None:
         self._weights, self._decay = weights, decay
         self.variables = []
         if decay:
@@ -29,7 +30,7 @@ class WeightEMA:
             )
             self.variables = [*self._averages, self._updates]
 
-    def update(self):
+    def update(self) -> None:
         """Follows the weights by one step; called by every replica."""
         if not self._decay:
             return
@@ -43,7 +44,7 @@ class WeightEMA:
         self._updates.assign(number + 1)
 
     @contextlib.contextmanager
-    def in_place(self):
+    def in_place(self) -> Iterator[None]:
         """Context manager: temporarily replaces the weights by their average."""
         if not self._decay:
             yield
@@ -56,14 +57,14 @@ class WeightEMA:
             for weight, value in zip(self._weights, own, strict=True):
                 weight.assign(value)
 
-    def apply(self):
+    def apply(self) -> None:
         """Replaces the weights by their moving averages for good."""
         if self._decay:
             for weight, average in zip(self._weights, self._averages, strict=True):
                 weight.assign(tf.convert_to_tensor(average.value))
 
 
-def _like(weight):
+def _like(weight: keras.Variable) -> keras.Variable:
     return keras.Variable(
         tf.convert_to_tensor(weight.value),
         dtype=weight.dtype,

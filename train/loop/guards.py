@@ -2,6 +2,9 @@
 
 import math
 import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+
+from kd_keras.data.segments import Pair
 
 # A loss this many times its first value explodes.
 _EXPLODES = 1e4
@@ -13,7 +16,13 @@ class DivergedError(RuntimeError):
     """The loss is no longer a number, or grows without bound."""
 
 
-def stop_if_diverged(phase, step, terms, first_loss, clips):
+def stop_if_diverged(
+    phase: str,
+    step: int,
+    terms: Mapping[str, float],
+    first_loss: float,
+    clips: Callable[[], str],
+) -> None:
     """Stops a training whose loss is not finite or explodes.
 
     Args:
@@ -37,7 +46,7 @@ def stop_if_diverged(phase, step, terms, first_loss, clips):
     )
 
 
-def describe(pairs, indices):
+def describe(pairs: Sequence[Pair], indices: Iterable[int]) -> str:
     """Names the clips of a batch: videos, seconds and labels."""
     named = []
     for pair in (pairs[int(index)] for index in indices):
@@ -50,7 +59,7 @@ def describe(pairs, indices):
     return "; ".join(named)
 
 
-def warn_of_gradients(phase, step, norms):
+def warn_of_gradients(phase: str, step: int, norms: Mapping[str, float]) -> None:
     """Warns if the feature loss dominates the other terms, or has hardly any effect.
 
     Args:
@@ -70,7 +79,7 @@ def warn_of_gradients(phase, step, norms):
         )
 
 
-def warn_of_teacher(top1, majority, where):
+def warn_of_teacher(top1: float, majority: float, where: str) -> None:
     """Warns if the teacher is worse than always predicting the most frequent class.
 
     Args:
@@ -86,7 +95,7 @@ def warn_of_teacher(top1, majority, where):
         )
 
 
-def check_labels(pairs, num_classes):
+def check_labels(pairs: Iterable[Pair], num_classes: int) -> None:
     """Raises if a label has no output in the head.
 
     Raises:
@@ -100,6 +109,6 @@ def check_labels(pairs, num_classes):
             )
 
 
-def warn(text):
+def warn(text: str) -> None:
     """Prints a warning."""
     print(f"Warning: {text}", file=sys.stderr, flush=True)

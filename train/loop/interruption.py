@@ -3,6 +3,9 @@
 import contextlib
 import signal
 import sys
+import types
+from collections.abc import Iterator
+from typing import Any, NoReturn, Self
 
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -15,7 +18,7 @@ class Interrupted(SystemExit):
         said: What became of the work.
     """
 
-    def __init__(self, number, said):
+    def __init__(self, number: int, said: str) -> None:
         super().__init__(128 + number)
         self.signal = signal.Signals(number)
         self.message = f"{self.signal.name}: {said} The same command continues the run."
@@ -33,34 +36,34 @@ class Interruption:
         signal: Number of the signal that came, or None.
     """
 
-    def __init__(self):
-        self.signal = None
+    def __init__(self) -> None:
+        self.signal: int | None = None
         self._deferred = False
-        self._before = {}
+        self._before: dict[signal.Signals, Any] = {}
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         for number in _SIGNALS:
             self._before[number] = signal.signal(number, self._handle)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def deferred(self):
+    def deferred(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which a signal is noted instead of raised."""
         return self._mode(deferred=True)
 
-    def at_once(self):
+    def at_once(self) -> contextlib.AbstractContextManager[None]:
         """Returns a context in which a signal is raised, also inside of `deferred`."""
         return self._mode(deferred=False)
 
-    def stop(self, said):
+    def stop(self, said: str) -> NoReturn:
         """Ends the run for the signal that was noted, here or by another worker."""
         number = signal.SIGTERM if self.signal is None else self.signal
         raise Interrupted(number, said)
 
-    def _handle(self, number, _):
+    def _handle(self, number: int, _: types.FrameType | None) -> None:
         # Python handles a signal only between two of its instructions. The default
         # action also ends the process in the middle of a long one.
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -72,7 +75,7 @@ class Interruption:
             self.stop("Stopped; nothing that was finished is lost.")
 
     @contextlib.contextmanager
-    def _mode(self, deferred):
+    def _mode(self, deferred: bool) -> Iterator[None]:
         before, self._deferred = self._deferred, deferred
         try:
             yield

@@ -1,20 +1,24 @@
 """Trains a model over a stream of batches, from where it stopped."""
 
 import dataclasses
+import pathlib
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from kd_keras.data.batches.fields import INDEX
+from kd_keras.data.segments import Pair
+from train.flags.learning import Training
 from train.loop import climbing, guards
 from train.loop.best_weights import BestWeights
 from train.loop.checkpoints import Checkpoints
-from train.loop.distribution import Distribution
+from train.loop.distribution import Distribution, Tensors
 from train.loop.ema import WeightEMA
+from train.loop.folder import PhaseFolder
 from train.loop.interruption import Interrupted, Interruption
 from train.loop.progress import Progress
 
@@ -23,6 +27,8 @@ _STEPS_BEFORE_PROFILE = 5
 
 # What one worker requests of all of them: to stop, to save.
 _REQUESTS = "requests"
+# The terms of the loss, and the requests.
+_Taken: TypeAlias = tuple[Tensors, list[tf.Tensor]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Phase:
         steps: Total number of steps.
         pairs: What "index" counts, to name the clips of a bad batch.
         training: The run's `Training` flags.
-        directory: The `RunDirectory` that keeps metrics and state.
+        directory: Keeps metrics and state, as the `RunDirectory` does.
         normalize_batch: Function from such a batch to what the model learns from; it
             becomes a part of the step.
         validate: Function without arguments that returns metrics by name.
@@ -50,17 +56,17 @@ class Phase:
 
     name: str
     model: keras.Model
-    batches_from: Callable
+    batches_from: Callable[[int], tf.data.Dataset]
     steps: int
-    pairs: Sequence
-    training: Any
-    directory: Any
-    normalize_batch: Callable = dict
-    validate: Callable = dict
+    pairs: Sequence[Pair]
+    training: Training
+    directory: PhaseFolder
+    normalize_batch: Callable[[Tensors], Tensors] = dict
+    validate: Callable[[], dict[str, float]] = dict
     distribution: Distribution = dataclasses.field(default_factory=Distribution)
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
-    def run(self):
+    def run(self) -> None:
         """Trains to the last step.
 
         Raises:
@@ -80,12 +86,12 @@ class Phase:
 class _Training:
     """A phase that runs, with all of its state."""
 
-    def __init__(self, phase):
+    def __init__(self, phase: Phase) -> None:
         self._phase, self._model = phase, phase.model
         model, training, distribution = phase.model, phase.training, phase.distribution
         self._ema = WeightEMA(model.trainable_variables, training.ema)
         self._best_weights = BestWeights(model, training)
-        self._progress = None
+        self._progress: Progress | None = None
         self._validated = tf.Variable(0, dtype=tf.int64, trainable=False)
         self._first_loss = tf.Variable(np.nan, dtype=tf.float64, trainable=False)
         self._checkpoints = Checkpoints(
@@ -113,7 +119,7 @@ class _Training:
             autograph=False,
         )
 
-    def run(self):
+    def run(self) -> None:
         """Trains to the end, and leaves the weights that --keep and --ema choose."""
         phase = self._phase
         self._model.reset_metrics()
@@ -133,7 +139,7 @@ class _Training:
         self._best_weights.restore_best(self._say)
         self._sync_batch_norm()
 
-    def _train(self, start):
+    def _train(self, start: int) -> None:
         phase, step = self._phase, start
         if int(self._validated.numpy()) < step and self._is_validation(step):
             # A signal came in the middle of it.
@@ -176,32 +182,34 @@ class _Training:
                 break
         profile.end()
 
-    def _record_time(self):
+    def _record_time(self) -> None:
         if self._progress is not None:
             self._phase.directory.record_time(
                 self._phase.name, *self._progress.totals()
             )
 
-    def _compiled_step(self):
+    def _compiled_step(
+        self,
+    ) -> Callable[[Tensors, np.ndarray], _Taken]:
         ema, distribution = self._ema, self._phase.distribution
         normalize_batch, learn = self._phase.normalize_batch, self._model.learn
         if _uses_xla(self._phase.training.jit_compile, distribution):
             learn = tf.function(learn, jit_compile=True)
 
-        def on_replica(batch, requests):
+        def on_replica(batch: Tensors, requests: tf.Tensor) -> Tensors:
             terms = learn(normalize_batch(batch))
             ema.update()
             return {**terms, _REQUESTS: tf.identity(requests)}
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def step(batch, requests):
+        def step(batch: Tensors, requests: tf.Tensor) -> _Taken:
             results = distribution.run(on_replica, batch, requests)
             # All workers do what one of them requests.
             return results, tf.unstack(results.pop(_REQUESTS) > 0)
 
         return step
 
-    def _guard(self, step, terms, batch):
+    def _guard(self, step: int, terms: Mapping[str, float], batch: Tensors) -> None:
         if np.isnan(self._first_loss.numpy()):
             self._first_loss.assign(terms["loss"])
         guards.stop_if_diverged(
@@ -212,7 +220,7 @@ class _Training:
             lambda: guards.describe(self._phase.pairs, batch[INDEX]),
         )
 
-    def _end_window(self, step, batch):
+    def _end_window(self, step: int, batch: Tensors) -> None:
         """Validates, writes a line of metrics, and saves."""
         phase = self._phase
         self._sync_batch_norm()
@@ -237,27 +245,27 @@ class _Training:
             self._best_weights.update(step, validated)
         self._save(step)
 
-    def _is_validation(self, step):
+    def _is_validation(self, step: int) -> bool:
         every = self._phase.training.validate_every
         return step % every == 0 or step == self._phase.steps
 
-    def _is_checkpoint(self, step):
+    def _is_checkpoint(self, step: int) -> bool:
         every = self._phase.training.checkpoint_every_steps
         return every is not None and step % every == 0
 
-    def _save(self, step):
+    def _save(self, step: int) -> None:
         self._sync_batch_norm()
         self._checkpoints.save(step)
         self._phase.directory.push()
 
-    def _say_if_climbing(self):
+    def _say_if_climbing(self) -> None:
         name = self._phase.name
         flag = "--teacher_steps" if name == "teacher" else "--student_steps"
         said = climbing.describe(name, self._phase.directory.history(name), flag)
         if said is not None:
             self._say(said)
 
-    def _say(self, text):
+    def _say(self, text: str) -> None:
         if self._phase.distribution.is_chief:
             print(text, flush=True)
 
@@ -265,14 +273,14 @@ class _Training:
 class _Timer:
     """Knows when so many minutes have passed; None minutes never pass."""
 
-    def __init__(self, minutes):
+    def __init__(self, minutes: float | None) -> None:
         self._minutes = minutes
         self.restart()
 
-    def restart(self):
+    def restart(self) -> None:
         self._begin_s = time.monotonic()
 
-    def is_due(self):
+    def is_due(self) -> bool:
         if self._minutes is None:
             return False
         return time.monotonic() - self._begin_s >= 60 * self._minutes
@@ -281,10 +289,10 @@ class _Timer:
 class _Profile:
     """Writes a TensorBoard profile of some steps."""
 
-    def __init__(self, steps, folder):
+    def __init__(self, steps: int, folder: pathlib.Path) -> None:
         self._steps, self._folder, self._runs = steps, str(folder), False
 
-    def before(self, done):
+    def before(self, done: int) -> None:
         """Called before each step with the number of those done."""
         if self._steps and done == _STEPS_BEFORE_PROFILE:
             tf.profiler.experimental.start(self._folder)
@@ -292,13 +300,13 @@ class _Profile:
         elif done == _STEPS_BEFORE_PROFILE + self._steps:
             self.end()
 
-    def end(self):
+    def end(self) -> None:
         if self._runs:
             tf.profiler.experimental.stop()
             self._runs = False
 
 
-def _uses_xla(jit_compile, distribution):
+def _uses_xla(jit_compile: str, distribution: Distribution) -> bool:
     if jit_compile == "auto":
         # On CPUs XLA's 3D convolutions are slow; MirroredStrategy fails under it.
         on_gpu = bool(tf.config.list_logical_devices("GPU"))
@@ -306,7 +314,7 @@ def _uses_xla(jit_compile, distribution):
     return jit_compile == "on"
 
 
-def _values(variables):
+def _values(variables: Iterable[keras.Variable]) -> list[tf.Variable]:
     """Returns the TensorFlow variables of Keras variables, each once."""
     unique = {id(variable): variable.value for variable in variables}
     return list(unique.values())

@@ -1,11 +1,15 @@
 """Optimizers and schedules of learning rates, as the flags name them."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import keras
 import tensorflow as tf
 
 from kd_keras.training import gradients
+from train.flags.config import Config
+
+LearningRateSchedule: TypeAlias = keras.optimizers.schedules.LearningRateSchedule
 
 # The batch that the learning rates of the flags are meant for.
 _USUAL_BATCH = 16
@@ -13,7 +17,9 @@ _USUAL_BATCH = 16
 _DROPS = (0.5, 0.75)
 
 
-def optimizer(config, steps, learning_rate):
+def optimizer(
+    config: Config, steps: int, learning_rate: float
+) -> keras.optimizers.Optimizer:
     """Returns the optimizer that the flags describe.
 
     Args:
@@ -39,7 +45,9 @@ def optimizer(config, steps, learning_rate):
     return chosen
 
 
-def schedule(name, learning_rate, steps, warmup_steps):
+def schedule(
+    name: str, learning_rate: float, steps: int, warmup_steps: int
+) -> LearningRateSchedule:
     """Returns a learning rate schedule with a linear warm-up.
 
     Args:
@@ -66,7 +74,12 @@ def schedule(name, learning_rate, steps, warmup_steps):
     return WarmUp(after, learning_rate, warmup_steps)
 
 
-def set_rates(optimizer, network, weights, pretrained_rate):
+def set_rates(
+    optimizer: keras.optimizers.Optimizer,
+    network: keras.Model,
+    weights: Iterable[keras.Variable],
+    pretrained_rate: float,
+) -> None:
     """Multiplies the learning rate of all weights of a network but its head's.
 
     Args:
@@ -86,21 +99,26 @@ def set_rates(optimizer, network, weights, pretrained_rate):
     ]
 
 
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+class WarmUp(LearningRateSchedule):
     """Rises linearly to a rate, then follows another schedule from its beginning."""
 
-    def __init__(self, after, learning_rate, warmup_steps):
+    def __init__(
+        self,
+        after: LearningRateSchedule,
+        learning_rate: float,
+        warmup_steps: int,
+    ) -> None:
         super().__init__()
         self.after, self.learning_rate = after, learning_rate
         self.warmup_steps = warmup_steps
 
-    def __call__(self, step):
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
         step = keras.ops.cast(step, "float32")
         rising = self.learning_rate * (step + 1) / (self.warmup_steps + 1)
         following = self.after(keras.ops.maximum(step - self.warmup_steps, 0.0))
         return keras.ops.where(step < self.warmup_steps, rising, following)
 
-    def get_config(self):
+    def get_config(self) -> dict:
         return {
             "after": keras.saving.serialize_keras_object(self.after),
             "learning_rate": self.learning_rate,
@@ -108,7 +126,7 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
         }
 
     @classmethod
-    def from_config(cls, config):
+    def from_config(cls, config: dict) -> "WarmUp":
         after = keras.saving.deserialize_keras_object(config["after"])
         return cls(**{**config, "after": after})
 
@@ -127,14 +145,16 @@ class _Rated(keras.optimizers.Optimizer):
 
     rates: Sequence[float] = ()
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         if self.rates:
             learning_rate *= self.rates[self._get_variable_index(variable)]
         if self.weight_decay and self._use_weight_decay(variable):
             self.assign_sub(variable, variable * self.weight_decay * learning_rate)
         super().update_step(gradient, variable, learning_rate)
 
-    def _apply_weight_decay(self, variables):
+    def _apply_weight_decay(self, variables: Sequence[keras.Variable]) -> None:
         """Does nothing: `update_step` does."""
 
 
@@ -149,12 +169,19 @@ class _FusedAdamW(keras.optimizers.AdamW):
     forward and backward pass of I3D have.
     """
 
-    def _backend_update_step(self, grads, trainable_variables, learning_rate):
+    def _backend_update_step(
+        self,
+        grads: Sequence[tf.Tensor],
+        trainable_variables: Sequence[keras.Variable],
+        learning_rate: tf.Tensor,
+    ) -> None:
         step = tf.cast(tf.convert_to_tensor(self.iterations) + 1, tf.float32)
         self._powers = {beta: beta**step for beta in (self.beta_1, self.beta_2)}
         super()._backend_update_step(grads, trainable_variables, learning_rate)
 
-    def update_step(self, gradient, variable, learning_rate):
+    def update_step(
+        self, gradient: tf.Tensor, variable: keras.Variable, learning_rate: tf.Tensor
+    ) -> None:
         index = self._get_variable_index(variable)
         tf.raw_ops.ResourceApplyAdam(
             var=variable.handle,

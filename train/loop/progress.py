@@ -3,6 +3,10 @@
 import datetime
 import sys
 import time
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TypeVar
+
+_Batch = TypeVar("_Batch")
 
 # A run whose steps wait for data longer than this fraction is bound by its input.
 _INPUT_BOUND = 0.2
@@ -18,7 +22,7 @@ class Progress:
         shows: False prints nothing.
     """
 
-    def __init__(self, phase, start, steps, shows=True):
+    def __init__(self, phase: str, start: int, steps: int, shows: bool = True) -> None:
         self._phase, self._start, self._steps, self._shows = phase, start, steps, shows
         self._waiting_s = self._computing_s = 0.0
         self._waited_s = 0.0
@@ -29,7 +33,7 @@ class Progress:
         if shows:
             print(f"{phase}: {steps - start} steps", flush=True)
 
-    def timed(self, batches):
+    def timed(self, batches: Iterable[_Batch]) -> Iterator[_Batch]:
         """Yields the batches. Making one counts as waiting, using it as computing."""
         batches = iter(batches)
         while True:
@@ -44,11 +48,11 @@ class Progress:
             self._waited_s += ready_s - begin_s
             self._computing_s += time.perf_counter() - ready_s
 
-    def is_due(self):
+    def is_due(self) -> bool:
         """Returns whether it is time to show something."""
         return time.perf_counter() - self._shown_s > self._interval_s
 
-    def show(self, step, values):
+    def show(self, step: int, values: Mapping[str, float]) -> None:
         """Shows the step, when the last one will be done, and values by name."""
         self._shown_s = time.perf_counter()
         if not self._shows:
@@ -65,16 +69,16 @@ class Progress:
         if not self._moves:
             print(flush=True)
 
-    def waiting(self):
+    def waiting(self) -> float:
         """Returns the fraction of the time since `end_window` spent waiting."""
         total_s = self._waiting_s + self._computing_s
         return self._waiting_s / total_s if total_s else 0.0
 
-    def totals(self):
+    def totals(self) -> tuple[float, float]:
         """Returns the seconds since the beginning, and those that were waiting."""
         return time.perf_counter() - self._begin_s, self._waited_s
 
-    def end_window(self):
+    def end_window(self) -> None:
         """Ends the line. Prints a hint if the last steps waited for their data."""
         if self._shows and self._moves:
             print()

@@ -8,7 +8,7 @@ import tensorflow as tf
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.batches.stream import Stream, check, examples, labeler, read_ahead
 from kd_keras.data.clips.augment import Augmentation
-from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.clips.loader import ClipReader
 from kd_keras.data.clips.views import (
     augmented,
     evaluated,
@@ -24,7 +24,7 @@ _UNREADABLE = np.int64(-1)
 
 def training_batches(
     stream: Stream,
-    loader: ClipLoader,
+    loader: ClipReader,
     *,
     shard: tuple[int, int] = (0, 1),
     augmentation: Augmentation = Augmentation(),  # noqa: B008 - frozen
@@ -71,7 +71,7 @@ def training_batches(
 
 def evaluation_batches(
     pairs: Sequence[Pair],
-    loader: ClipLoader,
+    loader: ClipReader,
     *,
     batch_size: int,
     corners: bool = False,

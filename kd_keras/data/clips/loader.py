@@ -7,11 +7,13 @@ import os
 import pathlib
 import threading
 from collections.abc import Iterable, Mapping
+from typing import Protocol
 
 import numpy as np
 
 from kd_keras.data import kept_arrays
 from kd_keras.data.bad_videos import num_allowed, refuse_too_many
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.frames import clip_size, read_clip
 from kd_keras.data.segments import Clip
@@ -28,8 +30,34 @@ _CACHE_VERSION = 3
 _log = logging.getLogger(__name__)
 
 
+class ClipReader(Protocol):
+    """What reads clips, wherever they are kept.
+
+    `ClipLoader` decodes them from videos, `RecordLoader` from prepared records, and
+    `FeatureLoader` reads features in their place. Batches, evaluation and reports take
+    anything that has these attributes and this method.
+    """
+
+    @property
+    def clip_format(self) -> ClipFormat | FeatureFormat:
+        """The shape of the clips."""
+
+    @property
+    def bad_videos(self) -> dict[str, str]:
+        """Reason by name of the videos that turned out to be unreadable so far."""
+
+    def load(self, clip: Clip) -> np.ndarray:
+        """A clip in its format: (num_frames, height, width, channels).
+
+        Frames and flow are uint8 and uncropped; features are float32.
+
+        Raises:
+            BadVideo: Its video cannot be read.
+        """
+
+
 class ClipLoader:
-    """Reads clips in one format, from several threads at a time.
+    """Reads clips of videos in one format, from several threads at a time.
 
     A video that cannot be decoded is noted in `bad_videos` and logged once; its clips
     raise `BadVideo` from then on.

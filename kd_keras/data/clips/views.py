@@ -9,7 +9,7 @@ from kd_keras.data.clips import augment
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
-from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.clips.loader import ClipReader
 from kd_keras.data.segments import Pair
 
 # Views that a pair can have.
@@ -19,7 +19,7 @@ MAX_VIEWS = 2**14
 def read_view(
     pair: Pair,
     view: int,
-    loader: ClipLoader,
+    loader: ClipReader,
     augmentation: Augmentation,
     same_augmentation: bool,
 ) -> list[np.ndarray]:

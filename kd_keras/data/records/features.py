@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from kd_keras.data.clips import augment
+from kd_keras.data.clips.loader import ClipReader
 from kd_keras.data.clips.views import MAX_VIEWS, as_input, read_view
 from kd_keras.data.records import media_sequence
 from kd_keras.data.records.shard_writer import ShardContents
@@ -55,7 +56,7 @@ class FeatureRecorder:
 
     Args:
         pairs: Every pair that is asked for.
-        loader: A `ClipLoader` or `RecordLoader`.
+        loader: Reads the clips of the pairs.
         predict: Function (observed, future) of batches of clips in [-1, 1] that gives
             arrays by prefix, each with the batch first.
         augmentation: Of the views.
@@ -67,7 +68,7 @@ class FeatureRecorder:
     def __init__(
         self,
         pairs: Sequence[Pair],
-        loader,
+        loader: ClipReader,
         predict: Callable,
         augmentation: augment.Augmentation,
         same_augmentation: bool = True,
