@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from export import command, student_file
+from export.format_files import FORMAT_FILES
 from export.student_file import ExportSpec
 from kd_keras.data import remote
 from kd_keras.data.clips.format import FITS, ClipFormat
@@ -44,6 +45,8 @@ class Request:
     feature_layer: str | None = None
     keep_versions: int | None = None
     fold_batch_norm: bool = True
+    format: str = "savedmodel"
+    select_tf_ops: bool = False
 
 
 def define_flags() -> None:
@@ -112,6 +115,19 @@ def define_flags() -> None:
         "Make BatchNorm a part of the convolutions before it. The answers are the same "
         "up to rounding, and come sooner.",
     )
+    flags.DEFINE_enum(
+        "format",
+        "savedmodel",
+        [*FORMAT_FILES],
+        "What is written: a SavedModel for TF Serving; or the network alone, from "
+        "float32 clips to probabilities, for ONNX Runtime, OpenVINO or LiteRT.",
+    )
+    flags.DEFINE_bool(
+        "select_tf_ops",
+        False,
+        "Keep operations that LiteRT lacks as TensorFlow's (Select TF ops): programs "
+        "that run the file then need the Flex delegate.",
+    )
     command.check_paths(_PATHS)
 
 
@@ -129,6 +145,8 @@ def run(request: Request) -> str:
     from kd_keras.models.outputs import gives_probabilities
 
     remote.require_file_system(request.output)
+    versions.require_format(request.output, request.format)
+    _require_flags_of_format(request)
     student = kd_keras.load_student(request.student)
     spec = _spec(request, student)
     student_file.check_fits(student, spec)
@@ -155,6 +173,8 @@ def run(request: Request) -> str:
     )
     if ends_in_softmax:
         print("The student ends in probabilities, which are served as they are.")
+    if request.format != "savedmodel":
+        return _export_network(request, student, spec, version)
     path = saved_model.export_and_check(
         student,
         request.output,
@@ -183,6 +203,39 @@ def main(_) -> int:
 
 def _stop(*_):
     sys.exit("export: stopped by a signal. The version is there whole, or not at all.")
+
+
+def _export_network(
+    request: Request, student: "keras.Model", spec: ExportSpec, version: int
+) -> str:
+    """Writes the network alone, for another runtime."""
+    from export import formats
+
+    options = {"select_tf_ops": True} if request.select_tf_ops else {}
+    path = formats.export_and_check(
+        student,
+        request.output,
+        spec,
+        request.format,
+        version,
+        request.fold_batch_norm,
+        **options,
+    )
+    print(f"{path}/{FORMAT_FILES[request.format]} gives the student's outputs.")
+    return path
+
+
+def _require_flags_of_format(request: Request) -> None:
+    from export import formats
+
+    if request.select_tf_ops and request.format != "litert":
+        raise ValueError("--select_tf_ops is for --format=litert.")
+    if request.format == "savedmodel":
+        return
+    formats.require(request.format)
+    for name in ("feature_layer", "keep_versions"):
+        if getattr(request, name) is not None:
+            raise ValueError(f"--{name} is for --format=savedmodel.")
 
 
 def _spec(request: Request, student: "keras.Model") -> ExportSpec:
@@ -249,6 +302,8 @@ if __name__ == "__main__":
                 "feature_layer",
                 "keep_versions",
                 "fold_batch_norm",
+                "format",
+                "select_tf_ops",
             ),
             "Student without its .json": ("classes", "num_frames", "image_size", "fit"),
         },

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 import tensorflow as tf
 
+from export.format_files import FORMAT_FILES
 from kd_keras import aside
 from kd_keras.data import remote
 
@@ -29,6 +30,21 @@ def next_version(output_dir: str | os.PathLike) -> int:
 def versions(output_dir: str | os.PathLike) -> list[int]:
     """The versions in `output_dir`, in order; none if it does not exist."""
     return sorted(int(name) for name in _names(output_dir) if _is_number(name))
+
+
+def require_format(output_dir: str | os.PathLike, name: str) -> None:
+    """Raises a ValueError if versions in `output_dir` are in another format.
+
+    A server takes every number there for a version that it can load.
+    """
+    for version in versions(output_dir):
+        folder = f"{os.fspath(output_dir)}/{version}"
+        for other, file in FORMAT_FILES.items():
+            if other != name and tf.io.gfile.exists(f"{folder}/{file}"):
+                raise ValueError(
+                    f"{folder} is in the format {other}, and a server loads all "
+                    f"versions of a folder. Choose another --output for {name}."
+                )
 
 
 @contextlib.contextmanager

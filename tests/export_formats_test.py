@@ -1,0 +1,124 @@
+"""The network in other formats: answers by each runtime, refusals in words."""
+
+import importlib.util
+import tomllib
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export import formats, student_file, versions
+from export import main as export_main
+from export.checking import CheckFailedError
+from export.format_files import FORMAT_FILES
+from tests.tiny_exports import TINY_SPEC, listing, tiny_student
+
+ROOT = Path(export_main.__file__).parents[1]
+OTHERS = [name for name in FORMAT_FILES if name != "savedmodel"]
+
+
+@pytest.fixture(scope="module")
+def student():
+    return tiny_student()
+
+
+def required(name):
+    """The module of a format, or a test that is skipped."""
+    try:
+        return formats.require(name)
+    except ValueError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_the_runtime_of_a_format_gives_the_students_answers(student, tmp_path, name):
+    module = required(name)
+    path = formats.export_and_check(student, tmp_path / "models", TINY_SPEC, name)
+    file = Path(path, FORMAT_FILES[name])
+    assert path == str(tmp_path / "models/1") and file.is_file()
+    written = Path(path, formats.SPEC_FILE).read_text("utf-8")
+    assert student_file.from_json(written) == TINY_SPEC
+    clips = np.random.default_rng(3).uniform(-1, 1, (5, 8, 16, 16, 3))
+    clips = clips.astype(np.float32)
+    right = tf.nn.softmax(student(clips, training=False)).numpy()
+    np.testing.assert_allclose(module.load(str(file))(clips), right, rtol=1e-4)
+
+
+def test_what_differs_is_removed(student, tmp_path, monkeypatch):
+    module = formats.require("litert")
+    load = module.load
+    monkeypatch.setattr(
+        module, "load", lambda file: lambda clips: load(file)(clips)[:, ::-1]
+    )
+    with pytest.raises(CheckFailedError, match=r"model.tflite: log-probabilities diff"):
+        formats.export_and_check(student, tmp_path / "out", TINY_SPEC, "litert")
+    assert listing(tmp_path / "out") == []
+
+
+def student_with_max_pooling():
+    clip = keras.Input((8, 16, 16, 3))
+    pooled = keras.layers.MaxPooling3D(4)(clip)
+    pooled = keras.layers.GlobalAveragePooling3D()(pooled)
+    return keras.Model(clip, keras.layers.Dense(4)(pooled), name="pooled")
+
+
+def test_litert_says_what_it_lacks(tmp_path):
+    student = student_with_max_pooling()
+    with pytest.raises(ValueError, match=r"cannot hold pooled: it has no MaxPool3D\. "):
+        formats.export_and_check(student, tmp_path / "out", TINY_SPEC, "litert")
+    assert listing(tmp_path / "out") == []
+    path = formats.export_and_check(
+        student, tmp_path / "out", TINY_SPEC, "litert", select_tf_ops=True
+    )
+    assert versions.versions(tmp_path / "out") == [1] and path.endswith("/1")
+
+
+@pytest.fixture
+def run_dir(tmp_path, student):
+    student_file.save_student(student, tmp_path / "student.keras", TINY_SPEC)
+    return tmp_path
+
+
+def request(run_dir, **changes):
+    return export_main.Request(
+        str(run_dir / "student.keras"), str(run_dir / "out"), **changes
+    )
+
+
+def test_a_missing_package_is_a_command_to_type(run_dir, monkeypatch):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util,
+        "find_spec",
+        lambda name: None if name == "tf2onnx" else find_spec("os"),
+    )
+    sentence = r"--format=onnx needs tf2onnx: pip install onnx==\S+ onnxruntime==\S+ tf"
+    with pytest.raises(ValueError, match=sentence):
+        export_main.run(request(run_dir, format="onnx"))
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+
+
+def test_flags_of_other_formats_are_refused(run_dir):
+    with pytest.raises(ValueError, match="--select_tf_ops is for --format=litert"):
+        export_main.run(request(run_dir, select_tf_ops=True))
+    with pytest.raises(ValueError, match="--keep_versions is for --format=savedmodel"):
+        export_main.run(request(run_dir, format="litert", keep_versions=2))
+
+
+def test_a_folder_holds_versions_in_one_format(run_dir, capsys):
+    path = export_main.run(request(run_dir, format="litert"))
+    said = capsys.readouterr().out
+    assert f"{path}/model.tflite gives the student's outputs." in said
+    with pytest.raises(ValueError, match=r"out/1 is in the format litert"):
+        export_main.run(request(run_dir))
+    assert versions.versions(run_dir / "out") == [1]
+
+
+def test_the_extras_pin_what_the_formats_need():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+    extras = settings["project"]["optional-dependencies"]
+    for name in OTHERS:
+        module = importlib.import_module(f"export.formats.{name}")
+        assert extras.get(name, []) == list(module.PACKAGES.values())
