@@ -9,7 +9,7 @@ import pytest
 
 from export import command
 from train.flags import config
-from train.flags import data as data_flags
+from train.flags.preparation import Preparation
 
 
 def _call(module, *arguments):
@@ -38,10 +38,7 @@ def test_help_has_units_defaults_and_choices():
 def test_help_of_preparation_begins_with_its_own_flags():
     text = _call("train.prepare", "--help").stdout
     assert text.index("\nPreparation:") < text.index("--kind: ") < text.index("\nRun:")
-    assert all(
-        f"{field.name}: " in text
-        for field in dataclasses.fields(data_flags.Preparation)
-    )
+    assert all(f"{field.name}: " in text for field in dataclasses.fields(Preparation))
 
 
 @pytest.mark.parametrize(

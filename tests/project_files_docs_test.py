@@ -12,7 +12,7 @@ from absl import flags
 from export import check_command, client, predict
 from export import main as export_main
 from train.flags import config as config_lib
-from train.flags import data as data_flags
+from train.flags.preparation import Preparation
 from train.report import __main__ as report_main
 from train.table import __main__ as table_main
 
@@ -78,7 +78,7 @@ def test_flagfiles_exist(page):
 def test_flags_exist(page):
     values = flags.FlagValues()
     config_lib.define_flags(values)
-    config_lib.define_flags(values, groups=(data_flags.Preparation,))
+    config_lib.define_flags(values, groups=(Preparation,))
     commands = (
         check_command.Request,
         client.Request,

@@ -6,7 +6,7 @@ from absl import flags
 
 from tests import numbered_video
 from train.flags import config as config_lib
-from train.flags import data as data_flags
+from train.flags.preparation import Preparation
 
 # Quicker to trace than I3D, which `arguments` asks for.
 SMALLEST_NETWORK = (
@@ -75,6 +75,6 @@ def config(folder, run_dir, *more):
 def preparation(output, *more):
     values = flags.FlagValues()
     config_lib.define_flags(values)
-    config_lib.define_flags(values, (data_flags.Preparation,))
+    config_lib.define_flags(values, (Preparation,))
     values(["train.prepare", f"--output={output}", *more])
-    return config_lib.read(data_flags.Preparation, values)
+    return config_lib.read(Preparation, values)

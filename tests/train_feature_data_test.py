@@ -11,10 +11,11 @@ from absl import flags
 
 from export import saved_model, student_file
 from tests import small_run
-from train import batches, networks
+from train import batches, networks, submit
 from train import experiment as experiment_lib
 from train import prepare as prepare_lib
 from train.flags import config as config_lib
+from train.report import section
 
 
 def _write_features(folder, videos=24):
@@ -88,6 +89,17 @@ def test_a_run_learns_from_features(finished):
         saved_model.export_and_check(student, run_dir / "export", spec)
 
 
+def test_a_report_says_why_it_shows_no_clips_of_features(finished, tmp_path):
+    run_dir, results = finished
+    found = section.of_run(run_dir, tmp_path)
+    top1 = [row.top1.mean for row in found.rows]
+    assert results["student"]["top1"] in [pytest.approx(value) for value in top1]
+    assert "curves" in found.charts
+    assert found.notes == [
+        "The networks see features, which are no pictures, so no clips are shown."
+    ]
+
+
 def test_a_feature_clip_is_seen_as_it_is(folder, tmp_path):
     experiment = experiment_lib.open_experiment(_config(folder, tmp_path))
     pair = experiment.data.labeled[0]
@@ -129,6 +141,19 @@ def test_a_student_can_be_trained_behind_a_stored_layer(folder, tmp_path):
     tail = networks.tail(network, networks.stored_layer(config))
     clips = np.random.default_rng(0).standard_normal((2, 10, 1, 1, 6)).astype("f4")
     np.testing.assert_allclose(tail(stem(clips)), network(clips), rtol=1e-5, atol=1e-6)
+
+
+def test_a_student_of_features_cannot_take_part_in_a_challenge(finished, tmp_path):
+    spec = student_file.load_spec(finished[0] / "student.keras")
+    spec = dataclasses.replace(
+        spec, classes=("open door", "shut door"), are_actions=True, lead_time_s=1.0
+    )
+    (tmp_path / "student.keras").touch()
+    (tmp_path / "student.json").write_text(student_file.to_json(spec))
+    config = _config(tmp_path, tmp_path, "--data_root=.")
+    data = dataclasses.replace(config.data, dataset="epic_kitchens")
+    with pytest.raises(ValueError, match="sees features of another network"):
+        submit.run_submission(dataclasses.replace(config, data=data))
 
 
 @pytest.mark.parametrize("arguments", [["--check"], ["--kind=clips"]])

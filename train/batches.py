@@ -1,6 +1,8 @@
 """The endless stream of a run's training batches, from any step on."""
 
 import functools
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
@@ -8,13 +10,25 @@ from kd_keras.data.batches import from_clips, from_records
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import views
+from kd_keras.data.records.clips import RecordLoader
+from kd_keras.data.segments import Pair
 from train import data as data_lib
+from train.flags.config import Config
+from train.loop.distribution import Distribution
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 # Both clips of a pair.
 CLIPS = (OBSERVED, FUTURE)
 
 
-def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
+def training_batches(
+    experiment: "Experiment",
+    pairs: Sequence[Pair],
+    start_step: int = 0,
+    fields: Sequence[str] = CLIPS,
+) -> tf.data.Dataset:
     """Returns this worker's rows of the training batches from a step on.
 
     Their clips are uint8; what `normalizer` returns belongs into the training step.
@@ -27,14 +41,14 @@ def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
     """
     config, data = experiment.config, experiment.data
     stream = stream_of(config, pairs, start_step)
-    shared = {
+    shared: dict[str, Any] = {
         "augmentation": data.augmentation,
         "same_augmentation": config.augmentation.same_augmentation,
         "fields": fields,
         "as_uint8": True,
     }
-    distribution = experiment.distribution
-    if config.data.data_service is None:
+    distribution, service = experiment.distribution, config.data.data_service
+    if service is None or not isinstance(data.loader, RecordLoader):
         return from_clips.training_batches(
             stream,
             data.loader,
@@ -42,12 +56,12 @@ def training_batches(experiment, pairs, start_step=0, fields=CLIPS):
             **shared,
         )
     batches = from_records.training_batches(
-        stream, data.loader, data_service=config.data.data_service, **shared
+        stream, data.loader, data_service=service, **shared
     )
     return own_rows(batches, distribution)
 
 
-def stream_of(config, pairs, start_step):
+def stream_of(config: Config, pairs: Sequence[Pair], start_step: int) -> Stream:
     """Returns which pairs a run's training shows from a step on."""
     return Stream(
         pairs,
@@ -59,7 +73,7 @@ def stream_of(config, pairs, start_step):
     )
 
 
-def own_rows(batches, distribution):
+def own_rows(batches: tf.data.Dataset, distribution: Distribution) -> tf.data.Dataset:
     """Returns this worker's rows of batches that all workers share."""
     worker, count = distribution.worker, distribution.num_workers
     if count == 1:
@@ -69,7 +83,7 @@ def own_rows(batches, distribution):
     )
 
 
-def normalizer(experiment):
+def normalizer(experiment: "Experiment") -> Callable[[dict], dict]:
     """Returns the function from a batch to the same with its clips as networks' input.
 
     Args:

@@ -6,6 +6,8 @@ verbs, of all nouns, and of its best actions.
 """
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -44,14 +46,23 @@ class ChallengeFile:
         levels: The `SupervisionLevels`.
     """
 
-    def __init__(self, classes, verbs, nouns, version, levels):
+    def __init__(
+        self,
+        classes: Sequence[str],
+        verbs: Sequence[str],
+        nouns: Sequence[str],
+        version: str,
+        levels: SupervisionLevels,
+    ) -> None:
         self._actions = Actions(classes)
         self._verbs = [verbs.index(name) for name in self._actions.verbs]
         self._nouns = [nouns.index(name) for name in self._actions.nouns]
         self._num_verbs, self._num_nouns = len(verbs), len(nouns)
         self._version, self._levels = version, levels
 
-    def content(self, uids, probabilities, unread=()):
+    def content(
+        self, uids: Sequence[str], probabilities: np.ndarray, unread: Sequence[str] = ()
+    ) -> dict[str, Any]:
         """Returns the object that the JSON holds.
 
         Args:
@@ -80,7 +91,7 @@ class ChallengeFile:
             },
         }
 
-    def _best_actions(self, probabilities):
+    def _best_actions(self, probabilities: np.ndarray) -> dict[str, float]:
         best = np.argsort(-probabilities, kind="stable")[:NUM_ACTIONS]
         verb_of, noun_of = self._actions.verb_of, self._actions.noun_of
         return {
@@ -91,12 +102,14 @@ class ChallengeFile:
         }
 
 
-def _by_number(values, numbers, count):
+def _by_number(
+    values: np.ndarray, numbers: Sequence[int], count: int
+) -> dict[str, float]:
     """Scores by the number of a class, as text; 0 of classes that no action has."""
     scores = np.zeros(count)
     scores[numbers] = values
     return {str(number): _rounded(score) for number, score in enumerate(scores)}
 
 
-def _rounded(value):
+def _rounded(value: float) -> float:
     return float(f"{value:.{_DIGITS}g}")

@@ -1,22 +1,30 @@
 """Writes what the check of a run's data set found, for people and programs."""
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from kd_keras import visualise
 from kd_keras.data.checks import flow as check_flow
 from kd_keras.data.checks import videos as check_videos
+from kd_keras.data.clips.format import ClipFormat
+from kd_keras.data.pairs import labels_of
 from kd_keras.data.readers import epic_kitchens, epic_kitchens_100, jhmdb, thumos14
 from kd_keras.data.segments import TRAIN
 from kd_keras.data.video.info import BadVideo
 from train import data_problems
+from train.data import RunData
+from train.flags.config import Config
+from train.flags.data import Data
 from train.pictures import picture
 from train.written import write_json
 
 _NUM_PAIRS_SHOWN = 6
 
 
-def report(config, data, output):
+def report(config: Config, data: RunData, output: str | os.PathLike) -> dict[str, Any]:
     """Checks the data set; writes check.json and contact.png, prints a summary.
 
     Raises:
@@ -41,9 +49,9 @@ def report(config, data, output):
         "problems": problems,
         "remarks": remarks,
     }
-    flow = None
-    if config.data.modality == "flow":
-        flow = check_flow.check_flow(data.whole_index, data.loader.clip_format)
+    flow, clip_format = None, data.loader.clip_format
+    if isinstance(clip_format, ClipFormat) and clip_format.modality == "flow":
+        flow = check_flow.check_flow(data.whole_index, clip_format)
         problems += flow.problems()
         values["flow"] = dataclasses.asdict(flow)
     write_json(output / "check.json", values)
@@ -61,7 +69,7 @@ def report(config, data, output):
     return values
 
 
-def published_counts(flags):
+def published_counts(flags: Data) -> Mapping[str, int] | None:
     """Returns the published number of labeled segments by part, or None.
 
     Args:
@@ -78,20 +86,23 @@ def published_counts(flags):
     return None
 
 
-def _differ_from_published(flags, counts):
+def _differ_from_published(
+    flags: Data, counts: Mapping[str, Mapping[str, int]]
+) -> Iterator[str]:
     for part, published in (published_counts(flags) or {}).items():
         number = counts.get(part, {}).get("labeled segments", 0)
         if number != published:
             yield f"{part} has {number} labeled segments, {published} are published"
 
 
-def _draw_pairs(data, path):
+def _draw_pairs(data: RunData, path: pathlib.Path) -> None:
     """Draws pairs that lie evenly among the labeled and the evaluated ones."""
     clips, titles = [], []
     for name, pairs in (("train", data.labeled), (data.eval_part, data.evaluated)):
         every = max(1, len(pairs) // (_NUM_PAIRS_SHOWN // 2))
-        for pair in pairs[::every][: _NUM_PAIRS_SHOWN // 2]:
-            label = data.index.classes[pair.label]
+        chosen = pairs[::every][: _NUM_PAIRS_SHOWN // 2]
+        for pair, number in zip(chosen, labels_of(chosen), strict=True):
+            label = data.index.classes[number]
             for field in ("observed", "future"):
                 clip = getattr(pair, field)
                 try:
@@ -105,7 +116,7 @@ def _draw_pairs(data, path):
             visualise.contact_sheet(clips, titles, aside)
 
 
-def _text(found, data):
+def _text(found: check_videos.Report, data: RunData) -> str:
     lines = [f"{len(found.videos)} videos, {len(found.bad_videos)} cannot be read"]
     rates = sorted({video.frame_rate for video in found.videos})
     if rates:
@@ -125,7 +136,7 @@ def _text(found, data):
     return "\n".join(lines)
 
 
-def _flow_text(flow):
+def _flow_text(flow: check_flow.FlowReport) -> str:
     agreement = ", ".join(
         f"{channel} {'still' if value is None else f'{value:.2f}'}"
         for channel, value in zip("uv", flow.agreement, strict=True)

@@ -1,6 +1,8 @@
 """Chooses the student that a run keeps and exports. The test part never chooses."""
 
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from kd_keras.data.segments import HELD_OUT, VAL
 
@@ -20,11 +22,11 @@ class Choice:
 
     method: str
     rule: str
-    scores: dict
+    scores: Mapping[str, Mapping[str, Any]]
     num_pairs: int
     by_evaluated: bool
 
-    def __str__(self):
+    def __str__(self) -> str:
         best = f"the best on {self.num_pairs} clips"
         reason = {
             "validation": f"{best} of the val part",
@@ -39,7 +41,12 @@ class Choice:
         return f"student.keras is {self.method}, {reason}."
 
 
-def choose(part, scores, num_pairs, by_evaluated=False):
+def choose(
+    part: str | None,
+    scores: Mapping[str, Mapping[str, Any]],
+    num_pairs: int,
+    by_evaluated: bool = False,
+) -> Choice:
     """Returns the `Choice` among students.
 
     Args:

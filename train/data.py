@@ -1,6 +1,8 @@
 """Finds the videos of a run and cuts them into pairs."""
 
 import dataclasses
+import pathlib
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from absl import logging
@@ -8,15 +10,19 @@ from absl import logging
 from kd_keras.data import bad_videos, csv_table, pair_lists, pairs, unlabeled
 from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
-from kd_keras.data.clips.loader import ClipLoader
+from kd_keras.data.clips.loader import ClipLoader, ClipReader
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.clips import RecordLoader
-from kd_keras.data.segments import TRAIN, Index, Pair
+from kd_keras.data.segments import TRAIN, Clip, Index, Pair
 from train import data_index, data_parts, data_problems, data_set, feature_data
+from train.flags import data as data_flags
 from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
+from train.flags.config import Config
+from train.run_directory import RunDirectory
 from train.written import write_text
 
 
@@ -50,23 +56,25 @@ class RunData:
     eval_part: str
     choosing: list[Pair]
     choosing_part: str | None
-    loader: ClipLoader | RecordLoader
+    loader: ClipReader
     augmentation: Augmentation
     summary: dict
 
     @property
-    def for_students(self):
+    def for_students(self) -> list[Pair]:
         """The pairs that a student may learn from."""
         return [*self.labeled, *self.action_pairs, *self.unlabeled]
 
     @property
-    def scored(self):
+    def scored(self) -> dict[str, list[Pair]]:
         """The labeled pairs by part on which networks are scored."""
         by_part = {self.eval_part: self.evaluated, self.choosing_part: self.choosing}
         return {part: members for part, members in by_part.items() if part is not None}
 
 
-def load(config, directory, refuse_problems=True):
+def load(
+    config: Config, directory: RunDirectory | pathlib.Path, refuse_problems: bool = True
+) -> RunData:
     """Reads the annotations, opens the videos and cuts the pairs.
 
     Args:
@@ -95,7 +103,7 @@ def load(config, directory, refuse_problems=True):
         if part is not None
     }
     labeled, evaluated = by_part[TRAIN], by_part[eval_part]
-    choosing = by_part.get(choosing_part, [])
+    choosing = [] if choosing_part is None else by_part[choosing_part]
     if refuse_problems:
         data_problems.look_over(flags, whole_index, by_part)
     unlabeled_pairs = _unlabeled_pairs(flags, index, timing)
@@ -111,6 +119,7 @@ def load(config, directory, refuse_problems=True):
     if choosing_part not in (eval_part, None):
         groups[choosing_part] = choosing
     summaries = _summaries(flags, index, groups, timing)
+    loader: ClipReader
     if records is None:
         loader = _loader(config, directory, index, groups.values())
     else:
@@ -132,7 +141,7 @@ def load(config, directory, refuse_problems=True):
     )
 
 
-def write_lists(flags, data, directory):
+def write_lists(flags: data_flags.Data, data: RunData, directory: RunDirectory) -> None:
     """Leaves the pairs of the run in its folder, for others to check and to use."""
     groups = {"labeled": data.labeled, "evaluated": data.evaluated}
     if data.choosing_part not in (data.eval_part, None):
@@ -152,17 +161,22 @@ def write_lists(flags, data, directory):
     write_text(directory / "pairs_unlabeled.csv", text)
 
 
-def clip_format(flags):
+def clip_format(flags: data_flags.Data) -> ClipFormat | FeatureFormat:
     """Returns the format of the clips of a run."""
     if flags.dataset == "features":
         return feature_data.clip_format(flags)
+    return format_of_videos(flags)
+
+
+def format_of_videos(flags: data_flags.Data) -> ClipFormat:
+    """Returns the format of the clips of a run on videos."""
     return ClipFormat(
         **flag_fields.affecting("clips", flags),
         flow_encoding=data_index.flow_encoding(flags),
     )
 
 
-def augmentation(flags):
+def augmentation(flags: data_flags.Augmentation) -> Augmentation:
     """Returns the `Augmentation` of training clips.
 
     Args:
@@ -172,7 +186,7 @@ def augmentation(flags):
     return Augmentation(**{name: getattr(flags, name) for name in names})
 
 
-def clips_of(*groups):
+def clips_of(*groups: Iterable[Pair]) -> set[Clip]:
     """Returns every clip of groups of pairs, once."""
     return {
         clip
@@ -182,7 +196,7 @@ def clips_of(*groups):
     }
 
 
-def sampling(config, pairs):
+def sampling(config: Config, pairs: Iterable[Pair]) -> SamplingPolicy:
     """Returns how often training shows each of some pairs.
 
     Args:
@@ -198,7 +212,9 @@ def sampling(config, pairs):
     )
 
 
-def _unlabeled_pairs(flags, index, timing):
+def _unlabeled_pairs(
+    flags: data_flags.Data, index: Index, timing: pairs.Timing
+) -> list[Pair]:
     if flags.unlabeled_list is not None:
         return pair_lists.read_unlabeled(flags.unlabeled_list, index)
     return unlabeled.unlabeled_pairs(
@@ -210,7 +226,12 @@ def _unlabeled_pairs(flags, index, timing):
     )
 
 
-def _summaries(flags, index, groups, timing):
+def _summaries(
+    flags: data_flags.Data,
+    index: Index,
+    groups: Mapping[str, Sequence[Pair]],
+    timing: pairs.Timing,
+) -> dict[str, Any]:
     """Prints and returns, by name, the counts of each group and of the footage."""
     summaries: dict[str, Any] = {
         name: pairs.summarize_pairs(group, index) for name, group in groups.items()
@@ -228,11 +249,11 @@ def _summaries(flags, index, groups, timing):
     return summaries
 
 
-def _rule(flags):
+def _rule(flags: data_flags.Data) -> str | None:
     return flags.unlabeled_rule if flags.unlabeled_gaps else None
 
 
-def _timing(flags):
+def _timing(flags: data_flags.Data) -> pairs.Timing:
     if flags.observed_fraction is not None:
         return pairs.Timing(observed_fraction=flags.observed_fraction)
     return pairs.Timing(
@@ -242,16 +263,21 @@ def _timing(flags):
     )
 
 
-def _loader(config, directory, index, groups):
+def _loader(
+    config: Config,
+    directory: RunDirectory | pathlib.Path,
+    index: Index,
+    groups: Iterable[Iterable[Pair]],
+) -> ClipLoader:
     flags = config.data
     if flags.dataset == "features":
         return feature_data.loader(flags, index)
-    cache_dir = flags.cache_dir
+    cache_dir: str | pathlib.Path | None = flags.cache_dir
     if flags.cache == "disk" and cache_dir is None:
         cache_dir = directory / "clips"
     loader = ClipLoader(
         index.videos,
-        clip_format(flags),
+        format_of_videos(flags),
         cache=flags.cache,
         cache_dir=cache_dir,
         max_bad_videos=flags.max_bad_videos,
@@ -266,9 +292,11 @@ def _loader(config, directory, index, groups):
     return loader
 
 
-def _record_loader(config, records, groups):
+def _record_loader(
+    config: Config, records: shards.Shards, groups: Iterable[Iterable[Pair]]
+) -> RecordLoader:
     flags = config.data
-    loader = RecordLoader(records, clip_format(flags))
+    loader = RecordLoader(records, format_of_videos(flags))
     clips = clips_of(*groups)
     missing = [clip for clip in clips if clip not in loader]
     if missing:
@@ -287,7 +315,7 @@ def _record_loader(config, records, groups):
     return loader
 
 
-def check_left_out(config, records, index):
+def check_left_out(config: Config, records: shards.Shards, index: Index) -> None:
     """Raises TooManyBadVideos if preparation left out more than --max_bad_videos."""
     for name, reason in records.left_out.items():
         logging.warning("Left out %s: %s", name, reason)

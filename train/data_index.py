@@ -1,6 +1,8 @@
 """Reads the videos and segments of the data set that the flags name."""
 
 import os
+import pathlib
+from typing import Any
 
 from kd_keras.data.readers import (
     csv_videos,
@@ -11,12 +13,18 @@ from kd_keras.data.readers import (
     thumos14,
 )
 from kd_keras.data.scenes.write import write_scenes
-from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW
+from kd_keras.data.segments import Index
+from kd_keras.data.video.flow import EPIC_FLOW, I3D_FLOW, FlowEncoding
 from train import feature_data
 from train.flags import defaults as flag_defaults
+from train.flags.config import Config
+from train.flags.data import Data
+from train.run_directory import RunDirectory
 
 
-def read(config, directory, refuse_problems):
+def read(
+    config: Config, directory: RunDirectory | pathlib.Path, refuse_problems: bool
+) -> Index:
     """Returns the `Index` of the data set, with stored flow if the run is one of flow.
 
     Args:
@@ -28,7 +36,7 @@ def read(config, directory, refuse_problems):
     return _with_flow(config.data, index)
 
 
-def flow_encoding(flags):
+def flow_encoding(flags: Data) -> FlowEncoding:
     """Returns what the levels of the data set's stored flow mean.
 
     Args:
@@ -37,44 +45,46 @@ def flow_encoding(flags):
     return EPIC_FLOW if flags.dataset in flag_defaults.EPIC else I3D_FLOW
 
 
-def _read_annotations(config, directory, refuse_problems):
+def _read_annotations(
+    config: Config, directory: RunDirectory | pathlib.Path, refuse_problems: bool
+) -> Index:
     flags = config.data
-    bad = {"max_bad_videos": flags.max_bad_videos}
-    if flags.dataset in ("jhmdb", *flag_defaults.EPIC, "thumos14"):
-        _require(flags, "data_root")
+    bad: dict[str, Any] = {"max_bad_videos": flags.max_bad_videos}
     if flags.dataset == "features":
-        _require(flags, "annotations", "feature_root", "feature_rate")
         return feature_data.read_index(
             flags, refuse_contradictions=refuse_problems, **bad
         )
     if flags.dataset == "jhmdb":
-        return jhmdb.read_jhmdb(flags.data_root, flags.split, **bad)
+        return jhmdb.read_jhmdb(flags.required("data_root"), flags.split, **bad)
     if flags.dataset == "epic_kitchens":
         return epic_kitchens.read_epic_kitchens(
-            flags.data_root,
+            flags.required("data_root"),
             flags.epic_split,
             flags.epic_target,
-            flags.media_frame_rate,
+            flags.required("media_frame_rate"),
             **bad,
         )
     if flags.dataset == "epic_kitchens_100":
         return epic_kitchens_100.read_epic_kitchens_100(
-            flags.data_root, flags.epic_target, flags.media_frame_rate, **bad
+            flags.required("data_root"),
+            flags.epic_target,
+            flags.media_frame_rate,
+            **bad,
         )
     if flags.dataset == "thumos14":
-        return thumos14.read_thumos14(flags.data_root, **bad)
+        return thumos14.read_thumos14(flags.required("data_root"), **bad)
     if flags.dataset == "demo":
         annotations = _write_demo(config, directory)
         video_root = annotations.parent
     else:
-        _require(flags, "annotations", "video_root")
-        annotations, video_root = flags.annotations, flags.video_root
+        annotations = flags.required("annotations")
+        video_root = flags.required("video_root")
     return csv_videos.read_csv(
         annotations, video_root, refuse_contradictions=refuse_problems, **bad
     )
 
 
-def _with_flow(flags, index):
+def _with_flow(flags: Data, index: Index) -> Index:
     """The index, with the stored flow of its videos if the run is one of flow."""
     if flags.modality != "flow":
         return index
@@ -96,7 +106,7 @@ def _with_flow(flags, index):
     return index
 
 
-def _write_demo(config, directory):
+def _write_demo(config: Config, directory: RunDirectory | pathlib.Path) -> pathlib.Path:
     flags = config.data
     print(f"Writing {flags.demo_videos} videos to {directory / 'demo'}", flush=True)
     return write_scenes(
@@ -105,9 +115,3 @@ def _write_demo(config, directory):
         labeled_fraction=flags.demo_labeled_fraction,
         seed=flags.demo_seed,
     )
-
-
-def _require(flags, *names):
-    for name in names:
-        if getattr(flags, name) is None:
-            raise ValueError(f"--dataset={flags.dataset} needs --{name}; see --help.")

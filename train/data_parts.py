@@ -1,10 +1,11 @@
 """Which part of a data set trains, which is evaluated, and which one chooses."""
 
 from kd_keras.data import holdout
-from kd_keras.data.segments import HELD_OUT, TEST, VAL
+from kd_keras.data.segments import HELD_OUT, TEST, VAL, Index
+from train.flags.data import Data
 
 
-def evaluated(flags, index):
+def evaluated(flags: Data, index: Index) -> str:
     """Returns the part that --eval_part names.
 
     Args:
@@ -23,14 +24,14 @@ def evaluated(flags, index):
     return wanted
 
 
-def hold_out(flags, index):
+def hold_out(flags: Data, index: Index) -> Index:
     """Returns the index with the videos of --holdout in a part of their own."""
     if flags.holdout is None:
         return index
     return holdout.hold_out(index, flags.holdout, flags.label_seed)
 
 
-def choosing(index):
+def choosing(index: Index) -> str | None:
     """Returns the part by which students and weights are chosen, or None.
 
     The test part never chooses, because its score would then be too good.

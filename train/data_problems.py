@@ -1,16 +1,23 @@
 """Problems and warnings of a data set, at the start of a run and by --check."""
 
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
 from kd_keras.data.checks import labels as check_labels
 from kd_keras.data.checks import lead_time as check_lead_time
 from kd_keras.data.csv_table import stop_at
+from kd_keras.data.segments import Index, Pair
+from train.flags.data import Data
 from train.loop import guards
 
 # Users can correct their own annotations. Releases are used as they are, because the
 # published counts include the one action of THUMOS14 that has two labels.
 _OWN_ANNOTATIONS = ("csv", "demo", "features")
+# Labeled pairs by part.
+_ByPart: TypeAlias = Mapping[str, Sequence[Pair]]
 
 
-def problems(flags, index, pairs):
+def problems(flags: Data, index: Index, pairs: _ByPart) -> list[str]:
     """Returns a sentence for everything that cannot be right.
 
     Args:
@@ -25,12 +32,12 @@ def problems(flags, index, pairs):
     return found
 
 
-def warnings(flags, index, pairs):
+def warnings(flags: Data, index: Index, pairs: _ByPart) -> list[str]:
     """Returns a sentence for everything that makes a part of the data useless."""
     return [text for text, stops in _unseen(flags, index, pairs) if not stops]
 
 
-def remarks(flags, index):
+def remarks(flags: Data, index: Index) -> list[str]:
     """Returns a sentence for each label that may be wrong."""
     found = check_labels.remarks(index)
     if flags.dataset not in _OWN_ANNOTATIONS:
@@ -38,7 +45,7 @@ def remarks(flags, index):
     return found
 
 
-def look_over(flags, index, pairs):
+def look_over(flags: Data, index: Index, pairs: _ByPart) -> None:
     """Prints remarks and warnings; raises a ValueError if there are problems."""
     for remark in remarks(flags, index):
         print(f"Remark: {remark}.", flush=True)
@@ -47,7 +54,7 @@ def look_over(flags, index, pairs):
     stop_at("The data set", problems(flags, index, pairs))
 
 
-def _unseen(flags, index, pairs):
+def _unseen(flags: Data, index: Index, pairs: _ByPart) -> Iterator[tuple[str, bool]]:
     """Yields (text, whether the run stops) if clips of a part precede their videos."""
     if flags.observed_fraction is not None:
         return

@@ -9,12 +9,17 @@ another machine has others.
 import hashlib
 import json
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from kd_keras.data import remote
 from kd_keras.data.readers import csv_videos
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.changes import changes
+from kd_keras.data.segments import Index
+from kd_keras.data.video.info import VideoInfo
+from train.flags.data import Data
 
 FILE = stored_data_set.FILE
 
@@ -26,7 +31,7 @@ class ChangedDataError(shards.StaleRecords):
     """The annotations or the videos are not those that something was made from."""
 
 
-def describe(flags, index, with_times=False):
+def describe(flags: Data, index: Index, with_times: bool = False) -> dict[str, Any]:
     """Returns what is kept of a data set, as JSON can hold it.
 
     Args:
@@ -46,12 +51,14 @@ def describe(flags, index, with_times=False):
     return values
 
 
-def to_bytes(values):
+def to_bytes(values: Mapping[str, Any]) -> bytes:
     """Returns the content of the file that keeps them."""
     return json.dumps(values).encode()
 
 
-def refuse_changes(folder, now, made):
+def refuse_changes(
+    folder: str | os.PathLike, now: Mapping[str, Any], made: str
+) -> None:
     """Raises ChangedDataError if what is in a folder was made from another data set.
 
     Folders that keep no data set are let pass: older versions wrote none.
@@ -72,7 +79,7 @@ def refuse_changes(folder, now, made):
     _stop_at(found, f"{folder} holds {made} of another data set")
 
 
-def refuse_other_annotations(flags, index):
+def refuse_other_annotations(flags: Data, index: Index) -> None:
     """The same for --records and the CSV that is given beside them; reads no video.
 
     Args:
@@ -87,7 +94,7 @@ def refuse_other_annotations(flags, index):
     _stop_at(found, f"{flags.records} holds clips of other annotations than {path}")
 
 
-def _stop_at(found, what):
+def _stop_at(found: Sequence[str], what: str) -> None:
     if found:
         raise ChangedDataError(
             f"{what}. What has changed: {'; '.join(found)}. Undo that to go on, or "
@@ -95,7 +102,7 @@ def _stop_at(found, what):
         )
 
 
-def _content(path, info):
+def _content(path: str | os.PathLike, info: VideoInfo | None) -> list[int | str | None]:
     """[bytes, checksum of samples] of a video; None for what is not known."""
     if os.path.isdir(path):
         return [None if info is None else len(info.times_s), None]

@@ -6,15 +6,22 @@ over tail classes (EPIC-KITCHENS-100) and over many-shot classes (EPIC-KITCHENS-
 """
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
 
 from kd_keras.data.actions import Actions
 from kd_keras.data.readers import epic_subsets
+from kd_keras.data.segments import Pair
 from kd_keras.metrics import classification_scores, mean_topk_recall
 from kd_keras.statistics import softmax
 from train.flags import defaults as flag_defaults
+from train.flags.data import Data
 from train.loop import guards
+
+# Scores by name, from pairs and their logits.
+Scorer: TypeAlias = Callable[[Sequence[Pair], np.ndarray], dict[str, Any]]
 
 _READERS = {
     "epic_kitchens": epic_subsets.read_many_shot,
@@ -22,7 +29,7 @@ _READERS = {
 }
 
 
-def scorer(options, classes):
+def scorer(options: Data, classes: Sequence[str]) -> Scorer:
     """Returns a function of (pairs, logits) that gives the scores of EPIC-KITCHENS.
 
     It gives nothing for other data sets. Without the lists of the release, as if
@@ -39,7 +46,7 @@ def scorer(options, classes):
     )
 
 
-def lines(scores):
+def lines(scores: Mapping[str, Any]) -> list[str]:
     """Returns lines of text for people; none if there are no such scores."""
     if "mean_top5_recall" not in scores:
         return []
@@ -61,7 +68,7 @@ def lines(scores):
     return text
 
 
-def _subsets(options):
+def _subsets(options: Data) -> epic_subsets.Subsets:
     root = options.data_root
     try:
         return _READERS[options.dataset]("" if root is None else root)
@@ -70,7 +77,13 @@ def _subsets(options):
         return epic_subsets.Subsets()
 
 
-def _scores(target, classes, subsets, pairs, logits):
+def _scores(
+    target: str,
+    classes: Sequence[str],
+    subsets: epic_subsets.Subsets,
+    pairs: Sequence[Pair],
+    logits: np.ndarray,
+) -> dict[str, Any]:
     labels = np.array([pair.label for pair in pairs])
     is_unseen = np.array([subsets.is_unseen(pair.future.video) for pair in pairs])
     scores = _recalls(target, classes, subsets, is_unseen, labels, logits)
@@ -91,7 +104,14 @@ def _scores(target, classes, subsets, pairs, logits):
     return scores
 
 
-def _recalls(kind, classes, subsets, is_unseen, labels, values):
+def _recalls(
+    kind: str,
+    classes: Sequence[str],
+    subsets: epic_subsets.Subsets,
+    is_unseen: np.ndarray,
+    labels: np.ndarray,
+    values: np.ndarray,
+) -> dict[str, Any]:
     found = {"mean_top5_recall": mean_topk_recall(labels, values)}
     parts = {
         "unseen": mean_topk_recall(labels[is_unseen], values[is_unseen]),

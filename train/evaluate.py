@@ -2,15 +2,27 @@
 
 import copy
 import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
-from kd_keras.data.pairs import previous_labels
+from kd_keras.data.clips.loader import ClipReader
+from kd_keras.data.pairs import labels_of, previous_labels
+from kd_keras.data.segments import Pair
 from kd_keras.metrics import bigram, classification_scores, confusion_matrix
 from train import choice, epic_scores, predictions
+from train.data import RunData
+from train.flags.config import Config
+from train.loop.distribution import Distribution
 from train.test_time_crops import Crops, MultiCropPredictor, crops_of
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 # EPIC-KITCHENS has thousands of actions, and a matrix has the square of that.
 _MOST_CLASSES_CONFUSED = 500
@@ -21,31 +33,44 @@ class Evaluator:
 
     Args:
         pairs: Labeled pairs.
-        loader: The `ClipLoader` of their videos.
+        loader: Reads their clips.
         batch_size: Clips per step.
         num_classes: Logits per clip.
         distribution: The `Distribution` that computes them.
     """
 
-    def __init__(self, pairs, loader, batch_size, num_classes, distribution):
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        loader: ClipReader,
+        batch_size: int,
+        num_classes: int,
+        distribution: Distribution,
+    ) -> None:
         self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
         self._num_classes, self._distribution = num_classes, distribution
-        self._predictors = {}
+        self._predictors: dict[tuple, MultiCropPredictor] = {}
 
-    def over(self, pairs):
+    def over(self, pairs: Sequence[Pair]) -> "Evaluator":
         """Returns the evaluator of other pairs, with the same compiled predictors."""
         other = copy.copy(self)
         other._pairs = pairs
         return other
 
-    def predictor(self, model, crops=Crops()):  # noqa: B008 - frozen
+    def predictor(
+        self,
+        model: keras.Model,
+        crops: Crops = Crops(),  # noqa: B008 - frozen
+    ) -> MultiCropPredictor:
         """Returns the `MultiCropPredictor` of a model; it is compiled once."""
         key = id(model), crops
         if key not in self._predictors:
             self._predictors[key] = MultiCropPredictor(model, crops)
         return self._predictors[key]
 
-    def logits(self, predictor, field):
+    def logits(
+        self, predictor: MultiCropPredictor, field: str
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns the labels (pairs,) and logits (pairs, crops, num_classes).
 
         Args:
@@ -55,12 +80,16 @@ class Evaluator:
         pairs, logits = self.pairs_and_logits(predictor, field)
         return np.array([pair.label for pair in pairs]), logits
 
-    def pairs_and_logits(self, predictor, field):
+    def pairs_and_logits(
+        self, predictor: MultiCropPredictor, field: str
+    ) -> tuple[list[Pair], np.ndarray]:
         """Returns the pairs that could be read, and their logits."""
         indices, logits = self.indexed_logits(predictor, field)
         return [self._pairs[index] for index in indices], logits
 
-    def indexed_logits(self, predictor, field):
+    def indexed_logits(
+        self, predictor: MultiCropPredictor, field: str
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Returns which of the pairs could be read, and their logits; in order."""
         worker, count = self._distribution.worker, self._distribution.num_workers
         # Every worker has as many rows; those without a pair have the index -1.
@@ -83,11 +112,13 @@ class Evaluator:
             raise ValueError("None of the evaluated clips can be read.")
         return indices[order], logits[order]
 
-    def validation(self, model, field):
+    def validation(
+        self, model: keras.Model, field: str
+    ) -> Callable[[], dict[str, float]]:
         """Returns a function without arguments that gives the model's scores."""
         predictor = self.predictor(model)
 
-        def validate():
+        def validate() -> dict[str, float]:
             labels, logits = self.logits(predictor, field)
             logits = logits[:, 0]
             return classification_scores(labels, logits) | {
@@ -96,7 +127,9 @@ class Evaluator:
 
         return validate
 
-    def _batches(self, pairs, field, predictor):
+    def _batches(
+        self, pairs: Sequence[Pair], field: str, predictor: MultiCropPredictor
+    ) -> Iterable[dict[str, tf.Tensor]]:
         if not pairs:
             return ()
         return from_clips.evaluation_batches(
@@ -109,7 +142,9 @@ class Evaluator:
         )
 
 
-def evaluator_of(config, data, distribution):
+def evaluator_of(
+    config: Config, data: RunData, distribution: Distribution
+) -> Evaluator:
     """Returns the `Evaluator` of the evaluated pairs of a run.
 
     Args:
@@ -126,7 +161,9 @@ def evaluator_of(config, data, distribution):
     )
 
 
-def evaluate(experiment, teacher, students):
+def evaluate(
+    experiment: "Experiment", teacher: keras.Model, students: Mapping[str, keras.Model]
+) -> dict[str, Any]:
     """Returns the results of a run's networks, ready for results.json.
 
     It leaves what they said of each clip in predictions.npz.
@@ -141,7 +178,9 @@ def evaluate(experiment, teacher, students):
     crops = crops_of(experiment.config.augmentation)
     epic = epic_scores.scorer(experiment.config.data, data.index.classes)
 
-    def score(predictor, field, evaluator=evaluator):
+    def score(
+        predictor: MultiCropPredictor, field: str, evaluator: Evaluator = evaluator
+    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
         """The labels, the logits, and the scores."""
         pairs, by_crop = evaluator.pairs_and_logits(predictor, field)
         labels, logits = np.array([pair.label for pair in pairs]), by_crop.mean(1)
@@ -157,7 +196,7 @@ def evaluate(experiment, teacher, students):
         predictions.TEACHER_OBSERVED: observed,
     }
     results = {
-        "majority": {"top1": majority([p.label for p in data.labeled], labels)},
+        "majority": {"top1": majority(labels_of(data.labeled), labels)},
         "teacher": {"future": future_scores, "observed": observed_scores},
     }
     after_last = bigram_top1(data.labeled, readable_pairs(data))
@@ -199,7 +238,15 @@ def evaluate(experiment, teacher, students):
     }
 
 
-def _choose(data, evaluator, students, scores, num_evaluated, score, crops):
+def _choose(
+    data: RunData,
+    evaluator: Evaluator,
+    students: Mapping[str, keras.Model],
+    scores: Mapping[str, dict[str, Any]],
+    num_evaluated: int,
+    score: Callable[..., tuple[np.ndarray, np.ndarray, dict[str, Any]]],
+    crops: Crops,
+) -> choice.Choice:
     """The `Choice` among students, by scores on the pairs that choose."""
     if not data.choosing:
         return choice.choose(None, scores, 0)
@@ -212,7 +259,9 @@ def _choose(data, evaluator, students, scores, num_evaluated, score, crops):
     return choice.choose(data.choosing_part, by_others, len(labels))
 
 
-def confusion(logits_by_name, labels):
+def confusion(
+    logits_by_name: Mapping[str, np.ndarray], labels: np.ndarray
+) -> dict[str, list]:
     """Returns the confusion matrices; none of more classes than a picture can show."""
     return {
         name: confusion_matrix(labels, logits).tolist()
@@ -221,12 +270,12 @@ def confusion(logits_by_name, labels):
     }
 
 
-def majority(training_labels, labels):
+def majority(training_labels: Sequence[int], labels: np.ndarray) -> float:
     """Returns the top-1 of always saying the most frequent training class."""
     return float(np.mean(labels == np.bincount(training_labels).argmax()))
 
 
-def bigram_top1(training_pairs, pairs):
+def bigram_top1(training_pairs: Sequence[Pair], pairs: Sequence[Pair]) -> float | None:
     """Returns the top-1 of guessing by the true label of the last action.
 
     It is None if no evaluated action has another one before it.
@@ -234,23 +283,23 @@ def bigram_top1(training_pairs, pairs):
     previous = previous_labels(pairs)
     if all(label is None for label in previous):
         return None
-    training_labels = [pair.label for pair in training_pairs]
+    training_labels = labels_of(training_pairs)
     guesses = bigram(previous_labels(training_pairs), training_labels, previous)
     return float(np.mean([a == p.label for a, p in zip(guesses, pairs, strict=True)]))
 
 
-def readable_pairs(data):
+def readable_pairs(data: RunData) -> list[Pair]:
     """Returns the evaluated pairs whose videos turned out to be readable."""
     return [p for p in data.evaluated if p.future.video not in data.loader.bad_videos]
 
 
-def bad_videos(data):
+def bad_videos(data: RunData) -> dict[str, Any]:
     """Returns the number, names and reasons of the videos that were skipped."""
     reasons = data.index.bad_videos | data.loader.bad_videos
     return {"count": len(reasons), "reasons": reasons}
 
 
-def _cross_entropy(labels, logits):
+def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
     logits = np.asarray(logits, np.float64)
     highest = logits.max(1)
     log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))

@@ -1,6 +1,7 @@
 """The main job: train a teacher, distil students, evaluate both, export the best."""
 
 import dataclasses
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -15,6 +16,7 @@ from train.loop import distribution as distribution_lib
 from train.loop import guards
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
+from train.remote_run import RemoteRun
 from train.report import summary
 from train.run_directory import RunDirectory, exclusive_lock
 from train.student import load_or_train_student
@@ -44,7 +46,7 @@ class Experiment:
     evaluator: Evaluator
 
 
-def run_experiment(config, store=None):
+def run_experiment(config: Config, store: RemoteRun | None = None) -> dict[str, Any]:
     """Does what --task says; returns what it wrote to results.json.
 
     Args:
@@ -76,7 +78,12 @@ def run_experiment(config, store=None):
         return found
 
 
-def open_experiment(config, distribution=None, interruption=None, store=None):
+def open_experiment(
+    config: Config,
+    distribution: Distribution | None = None,
+    interruption: Interruption | None = None,
+    store: RemoteRun | None = None,
+) -> Experiment:
     """Returns the `Experiment` of a run, with its folder and its data opened.
 
     Args:
@@ -114,13 +121,15 @@ def open_experiment(config, distribution=None, interruption=None, store=None):
     )
 
 
-def begin(experiment):
+def begin(experiment: Experiment) -> None:
     """Makes the folder this run's; what is in it must be of the same data set."""
     described = data_set.to_bytes(experiment.data_set)
     experiment.directory.begin({data_set.FILE: described})
 
 
-def _load_data(config, distribution, directory):
+def _load_data(
+    config: Config, distribution: Distribution, directory: RunDirectory
+) -> data_lib.RunData:
     # The one that writes may generate videos for all.
     if not distribution.is_chief:
         distribution.barrier()
@@ -140,7 +149,7 @@ def _load_data(config, distribution, directory):
     return data
 
 
-def _train(experiment):
+def _train(experiment: Experiment) -> tuple[keras.Model, dict[str, keras.Model]]:
     """Returns the teacher and the students by method, loaded or trained."""
     config = experiment.config
     if config.run.task in ("all", "student"):

@@ -1,28 +1,32 @@
 """What --dataset=features reads: segments, and features in place of frames."""
 
 import functools
+from typing import Any
 
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.feature_loader import FeatureLoader
 from kd_keras.data.csv_table import read_table
 from kd_keras.data.features import stores
 from kd_keras.data.readers import feature_files
+from kd_keras.data.segments import Index
 from kd_keras.data.video.info import BadVideo
+from train.flags.data import Data
 
 
-def read_index(flags, **checks):
+def read_index(flags: Data, **checks: Any) -> Index:
     """Returns the `Index` of the annotations.
 
     Args:
         flags: The run's `Data` flags.
         checks: As `read_features` takes them.
     """
-    return feature_files.read_features(
-        flags.annotations, _store(flags), flags.feature_rate, **checks
+    annotations, root, rate = map(
+        flags.required, ("annotations", "feature_root", "feature_rate")
     )
+    return feature_files.read_features(annotations, _open(root), rate, **checks)
 
 
-def loader(flags, index):
+def loader(flags: Data, index: Index) -> FeatureLoader:
     """Returns the `FeatureLoader` of an index."""
     return FeatureLoader(
         index.videos,
@@ -34,13 +38,13 @@ def loader(flags, index):
     )
 
 
-def clip_format(flags):
+def clip_format(flags: Data) -> FeatureFormat:
     """Returns the `FeatureFormat` of the clips of a run."""
     height, width, channels = shape(flags)
     return FeatureFormat(flags.num_frames, height, width, channels, flags.short_clip)
 
 
-def shape(flags):
+def shape(flags: Data) -> tuple[int, int, int]:
     """Returns (height, width, channels) of a time step, by the first whole video.
 
     Raises:
@@ -49,7 +53,7 @@ def shape(flags):
     return _shape(flags.annotations, flags.feature_root)
 
 
-def _store(flags):
+def _store(flags: Data) -> stores.FeatureStore:
     return _open(flags.feature_root)
 
 
@@ -58,7 +62,7 @@ _open = functools.cache(stores.open_store)
 
 
 @functools.cache
-def _shape(annotations, root):
+def _shape(annotations: str, root: str) -> tuple[int, int, int]:
     store = _open(root)
     for name in read_table(annotations, ("video",), lambda _, row: row["video"]):
         try:

@@ -1,6 +1,8 @@
 """A finished run, opened again to be read: its flags, its data and its networks."""
 
+import os
 import pathlib
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -11,8 +13,9 @@ from train import data_set, predictions
 from train.evaluate import evaluator_of
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
+from train.predictions import Predictions
 from train.teacher import load_teacher
-from train.test_time_crops import crops_of
+from train.test_time_crops import MultiCropPredictor, crops_of
 
 
 class FinishedRun:
@@ -29,7 +32,7 @@ class FinishedRun:
         ValueError: If there is no run.flags, or the data is no longer that of the run.
     """
 
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike) -> None:
         self.path = pathlib.Path(path)
         config = config_lib.from_flagfile(self.path / "run.flags")
         # The folder may have been moved since.
@@ -43,7 +46,7 @@ class FinishedRun:
         )
         self._evaluator = evaluator_of(self.config, self.data, Distribution())
 
-    def methods(self):
+    def methods(self) -> list[str]:
         """Returns the methods of the students that the run holds."""
         return [
             method
@@ -51,15 +54,17 @@ class FinishedRun:
             if self._student_path(method).exists()
         ]
 
-    def teacher(self):
+    def teacher(self) -> keras.Model:
         """Loads the teacher."""
         return load_teacher(self.config, self.data.index.classes)
 
-    def student(self, method):
+    def student(self, method: str) -> keras.Model:
         """Loads the student of a method."""
         return keras.saving.load_model(self._student_path(method), compile=False)
 
-    def all_logits(self, methods):
+    def all_logits(
+        self, methods: Iterable[str]
+    ) -> tuple[dict[str, np.ndarray], list[int]]:
         """Returns the logits of every network, and the evaluated pairs they are of.
 
         Args:
@@ -69,7 +74,7 @@ class FinishedRun:
         """
         logits, seen = {}, []
 
-        def predict(name, predictor, field):
+        def predict(name: str, predictor: MultiCropPredictor, field: str) -> None:
             indices, by_crop = self._evaluator.indexed_logits(predictor, field)
             logits[name] = by_crop.mean(1)
             seen.append(indices)
@@ -86,11 +91,11 @@ class FinishedRun:
             logits[name] = logits[name][np.isin(own, indices)]
         return logits, indices
 
-    def predictions(self):
+    def predictions(self) -> Predictions:
         """Computes the `Predictions` of every network."""
         logits, indices = self.all_logits(self.methods())
         pairs = [self.data.evaluated[index] for index in indices]
         return predictions.of_pairs(pairs, logits)
 
-    def _student_path(self, method):
+    def _student_path(self, method: str) -> pathlib.Path:
         return self.path / "students" / f"{method}.keras"

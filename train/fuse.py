@@ -1,14 +1,21 @@
 """Two-stream evaluation: an RGB run and a flow run, logits added (paper, Table 1)."""
 
+import os
 import pathlib
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
+from kd_keras.data.pairs import labels_of
+from kd_keras.data.segments import Pair
 from kd_keras.metrics import classification_scores
 from train import epic_scores, remote_run
 from train.evaluate import bad_videos, confusion, majority
 from train.finished_run import FinishedRun
 from train.flags import config as config_lib
+from train.flags.config import Config
+from train.remote_run import RemoteRun
 from train.report import summary
 from train.run_directory import RunDirectory, exclusive_lock
 from train.written import write_json
@@ -18,7 +25,7 @@ BOTH = "both"
 _MODALITIES = ("rgb", "flow")
 
 
-def run_fusion(config, store=None):
+def run_fusion(config: Config, store: RemoteRun | None = None) -> dict[str, Any]:
     """Evaluates two runs alone and together; returns what results.json holds.
 
     The runs are read, never written to. Teachers are added to teachers, and the
@@ -50,7 +57,7 @@ class Stream(FinishedRun):
         modality: What the run has to be of.
     """
 
-    def __init__(self, path, modality):
+    def __init__(self, path: str | os.PathLike, modality: str) -> None:
         config = config_lib.from_flagfile(pathlib.Path(path) / "run.flags")
         if config.data.modality != modality:
             raise ValueError(
@@ -61,7 +68,7 @@ class Stream(FinishedRun):
         self.modality = modality
 
 
-def _check(config, store):
+def _check(config: Config, store: RemoteRun | None) -> None:
     run = config.run
     if run.task != "evaluate":
         raise ValueError(
@@ -72,7 +79,7 @@ def _check(config, store):
             "--fuse=RUN_RGB,RUN_FLOW and --fuse_weights take two values each. Got "
             f"{run.fuse} and {run.fuse_weights}."
         )
-    own = run.run_dir if store is None else store.url
+    own = run.folder if store is None else store.url
     # Of remote paths it takes the superfluous slashes.
     if pathlib.Path(own).resolve() in [pathlib.Path(p).resolve() for p in run.fuse]:
         raise ValueError(
@@ -81,27 +88,28 @@ def _check(config, store):
         )
 
 
-def _evaluate(config, paths):
+def _evaluate(config: Config, paths: Sequence[str | os.PathLike]) -> dict[str, Any]:
     streams = [
         Stream(path, modality)
         for path, modality in zip(paths, _MODALITIES, strict=True)
     ]
-    _check_same_task(*streams)
-    methods = _shared_methods(*streams)
+    rgb, flow = streams
+    _check_same_task(rgb, flow)
+    methods = _shared_methods(rgb, flow)
     logits, indices = {}, []
     for stream in streams:
         logits[stream.modality], seen = stream.all_logits(methods)
         indices.append(seen)
-    _check_same_clips(*streams, *indices)
+    _check_same_clips(rgb, flow, *indices)
     logits[BOTH] = _weighted_sum(logits, config.run.fuse_weights)
-    pairs = [streams[0].data.evaluated[i] for i in indices[0]]
+    pairs = [rgb.data.evaluated[i] for i in indices[0]]
     return _results(streams, logits, pairs) | {
         "runs": dict(zip(_MODALITIES, config.run.fuse, strict=True)),
         "weights": dict(zip(_MODALITIES, config.run.fuse_weights, strict=True)),
     }
 
 
-def _check_same_task(rgb, flow):
+def _check_same_task(rgb: Stream, flow: Stream) -> None:
     if rgb.data.index.classes != flow.data.index.classes:
         raise ValueError(
             f"{rgb.path} and {flow.path} have other classes: "
@@ -121,7 +129,7 @@ def _check_same_task(rgb, flow):
     )
 
 
-def _shared_methods(rgb, flow):
+def _shared_methods(rgb: Stream, flow: Stream) -> list[str]:
     methods = [method for method in rgb.methods() if method in flow.methods()]
     alone = set(rgb.methods()) ^ set(flow.methods())
     if alone:
@@ -129,7 +137,9 @@ def _shared_methods(rgb, flow):
     return methods
 
 
-def _check_same_clips(rgb, flow, rgb_indices, flow_indices):
+def _check_same_clips(
+    rgb: Stream, flow: Stream, rgb_indices: Iterable[int], flow_indices: Iterable[int]
+) -> None:
     differing = sorted(set(rgb_indices) ^ set(flow_indices))
     if not differing:
         return
@@ -143,14 +153,20 @@ def _check_same_clips(rgb, flow, rgb_indices, flow_indices):
     )
 
 
-def _weighted_sum(logits, weights):
+def _weighted_sum(
+    logits: Mapping[str, Mapping[str, np.ndarray]], weights: Sequence[float]
+) -> dict[str, np.ndarray]:
     first, second = (logits[modality] for modality in _MODALITIES)
     return {
         name: weights[0] * first[name] + weights[1] * second[name] for name in first
     }
 
 
-def _results(streams, logits, pairs):
+def _results(
+    streams: Sequence[Stream],
+    logits: Mapping[str, Mapping[str, np.ndarray]],
+    pairs: Sequence[Pair],
+) -> dict[str, Any]:
     """Nested like a run's own results, below `rgb`, `flow` and `both`."""
     rgb, labels = streams[0].data, np.array([pair.label for pair in pairs])
     epic = epic_scores.scorer(streams[0].config.data, rgb.index.classes)
@@ -162,7 +178,7 @@ def _results(streams, logits, pairs):
             own = classification_scores(labels, values) | epic(pairs, values)
             scores[column][kind][which] = own
     return scores | {
-        "majority": {"top1": majority([p.label for p in rgb.labeled], labels)},
+        "majority": {"top1": majority(labels_of(rgb.labeled), labels)},
         "num_evaluated": len(labels),
         "num_classes": len(rgb.index.classes),
         "eval_part": rgb.eval_part,
@@ -172,7 +188,7 @@ def _results(streams, logits, pairs):
     }
 
 
-def _table(results):
+def _table(results: dict[str, Any]) -> str:
     columns = (*_MODALITIES, BOTH)
     rows = {
         name: [top1 for _, top1 in summary.table_rows(results | results[column])[1:]]

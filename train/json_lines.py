@@ -1,14 +1,17 @@
 """Files of one JSON value a line, which grow while a run goes on."""
 
 import json
+import pathlib
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
-def to_text(values):
+def to_text(values: Iterable[Mapping[str, Any]]) -> str:
     """Returns a line for each value."""
     return "".join(json.dumps(value) + "\n" for value in values)
 
 
-def read(path):
+def read(path: pathlib.Path) -> list[dict[str, Any]]:
     """Returns the values of the whole lines; none if there is no file.
 
     A process that ended while it wrote may have left a part of the last line.

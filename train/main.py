@@ -9,14 +9,16 @@ python -m train.main --task=evaluate --fuse=runs/rgb,runs/flow --run_dir=runs/bo
 import gc
 import os
 import sys
+from collections.abc import Callable, Sequence
 
 from export import command
 from train.flags import config as config_lib
+from train.flags.config import Config
 
 config_lib.define_flags()
 
 
-def main(_):
+def main(_: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     import tensorflow as tf
 
@@ -35,11 +37,13 @@ def main(_):
     # What was imported stays; looking it over again and again takes seconds.
     gc.freeze()
     config = config_lib.from_flags()
-    run = run_fusion if config.run.fuse else run_experiment
+    run: Callable[[Config, remote_run.RemoteRun | None], object] = (
+        run_fusion if config.run.fuse else run_experiment
+    )
     if config.run.task == "submit":
         run = run_submission
 
-    def work():
+    def work() -> None:
         try:
             with remote_run.working_copy(config) as (local, store):
                 run(local, store)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterable
 
 import keras
 
@@ -9,6 +10,8 @@ from kd_keras.data.clips.format import MODALITIES
 from kd_keras.models import backbones
 from kd_keras.training import cuts, half_precision
 from train import feature_data
+from train.flags.config import Config
+from train.flags.data import Data
 from train.loop import guards
 
 
@@ -21,13 +24,13 @@ class Architecture:
     weights: str | None
 
 
-def student_architecture(config):
+def student_architecture(config: Config) -> Architecture:
     """Returns the `Architecture` that the flags give the students."""
     network = config.network
     return Architecture(network.backbone, network.width, network.weights)
 
 
-def teacher_architecture(config):
+def teacher_architecture(config: Config) -> Architecture:
     """Returns the teacher's: that of the students, except what has flags of its own."""
     network, student = config.network, student_architecture(config)
     backbone, width = network.teacher_backbone, network.teacher_width
@@ -40,7 +43,7 @@ def teacher_architecture(config):
     return Architecture(backbone, width, weights)
 
 
-def check_networks(config, num_classes):
+def check_networks(config: Config, num_classes: int) -> None:
     """Finds out before the teacher is trained what would stop the students.
 
     Raises:
@@ -66,12 +69,12 @@ def check_networks(config, num_classes):
             )
 
 
-def build_teacher(config, num_classes):
+def build_teacher(config: Config, num_classes: int) -> keras.Model:
     """Returns a teacher with its starting weights."""
     return _build(config, teacher_architecture(config), num_classes, config.run.seed)
 
 
-def build_student(config, num_classes):
+def build_student(config: Config, num_classes: int) -> keras.Model:
     """Returns a student with its starting weights, its head at random.
 
     A run's teacher of the same architecture starts from the same.
@@ -79,7 +82,7 @@ def build_student(config, num_classes):
     return _build(config, student_architecture(config), num_classes, config.run.seed)
 
 
-def start_student(config, teacher):
+def start_student(config: Config, teacher: keras.Model) -> keras.Model:
     """Returns a student that starts where --student_init says.
 
     With --stored_layer, everything up to it stays as it starts.
@@ -101,7 +104,7 @@ def start_student(config, teacher):
     return student
 
 
-def stem(student, layer):
+def stem(student: keras.Model, layer: str) -> keras.Model:
     """Returns the part of a student up to a layer, as `cuts.stem_of` does."""
     stages = cuts.stages_of(student)
     if layer not in stages:
@@ -113,7 +116,7 @@ def stem(student, layer):
     return cuts.stem_of(student, layer)
 
 
-def tail(student, layer):
+def tail(student: keras.Model, layer: str) -> keras.Model:
     """Returns the part of a student behind a layer, a copy of its own."""
     model = cuts.tail_of(student, layer)
     keep_right(model)
@@ -121,7 +124,7 @@ def tail(student, layer):
     return model
 
 
-def keep_right(model, clip_shape=None):
+def keep_right(model: keras.Model, clip_shape: tuple[int, ...] | None = None) -> None:
     """Lets the layers compute in float32 that half precision gets wrong; names them.
 
     Args:
@@ -142,7 +145,7 @@ def keep_right(model, clip_shape=None):
 _warn_once = functools.cache(guards.warn)
 
 
-def copy_layers(source, target):
+def copy_layers(source: keras.Model, target: keras.Model) -> None:
     """Sets the layers of `target` to those of the same names in `source`.
 
     The state of random numbers is copied, too: dropout goes on alike.
@@ -157,13 +160,13 @@ def copy_layers(source, target):
             variable.assign(value)
 
 
-def stored_layer(config):
+def stored_layer(config: Config) -> str:
     """Returns the layer whose output is stored, for the rest of the student."""
     default = backbones.find(config.network.backbone).stored_layer
     return config.distillation.stored_layer or default
 
 
-def student_feature_layers(config, student):
+def student_feature_layers(config: Config, student: keras.Model) -> tuple[str, ...]:
     """Returns the names of the layers whose maps are compared, in the student.
 
     If none is named, one behind the layer whose output is stored.
@@ -177,7 +180,9 @@ def student_feature_layers(config, student):
     return layers
 
 
-def teacher_feature_layers(config, student, teacher):
+def teacher_feature_layers(
+    config: Config, student: keras.Model, teacher: keras.Model
+) -> tuple[str, ...]:
     """Returns the names of the layers whose maps are compared, in the teacher."""
     layers = config.distillation.teacher_feature_layer
     if layers:
@@ -192,7 +197,7 @@ def teacher_feature_layers(config, student, teacher):
     return (backbones.default_feature_layer(teacher),)
 
 
-def _check_layers(flag, model, layers):
+def _check_layers(flag: str, model: keras.Model, layers: Iterable[str]) -> None:
     names = [layer.name for layer in model.layers]
     for layer in layers:
         if layer not in names:
@@ -202,7 +207,9 @@ def _check_layers(flag, model, layers):
             )
 
 
-def _build(config, architecture, num_classes, seed):
+def _build(
+    config: Config, architecture: Architecture, num_classes: int, seed: int
+) -> keras.Model:
     keras.utils.set_random_seed(seed)
     network = config.network
     random_attributes = network.attribute_weights == "random"
@@ -232,7 +239,7 @@ def _build(config, architecture, num_classes, seed):
     return model
 
 
-def _map_size(flags):
+def _map_size(flags: Data) -> tuple[int | tuple[int, int], int]:
     """(height, width), or pixels, and channels of a time step of a clip."""
     if flags.dataset != "features":
         return flags.image_size, MODALITIES[flags.modality]
@@ -240,7 +247,7 @@ def _map_size(flags):
     return (height, width), channels
 
 
-def _freeze_until(model, name):
+def _freeze_until(model: keras.Model, name: str) -> None:
     if name not in [layer.name for layer in model.layers]:
         raise ValueError(
             f"--freeze_until: {model.name} has no layer {name!r}. Choose one of: "
@@ -250,7 +257,7 @@ def _freeze_until(model, name):
         layer.trainable = False
 
 
-def _check_start(config, student, teacher):
+def _check_start(config: Config, student: keras.Model, teacher: keras.Model) -> None:
     if config.distillation.student_init == "teacher" and _shapes(student) != _shapes(
         teacher
     ):
@@ -262,5 +269,5 @@ def _check_start(config, student, teacher):
         )
 
 
-def _shapes(model):
+def _shapes(model: keras.Model) -> list[tuple[int, ...]]:
     return [tuple(weight.shape) for weight in model.weights]

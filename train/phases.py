@@ -1,15 +1,53 @@
 """One training of a run: what it learns from, and how the flags say it is optimized."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Protocol
+
+import keras
+import tensorflow as tf
+
+from kd_keras.data.segments import Pair
 from kd_keras.training.supervised import SupervisedTrainer
 from train import batches
+from train.flags.config import Config
 from train.loop import optimization
 from train.loop.loop import Phase
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
+
+
+class Source(Protocol):
+    """What a network learns from: `Clips`, a `TeacherCache` or `StoredFeatures`.
+
+    Attributes:
+        network: What is trained.
+        pairs: What it is trained on.
+        field: The field of a batch that the network sees.
+        has_targets: Whether batches hold the teacher's targets in place of its clips.
+    """
+
+    network: keras.Model
+    pairs: Sequence[Pair]
+    field: str
+    has_targets: bool
+
+    def batches_from(self, step: int) -> tf.data.Dataset:
+        """Returns the endless stream of training batches from a step on."""
+
+    def validation(self) -> Callable[[], dict[str, float]]:
+        """Returns the function without arguments that scores the network in training.
+
+        It sees the pairs that choose, never those of the test part: what a person sees
+        while training, she tunes on. It gives nothing if there are none.
+        """
+
+    def finish(self) -> None:
+        """Does what remains after the training."""
 
 
 class Clips:
     """Clips of pairs as what a network learns from.
-
-    `TeacherCache` and `StoredFeatures` have the same attributes and methods.
 
     Args:
         experiment: The `Experiment`.
@@ -17,44 +55,46 @@ class Clips:
         pairs: What it is trained on.
         fields: The clips of a batch; the network sees the first of them.
     Attributes:
-        network, pairs: As given.
-        field: The field of a batch that the network sees.
-        has_targets: Whether batches hold the teacher's targets in place of its clips.
+        network, pairs, field, has_targets: As `Source` has them.
     """
 
     has_targets = False
 
-    def __init__(self, experiment, network, pairs, fields=batches.CLIPS):
+    def __init__(
+        self,
+        experiment: "Experiment",
+        network: keras.Model,
+        pairs: Sequence[Pair],
+        fields: Sequence[str] = batches.CLIPS,
+    ) -> None:
         self.network, self.pairs, self.field = network, pairs, fields[0]
         self._experiment, self._fields = experiment, fields
 
-    def batches_from(self, step):
-        """Returns the endless stream of training batches from a step on."""
+    def batches_from(self, step: int) -> tf.data.Dataset:
+        """Returns the stream of training batches of clips."""
         return batches.training_batches(
             self._experiment, self.pairs, step, self._fields
         )
 
-    def validation(self):
-        """Returns the function without arguments that scores the network in training.
-
-        It sees the pairs that choose, never those of the test part: what a person sees
-        while training, she tunes on. It gives nothing if there are none.
-        """
+    def validation(self) -> Callable[[], dict[str, float]]:
+        """Returns the function that scores the network in training."""
         return validation(self._experiment, self.network, self.field)
 
-    def finish(self):
+    def finish(self) -> None:
         """Does what remains after the training, which is nothing here."""
 
 
-def validation(experiment, network, field):
-    """Returns the function that `Clips.validation` says, for any network."""
+def validation(
+    experiment: "Experiment", network: keras.Model, field: str
+) -> Callable[[], dict[str, float]]:
+    """Returns the function that `Source.validation` says, for any network."""
     choosing = experiment.data.choosing
     if not choosing:
         return dict
     return experiment.evaluator.over(choosing).validation(network, field)
 
 
-def supervised(config, source):
+def supervised(config: Config, source: Source) -> SupervisedTrainer:
     """Returns what trains the network of a source from labels alone."""
     return SupervisedTrainer(
         source.network,
@@ -64,14 +104,21 @@ def supervised(config, source):
     )
 
 
-def train(experiment, name, model, source, steps, learning_rate):
+def train(
+    experiment: "Experiment",
+    name: str,
+    model: keras.Model,
+    source: Source,
+    steps: int,
+    learning_rate: float,
+) -> None:
     """Trains the network of a source to its last step.
 
     Args:
         experiment: The `Experiment`.
         name: Names what is trained, in files and messages.
         model: The `SupervisedTrainer` or `Distiller` of the network.
-        source: What it learns from: `Clips`, a `TeacherCache` or `StoredFeatures`.
+        source: What it learns from.
         steps: Number of steps.
         learning_rate: Highest rate.
     """

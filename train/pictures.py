@@ -1,6 +1,8 @@
 """Draws pictures. A picture that fails never ends a run."""
 
 import contextlib
+import pathlib
+from collections.abc import Iterator
 
 from absl import logging
 
@@ -8,7 +10,7 @@ from kd_keras.aside import written_aside
 
 
 @contextlib.contextmanager
-def picture(path):
+def picture(path: pathlib.Path) -> Iterator[pathlib.Path]:
     """Context manager: yields the path to draw to; an error becomes a warning."""
     try:
         with written_aside(path) as aside:

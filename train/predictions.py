@@ -6,11 +6,14 @@ network under its name: `teacher.future`, `teacher.observed` or `students.<metho
 """
 
 import dataclasses
+import os
 import pathlib
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kd_keras.aside import written_aside
+from kd_keras.data.segments import Pair
 
 FILE = "predictions.npz"
 
@@ -37,7 +40,7 @@ class Predictions:
     logits: dict[str, np.ndarray]
 
     @property
-    def methods(self):
+    def methods(self) -> list[str]:
         """The methods of the students."""
         return [
             name.removeprefix(_STUDENTS)
@@ -45,11 +48,11 @@ class Predictions:
             if name.startswith(_STUDENTS)
         ]
 
-    def hits(self, name):
+    def hits(self, name: str) -> np.ndarray:
         """Returns which clips a network is right about, as 0 or 1 (clips,)."""
         return (self.logits[name].argmax(1) == self.labels).astype(int)
 
-    def has_clips_of(self, other):
+    def has_clips_of(self, other: "Predictions") -> bool:
         """Returns whether another run evaluates the same clips in the same order."""
         return (
             np.array_equal(self.labels, other.labels)
@@ -58,12 +61,12 @@ class Predictions:
         )
 
 
-def of_student(method):
+def of_student(method: str) -> str:
     """Returns the name of a student's logits."""
     return f"{_STUDENTS}{method}"
 
 
-def of_pairs(pairs, logits):
+def of_pairs(pairs: Sequence[Pair], logits: Mapping[str, np.ndarray]) -> Predictions:
     """Returns the `Predictions` for some pairs.
 
     Args:
@@ -82,7 +85,7 @@ def of_pairs(pairs, logits):
     )
 
 
-def write(path, predictions):
+def write(path: str | os.PathLike, predictions: Predictions) -> None:
     """Writes a file at once or not at all."""
     arrays = {
         _LABELS: predictions.labels,
@@ -94,7 +97,7 @@ def write(path, predictions):
         np.savez_compressed(file, **arrays)
 
 
-def read(path):
+def read(path: str | os.PathLike) -> Predictions:
     """Reads a file; runs nothing that is in it.
 
     Raises:

@@ -8,11 +8,17 @@ python -m train.prepare --flagfile=RUN.flags --check --output=DIR
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from export import command
 from train.flags import config as config_lib
-from train.flags import data as data_flags
 from train.flags import fields as flag_fields
+from train.flags.config import Config
+from train.flags.preparation import Preparation
+
+if TYPE_CHECKING:
+    from kd_keras.data.records import shards
 
 _FLAGFILE = "prepare.flags"
 # Continues a folder, and writes again what differs in it.
@@ -22,18 +28,20 @@ _RERUN_COMMAND = (
 )
 
 config_lib.define_flags()
-config_lib.define_flags(groups=(data_flags.Preparation,))
+config_lib.define_flags(groups=(Preparation,))
 
 
-def main(_):
+def main(_: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     config = config_lib.from_flags()
-    preparation = config_lib.read(data_flags.Preparation)
+    preparation = config_lib.read(Preparation)
     work = functools.partial(prepare, config, preparation)
     return command.status_of("Error", work, (ValueError, OSError))
 
 
-def prepare(config, preparation):
+def prepare(
+    config: Config, preparation: Preparation
+) -> "shards.Shards | dict[str, Any]":
     """Writes what the flags ask for; returns the reader of what was written.
 
     Args:
@@ -53,9 +61,9 @@ def prepare(config, preparation):
             "--dataset=features has no videos to look at or to decode. Of its students "
             "--kind=features can be prepared."
         )
-    remote.require_file_system(preparation.output)
+    remote.require_file_system(preparation.folder)
     # Before the videos are opened, which may take long.
-    exclusive.require_free(preparation.output)
+    exclusive.require_free(preparation.folder)
     files = {_FLAGFILE: _flagfile(config, preparation).encode()}
     if not config.run.run_dir:
         return _prepare(config, preparation, files)
@@ -64,13 +72,15 @@ def prepare(config, preparation):
         return _prepare(config, preparation, files)
 
 
-def _prepare(config, preparation, files):
+def _prepare(
+    config: Config, preparation: Preparation, files: Mapping[str, bytes]
+) -> "shards.Shards | dict[str, Any]":
     from kd_keras.data import exclusive
     from train import data as data_lib
     from train import prepare_clips, prepare_features
 
     # Generated videos and the teacher live in the run's folder, if there is one.
-    directory = pathlib.Path(config.run.run_dir or preparation.output)
+    directory = pathlib.Path(config.run.run_dir or preparation.folder)
     # Every clip is read once or twice: to keep it in memory would not pay.
     data_options = dataclasses.replace(config.data, cache="off")
     config = dataclasses.replace(config, data=data_options)
@@ -78,22 +88,22 @@ def _prepare(config, preparation, files):
     if preparation.check:
         from train import check_data
 
-        with exclusive.exclusive_lock(preparation.output):
-            return check_data.report(config, data, preparation.output)
+        with exclusive.exclusive_lock(preparation.folder):
+            return check_data.report(config, data, preparation.folder)
     work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
     return work.write(
         config, preparation, data, rerun_command=_RERUN_COMMAND, files=files
     )
 
 
-def _flagfile(config, preparation):
+def _flagfile(config: Config, preparation: Preparation) -> str:
     """What repeats the preparation, anywhere."""
     free = flag_fields.affecting(None, preparation)
     values = config_lib.as_flags(config) | dataclasses.asdict(preparation)
     return config_lib.flagfile_of({k: v for k, v in values.items() if k not in free})
 
 
-def run():
+def run() -> None:
     """Starts the command."""
     command.start(
         main,

@@ -1,20 +1,32 @@
 """Writes the clips of a run as records: JPEG frames, or optical flow."""
 
+from collections.abc import Iterable, Mapping, Sequence
+
 import numpy as np
 
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.shard_writer import write_shards
+from kd_keras.data.segments import Index, Pair
 from train import data as data_lib
 from train import data_set
+from train.data import RunData
 from train.flags import fields as flag_fields
+from train.flags.config import Config
+from train.flags.preparation import Preparation
 
 # Pairs whose clips are encoded to estimate the size of all.
 _NUM_SAMPLED = 8
 
 
-def write(config, preparation, data, rerun_command, files):
+def write(
+    config: Config,
+    preparation: Preparation,
+    data: RunData,
+    rerun_command: str,
+    files: Mapping[str, bytes],
+) -> shards.Shards:
     """Writes the clips of all pairs; returns their reader.
 
     Args:
@@ -29,7 +41,7 @@ def write(config, preparation, data, rerun_command, files):
     shard_keys = clip_records.clip_shards(
         data_lib.clips_of(pairs), preparation.shard_records
     )
-    clip_format = data.loader.clip_format
+    clip_format = data_lib.format_of_videos(config.data)
     recorder = clip_records.ClipRecorder(
         data.whole_index.videos,
         data.whole_index.infos,
@@ -42,9 +54,9 @@ def write(config, preparation, data, rerun_command, files):
         data.whole_index,
         with_times=config.data.observed_fraction is not None,
     )
-    data_set.refuse_changes(preparation.output, values, "clips")
+    data_set.refuse_changes(preparation.folder, values, "clips")
     written = write_shards(
-        preparation.output,
+        preparation.folder,
         shard_keys,
         recorder,
         kind=clip_records.KIND,
@@ -64,7 +76,7 @@ def write(config, preparation, data, rerun_command, files):
     return written
 
 
-def _stored_flow(index):
+def _stored_flow(index: Index) -> dict[str, float | None]:
     """The frame rate of every stored flow, by video; not where it lies."""
     return {
         name: video.flow_frame_rate
@@ -73,7 +85,9 @@ def _stored_flow(index):
     }
 
 
-def _labels(pairs, classes):
+def _labels(
+    pairs: Iterable[Pair], classes: Sequence[str]
+) -> dict[tuple, tuple[int, str]]:
     """(class index, name) of the clips that pairs of one label alone show."""
     labels: dict[tuple, set[int | None]] = {}
     for pair in pairs:
@@ -86,7 +100,9 @@ def _labels(pairs, classes):
     }
 
 
-def _expected_bytes(shard_keys, recorder):
+def _expected_bytes(
+    shard_keys: Iterable[Sequence[tuple]], recorder: clip_records.ClipRecorder
+) -> int:
     """Size of all records, from some that lie evenly among them."""
     keys = [key for some in shard_keys for key in some]
     chosen = np.linspace(0, len(keys) - 1, min(len(keys), _NUM_SAMPLED)).astype(int)

@@ -1,22 +1,33 @@
 """Writes stored features: the student's up to a layer, and the teacher's targets."""
 
 import dataclasses
+from collections.abc import Callable, Mapping
 
 import keras
 import tensorflow as tf
 
 from kd_keras.data.records import features as feature_records
+from kd_keras.data.records import shards
 from kd_keras.data.records.shard_writer import write_shards
 from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, stored_features
+from train.data import RunData
 from train.flags import fields as flag_fields
-from train.student import feature_loss
+from train.flags.config import Config
+from train.flags.preparation import Preparation
+from train.student import attention_loss
 from train.teacher import load_teacher
 
 
-def write(config, preparation, data, rerun_command, files):
+def write(
+    config: Config,
+    preparation: Preparation,
+    data: RunData,
+    rerun_command: str,
+    files: Mapping[str, bytes],
+) -> shards.Shards:
     """Writes the views of all training pairs; arguments as in `prepare_clips`."""
     _check(config)
     keras.utils.set_random_seed(config.run.seed)
@@ -25,7 +36,7 @@ def write(config, preparation, data, rerun_command, files):
     # A shard that is made again has to have the bytes that it had.
     tf.config.experimental.enable_op_determinism()
     values = data_set.describe(config.data, data.whole_index)
-    data_set.refuse_changes(preparation.output, values, "features")
+    data_set.refuse_changes(preparation.folder, values, "features")
     if config.run.teacher is None and config.run.run_dir:
         data_set.refuse_changes(config.run.run_dir, values, "the teacher")
     teacher = load_teacher(config, data.index.classes)
@@ -51,7 +62,7 @@ def write(config, preparation, data, rerun_command, files):
     )
     size = sum(len(record) for _, record in recorder([shard_keys[0][0]]).records)
     written = write_shards(
-        preparation.output,
+        preparation.folder,
         shard_keys,
         recorder,
         kind=feature_records.KIND,
@@ -71,17 +82,19 @@ def write(config, preparation, data, rerun_command, files):
     return written
 
 
-def _predictor(config, student, teacher, layer):
+def _predictor(
+    config: Config, student: keras.Model, teacher: keras.Model, layer: str
+) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
     """The function (observed, future) -> arrays by prefix."""
     wanted = stored_features.prefixes(config)
     with_map = feature_records.FEATURES in wanted
     stem = networks.stem(student, layer)
     feature_layer = stored_features.compared_layer(config, student, teacher)
     frozen = FrozenTeacher(teacher, feature_layer if with_map else None)
-    loss = feature_loss("attention", config.distillation)
+    loss = attention_loss(config.distillation)
 
     @tf.function(reduce_retracing=True)
-    def predict(observed, future):
+    def predict(observed: tf.Tensor, future: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities, features = frozen(future)
         arrays = {
             feature_records.STUDENT_INPUT: stem(observed, training=False),
@@ -98,7 +111,7 @@ def _predictor(config, student, teacher, layer):
     return predict
 
 
-def _check(config):
+def _check(config: Config) -> None:
     if not config.augmentation.views:
         raise ValueError(
             "--kind=features needs --views, the number of views of a pair to store."

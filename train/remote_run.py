@@ -10,11 +10,14 @@ import json
 import pathlib
 import shutil
 import tempfile
+from collections.abc import Iterator, Mapping
+from typing import TypeAlias
 
 import tensorflow as tf
 
 from kd_keras.data import exclusive, remote
 from train.flags import config as config_lib
+from train.flags.config import Config
 from train.loop.guards import warn
 from train.written import write_json
 
@@ -26,10 +29,12 @@ _FIRST = "metrics.jsonl"
 _WHOLE = {"state/*/*": "state.index", "export/*": "saved_model.pb"}
 _STATES = "state/"
 _PROBE = ".kd_keras-probe"
+# Of a file: bytes and time of change.
+_Seen: TypeAlias = tuple[int, ...]
 
 
 @contextlib.contextmanager
-def working_copy(config):
+def working_copy(config: Config) -> "Iterator[tuple[Config, RemoteRun | None]]":
     """Gives a run a folder of this machine; its end is the run's last push.
 
     Yields:
@@ -39,7 +44,7 @@ def working_copy(config):
         OSError: If the store cannot be read and written, now or at the end.
         ValueError: If the run cannot be remote.
     """
-    if not remote.is_remote(config.run.run_dir):
+    if not remote.is_remote(config.run.folder):
         yield config, None
         return
     if config.run.distribution == "multi_worker":
@@ -48,7 +53,7 @@ def working_copy(config):
             "--distribution=multi_worker need one folder that all of them see: give a "
             "local one, such as on NFS."
         )
-    run = RemoteRun(config.run.run_dir)
+    run = RemoteRun(config.run.folder)
     with run.exclusive_lock():
         run.pull()
         try:
@@ -60,7 +65,7 @@ def working_copy(config):
 
 
 @contextlib.contextmanager
-def fetched(*paths):
+def fetched(*paths: str) -> Iterator[list[str | pathlib.Path]]:
     """Yields the folders of finished runs, to be read.
 
     Remote ones are copied, without their checkpoints, for as long as it is entered.
@@ -91,23 +96,23 @@ class RemoteRun:
         path: Folder of the working copy.
     """
 
-    def __init__(self, url):
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
         self.path = pathlib.Path(tempfile.gettempdir(), "kd_keras-runs", digest)
         self._record = self.path.with_suffix(".json")
         # Per name the local and the remote (bytes, time), None while it is copied.
-        self._known = {}
+        self._known: dict[str, tuple[_Seen, ...] | None] = {}
 
     @contextlib.contextmanager
-    def exclusive_lock(self):
+    def exclusive_lock(self) -> Iterator[None]:
         """While entered, no other process works on the run."""
         with contextlib.ExitStack() as stack:
             with _explained(self.url, "read and written"):
                 stack.enter_context(exclusive.exclusive_lock(self.url))
             yield
 
-    def pull(self):
+    def pull(self) -> None:
         """Makes the working copy what the store holds, or keeps it where it is ahead.
 
         Raises:
@@ -140,7 +145,7 @@ class RemoteRun:
         }
         self._write_record()
 
-    def push(self):
+    def push(self) -> None:
         """Brings what is new to the store, and takes from it the states that are gone.
 
         It warns if that fails. The next push does what this one did not.
@@ -153,7 +158,7 @@ class RemoteRun:
                 "same command on this machine."
             )
 
-    def finish(self):
+    def finish(self) -> None:
         """Pushes what the end of a run leaves.
 
         Raises:
@@ -167,7 +172,7 @@ class RemoteRun:
                 "on this machine, or copy that folder to the store."
             )
 
-    def _is_ahead_of(self, stored):
+    def _is_ahead_of(self, stored: Mapping[str, _Seen]) -> bool:
         if not self._record.exists():
             return False
         known = json.loads(self._record.read_text(encoding="utf-8"))
@@ -184,7 +189,7 @@ class RemoteRun:
             if self._known.get(name, seen) is not None
         } and all(name in here for name in known if not name.startswith(_STATES))
 
-    def _push(self):
+    def _push(self) -> str | None:
         """Returns what went wrong, or None."""
         here = self._files()
         new = [name for name, seen in here.items() if self._pushed(name) != seen]
@@ -211,11 +216,11 @@ class RemoteRun:
             return _first_line(error)
         return None
 
-    def _pushed(self, name):
+    def _pushed(self, name: str) -> _Seen | None:
         known = self._known.get(name)
         return None if known is None else known[0]
 
-    def _files(self):
+    def _files(self) -> dict[str, _Seen]:
         """Returns the (bytes, time of change) of the files here by name."""
         found = {}
         for path in self.path.rglob("*"):
@@ -225,11 +230,11 @@ class RemoteRun:
                 found[name] = (seen.st_size, seen.st_mtime_ns)
         return _of_run(found)
 
-    def _write_record(self):
+    def _write_record(self) -> None:
         write_json(self._record, self._known)
 
 
-def _fetch(url, folder):
+def _fetch(url: str, folder: pathlib.Path) -> pathlib.Path:
     with _explained(url, "read"):
         for name in _of_run(remote.list_files(url)):
             if not name.startswith(_STATES):
@@ -237,7 +242,7 @@ def _fetch(url, folder):
     return folder
 
 
-def _of_run(files):
+def _of_run(files: Mapping[str, _Seen]) -> dict[str, _Seen]:
     """Returns those files that belong to the run: none that are made again or aside."""
     return {
         name: value
@@ -247,13 +252,13 @@ def _of_run(files):
     }
 
 
-def _rank(name):
+def _rank(name: str) -> int:
     if name == _FIRST:
         return 0
     return 2 if name.endswith(tuple(_WHOLE.values())) else 1
 
 
-def _drop_unfinished(path):
+def _drop_unfinished(path: pathlib.Path) -> None:
     for pattern, last in _WHOLE.items():
         for folder in path.glob(pattern):
             if not (folder / last).exists():
@@ -261,7 +266,7 @@ def _drop_unfinished(path):
 
 
 @contextlib.contextmanager
-def _explained(url, done):
+def _explained(url: str, done: str) -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
@@ -271,6 +276,6 @@ def _explained(url, done):
         ) from error
 
 
-def _first_line(error):
+def _first_line(error: Exception) -> str:
     # The S3 client leaves out what it does not know, before a colon.
     return str(getattr(error, "message", error)).strip(" :\n").splitlines()[0]

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -13,14 +14,18 @@ from export.versions import versions
 from kd_keras.aside import written_aside
 from train.flags import defaults as flag_defaults
 from train.report import summary
+from train.run_directory import RunDirectory
 from train.written import write_json
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 
 class ExportFailedError(RuntimeError):
     """A finished run could not be exported; its results are written."""
 
 
-def save(experiment, network, path):
+def save(experiment: "Experiment", network: keras.Model, path: pathlib.Path) -> None:
     """Saves a network, and the .json that says how to feed it."""
     if experiment.distribution.is_chief:
         path.parent.mkdir(exist_ok=True)
@@ -28,7 +33,7 @@ def save(experiment, network, path):
     experiment.distribution.barrier()
 
 
-def _spec(experiment, network):
+def _spec(experiment: "Experiment", network: keras.Model) -> ExportSpec:
     data = experiment.config.data
     names = {layer.name for layer in network.layers}
     compared = experiment.config.distillation.feature_layer or ()
@@ -44,7 +49,9 @@ def _spec(experiment, network):
     )
 
 
-def write(experiment, results):
+def write(
+    experiment: "Experiment", results: dict[str, Any]
+) -> ExportFailedError | None:
     """Writes the results, then exports the best student.
 
     Returns:
@@ -76,7 +83,7 @@ def write(experiment, results):
     return None
 
 
-def _holds_another(experiment, method):
+def _holds_another(experiment: "Experiment", method: str) -> bool:
     """Returns whether the folder holds the export of another student than this."""
     path = experiment.directory / "results.json"
     if not path.exists():
@@ -86,7 +93,7 @@ def _holds_another(experiment, method):
     return other or before.get("export", "") is None
 
 
-def _keep_best(experiment, method):
+def _keep_best(experiment: "Experiment", method: str) -> None:
     """Copies the best student to student.keras."""
     directory = experiment.directory
     for suffix in (".json", ".keras"):
@@ -94,7 +101,7 @@ def _keep_best(experiment, method):
             shutil.copy(directory / "students" / f"{method}{suffix}", aside)
 
 
-def _export(directory, anew):
+def _export(directory: RunDirectory, anew: bool) -> str:
     """Exports student.keras below export/; returns the folder's name in the run.
 
     Args:
@@ -111,7 +118,7 @@ def _export(directory, anew):
     return str(pathlib.Path(version).relative_to(directory.path))
 
 
-def _in_words(error):
+def _in_words(error: Exception) -> str:
     text = str(error).strip().rstrip(".")
     kind = "" if isinstance(error, CheckFailedError) else f"{type(error).__name__}: "
     return f"{kind}{text}."

@@ -5,12 +5,16 @@ import json
 import os
 import pathlib
 import time
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import tensorflow as tf
 
 from kd_keras.data import exclusive, given_paths, remote
 from train import json_lines, times
 from train.flags import config as config_lib
+from train.flags.config import Config
+from train.remote_run import RemoteRun
 from train.written import write_json, write_text
 
 # What a training leaves; without any of it a folder may become any run's.
@@ -37,22 +41,24 @@ class RunDirectory:
         ValueError: If the folder holds a run of other flags; names them.
     """
 
-    def __init__(self, config, writes=True, store=None):
+    def __init__(
+        self, config: Config, writes: bool = True, store: RemoteRun | None = None
+    ) -> None:
         self._writes, self._store = writes, store
-        self.path = pathlib.Path(config.run.run_dir)
+        self.path = pathlib.Path(config.run.folder)
         self.path.mkdir(parents=True, exist_ok=True)
         # What repeats the run names the place that it is kept in.
         self._config = config_lib.with_run_dir(config, str(self))
         self._metrics = self.path / "metrics.jsonl"
         self._refuse_other_flags()
 
-    def __truediv__(self, name):
+    def __truediv__(self, name: str) -> pathlib.Path:
         return self.path / name
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.path) if self._store is None else self._store.url
 
-    def begin(self, files={}):  # noqa: B006 - only read
+    def begin(self, files: Mapping[str, bytes] = {}) -> None:
         """Leaves what repeats the run, once everything that was given can be used.
 
         Args:
@@ -66,17 +72,17 @@ class RunDirectory:
         write_text(self.path / "run.flags", config_lib.to_flagfile(self._config))
         write_json(self.path / "run.json", values)
 
-    def holds_work(self):
+    def holds_work(self) -> bool:
         """Returns whether something was trained or evaluated here."""
         found = (path for pattern in _WORK for path in self.path.glob(pattern))
         return any(path.stat().st_size for path in found)
 
-    def push(self):
+    def push(self) -> None:
         """Brings what is new to the store of a remote run, once it can be resumed."""
         if self._store is not None:
             self._store.push()
 
-    def log(self, phase, step, values):
+    def log(self, phase: str, step: int, values: Mapping[str, float]) -> None:
         """Appends a line to metrics.jsonl and scalars to TensorBoard."""
         if not self._writes:
             return
@@ -87,12 +93,14 @@ class RunDirectory:
             for name, value in values.items():
                 tf.summary.scalar(name, value)
 
-    def history(self, phase=None):
+    def history(self, phase: str | None = None) -> list[dict[str, Any]]:
         """Returns the lines of metrics.jsonl, of one phase or of all."""
         records = json_lines.read(self._metrics)
         return [r for r in records if phase is None or r["phase"] == phase]
 
-    def record_time(self, part, seconds, waiting_s=None):
+    def record_time(
+        self, part: str, seconds: float, waiting_s: float | None = None
+    ) -> None:
         """Adds to times.jsonl what a part of the run took in this process.
 
         Args:
@@ -104,13 +112,13 @@ class RunDirectory:
             times.add(self.path / times.FILE, part, seconds, waiting_s)
 
     @contextlib.contextmanager
-    def timed(self, part):
+    def timed(self, part: str) -> Iterator[None]:
         """Context manager: records what its body takes, if it comes to its end."""
         begin_s = time.perf_counter()
         yield
         self.record_time(part, time.perf_counter() - begin_s)
 
-    def forget_after(self, phase, step):
+    def forget_after(self, phase: str, step: int) -> None:
         """Drops what was logged of a phase after the step that training resumes at."""
         if not self._writes:
             return
@@ -121,11 +129,11 @@ class RunDirectory:
         ]
         write_text(self._metrics, json_lines.to_text(kept))
 
-    def summary_writer(self, phase):
+    def summary_writer(self, phase: str) -> tf.summary.SummaryWriter:
         """Returns TensorBoard's writer of a phase."""
         return tf.summary.create_file_writer(str(self.path / "tensorboard" / phase))
 
-    def _refuse_other_flags(self):
+    def _refuse_other_flags(self) -> None:
         known = self.path / "run.json"
         if not known.exists() or not self.holds_work():
             return
@@ -146,7 +154,7 @@ class RunDirectory:
             )
 
 
-def _is_same(name, before, now, folder):
+def _is_same(name: str, before: Any, now: Any, folder: str) -> bool:
     """Whether a flag has kept its value; a path may be spelled in another way."""
     if before == now or name not in config_lib.PATHS or not (before and now):
         return before == now
@@ -157,7 +165,9 @@ def _is_same(name, before, now, folder):
     )
 
 
-def exclusive_lock(config, writes=True):
+def exclusive_lock(
+    config: Config, writes: bool = True
+) -> contextlib.AbstractContextManager[None]:
     """Returns a context that keeps other processes out of a run's folder.
 
     The workers of one run are one process here: the one that writes.
@@ -166,7 +176,7 @@ def exclusive_lock(config, writes=True):
         InUseError: With the other's host, process and start.
     """
     return (
-        exclusive.exclusive_lock(config.run.run_dir)
+        exclusive.exclusive_lock(config.run.folder)
         if writes
         else contextlib.nullcontext()
     )

@@ -1,8 +1,12 @@
 """Training from stored features: the part of a student behind --stored_layer."""
 
 import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 
 from kd_keras.data.batches import from_features
 from kd_keras.data.batches.fields import (
@@ -13,9 +17,14 @@ from kd_keras.data.batches.fields import (
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import features as feature_records
 from kd_keras.data.records import shards
+from kd_keras.data.segments import Pair
 from train import batches, data_set, networks, phases
 from train import data as data_lib
 from train.flags import fields as flag_fields
+from train.flags.config import Config
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 # Flags that had another name when files began to hold them.
 _STORED_NAMES = {"same_augmentation": "shared_draw", "stored_layer": "layer"}
@@ -31,7 +40,7 @@ class StoredFeatures:
         pairs: What the student is trained on.
         method: `labels`, `pseudo_labels`, `direct` or `attention`.
     Attributes:
-        network, pairs, field, has_targets: As `phases.Clips` has them; the network is
+        network, pairs, field, has_targets: As `phases.Source` has them; the network is
             the part of the student behind the stored layer.
     Raises:
         StaleRecords: Other weights, clips or views made the features; says which.
@@ -40,7 +49,14 @@ class StoredFeatures:
     field = OBSERVED
     has_targets = True
 
-    def __init__(self, experiment, student, teacher, pairs, method):
+    def __init__(
+        self,
+        experiment: "Experiment",
+        student: keras.Model,
+        teacher: keras.Model,
+        pairs: Sequence[Pair],
+        method: str,
+    ) -> None:
         config = experiment.config
         if not config.augmentation.views:
             raise ValueError(
@@ -52,10 +68,10 @@ class StoredFeatures:
             config.data.features, fingerprint(config, student, teacher, layer)
         )
         values = data_set.describe(config.data, experiment.data.whole_index)
-        data_set.refuse_changes(config.data.features, values, "features")
+        data_set.refuse_changes(self._records.folder, values, "features")
         self.network, self.pairs = networks.tail(student, layer), pairs
 
-    def batches_from(self, step):
+    def batches_from(self, step: int) -> tf.data.Dataset:
         """Returns the endless stream of training batches from a step on."""
         features = [feature_records.STUDENT_INPUT]
         if self._method != "labels":
@@ -70,22 +86,22 @@ class StoredFeatures:
             stored.map(_named_for_the_distiller), self._experiment.distribution
         )
 
-    def validation(self):
+    def validation(self) -> Callable[[], dict[str, float]]:
         """Returns the function that scores the whole student in training."""
         validate = phases.validation(self._experiment, self._student, self.field)
 
-        def finish_and_validate():
+        def finish_and_validate() -> dict[str, float]:
             self.finish()
             return validate()
 
         return finish_and_validate
 
-    def finish(self):
+    def finish(self) -> None:
         """Gives the whole student what its tail has learned."""
         networks.copy_layers(self.network, self._student)
 
 
-def compared_layer(config, student, teacher):
+def compared_layer(config: Config, student: keras.Model, teacher: keras.Model) -> str:
     """Returns the layer of the teacher whose map is stored.
 
     Raises:
@@ -100,7 +116,9 @@ def compared_layer(config, student, teacher):
     return layers[0]
 
 
-def fingerprint(config, student, teacher, layer):
+def fingerprint(
+    config: Config, student: keras.Model, teacher: keras.Model, layer: str
+) -> dict[str, Any]:
     """What stored features depend on, by name; training from them compares it."""
     values = {
         **config.affecting("views"),
@@ -121,7 +139,7 @@ def fingerprint(config, student, teacher, layer):
     }
 
 
-def prefixes(config):
+def prefixes(config: Config) -> set[str]:
     """The arrays that the students of a run need, beside the student's input."""
     methods = set(config.distillation.students)
     names = {feature_records.PROBABILITIES}
@@ -132,7 +150,7 @@ def prefixes(config):
     return names
 
 
-def weights_checksum(weights):
+def weights_checksum(weights: Iterable[np.ndarray]) -> str:
     """Names the values of a network's weights."""
     sha256 = hashlib.sha256()
     for weight in weights:
@@ -141,7 +159,7 @@ def weights_checksum(weights):
     return sha256.hexdigest()[:16]
 
 
-def _named_for_the_distiller(batch):
+def _named_for_the_distiller(batch: dict) -> dict:
     batch = dict(batch)
     if feature_records.PROBABILITIES in batch:
         batch[TEACHER_PROBABILITIES] = batch.pop(feature_records.PROBABILITIES)

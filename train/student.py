@@ -1,18 +1,28 @@
 """Trains anticipation networks: from labels alone, or from labels and the teacher."""
 
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
 import keras
 
 import kd_keras
 from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.distill import Distiller
+from kd_keras.distill.gradient_ratio import Schedule
 from kd_keras.models.backbones import tokens_of
 from kd_keras.training.feature_reader import num_channels
 from train import networks, phases, results
+from train.flags.learning import Distillation
 from train.stored_features import StoredFeatures
 from train.teacher_cache import TeacherCache
 
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
-def load_or_train_student(experiment, method, teacher):
+
+def load_or_train_student(
+    experiment: "Experiment", method: str, teacher: keras.Model
+) -> keras.Model:
     """Returns a trained student; trains it unless the run directory holds it.
 
     Args:
@@ -48,31 +58,40 @@ def load_or_train_student(experiment, method, teacher):
     return student
 
 
-def feature_loss(method, distillation):
+def feature_loss(method: str, distillation: Distillation) -> keras.losses.Loss | None:
     """Returns the feature loss of a method, or None.
 
     Args:
         method: `labels`, `pseudo_labels`, `direct` or `attention`.
         distillation: The run's `Distillation` flags.
     """
-    shared = {
+    if method == "direct":
+        return kd_keras.DirectLoss(**_distance(distillation))
+    if method == "attention":
+        return attention_loss(distillation)
+    return None
+
+
+def attention_loss(distillation: Distillation) -> kd_keras.AttentionalPoolingLoss:
+    """Returns L_d as the flags describe it."""
+    return kd_keras.AttentionalPoolingLoss(
+        alpha=distillation.alpha,
+        direction=distillation.direction,
+        chunk_size=distillation.chunk_size,
+        **_distance(distillation),
+    )
+
+
+def _distance(distillation: Distillation) -> dict[str, Any]:
+    """The arguments of both losses that say how far apart two maps are."""
+    return {
         "distance": distillation.distance,
         "delta": distillation.delta,
         "tokens": distillation.tokens,
     }
-    if method == "direct":
-        return kd_keras.DirectLoss(**shared)
-    if method == "attention":
-        return kd_keras.AttentionalPoolingLoss(
-            alpha=distillation.alpha,
-            direction=distillation.direction,
-            chunk_size=distillation.chunk_size,
-            **shared,
-        )
-    return None
 
 
-def feature_weight(distillation, steps):
+def feature_weight(distillation: Distillation, steps: int) -> dict[str, Any]:
     """Returns the arguments of `Distiller` that say how λ is found.
 
     Args:
@@ -80,13 +99,13 @@ def feature_weight(distillation, steps):
         steps: Length of the training, over which --feature_weight_schedule goes.
     """
     name = distillation.feature_weight_schedule
-    if distillation.feature_weight == "auto":
+    if isinstance(distillation.feature_weight, str):
         ratio = _scheduled(name, distillation.feature_gradient_ratio, steps)
         return {"feature_weight": "auto", "gradient_ratio": ratio}
     return {"feature_weight": _scheduled(name, distillation.feature_weight, steps)}
 
 
-def _scheduled(name, value, steps):
+def _scheduled(name: str, value: float, steps: int) -> Schedule:
     schedules = keras.optimizers.schedules
     if name == "linear_up":
         return schedules.PolynomialDecay(0.0, steps, end_learning_rate=value)
@@ -95,7 +114,13 @@ def _scheduled(name, value, steps):
     return value
 
 
-def _source(experiment, method, student, teacher, loss):
+def _source(
+    experiment: "Experiment",
+    method: str,
+    student: keras.Model,
+    teacher: keras.Model,
+    loss: keras.losses.Loss | None,
+) -> phases.Source:
     """Returns what the student learns from."""
     config, data = experiment.config, experiment.data
     pairs = data.for_students
@@ -110,7 +135,14 @@ def _source(experiment, method, student, teacher, loss):
     return phases.Clips(experiment, student, pairs)
 
 
-def _distiller(experiment, method, student, teacher, loss, source):
+def _distiller(
+    experiment: "Experiment",
+    method: str,
+    student: keras.Model,
+    teacher: keras.Model,
+    loss: keras.losses.Loss | None,
+    source: phases.Source,
+) -> Distiller:
     config = experiment.config
     layers = networks.student_feature_layers(config, student)
     teacher_layers = networks.teacher_feature_layers(config, student, teacher)
@@ -132,7 +164,7 @@ def _distiller(experiment, method, student, teacher, loss, source):
     )
 
 
-def _say_layers(method, student, layers):
+def _say_layers(method: str, student: keras.Model, layers: Iterable[str]) -> None:
     for layer in layers:
         *positions, channels = student.get_layer(layer).output.shape[1:]
         print(

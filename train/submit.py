@@ -4,22 +4,29 @@ python -m train.main --flagfile=RUN_DIR/run.flags --task=submit
 """
 
 import pathlib
+import types
+from collections.abc import Iterable
 
 import keras
 import numpy as np
 
-from export.student_file import load_spec
+from export.student_file import ExportSpec, load_spec
 from kd_keras.data.batches.fields import OBSERVED
+from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.pairs import Timing
 from kd_keras.data.readers import epic_annotations, epic_kitchens, epic_kitchens_100
-from kd_keras.data.segments import TEST, Pair
+from kd_keras.data.readers.epic_annotations import Row
+from kd_keras.data.segments import TEST, Index, Pair
 from kd_keras.statistics import softmax
 from train.challenge import ChallengeFile, SupervisionLevels
 from train.evaluate import Evaluator
 from train.flags import defaults as flag_defaults
+from train.flags.config import Config
+from train.flags.data import Data
 from train.loop import guards
 from train.loop.distribution import Distribution
+from train.remote_run import RemoteRun
 from train.run_directory import exclusive_lock
 from train.test_time_crops import crops_of
 from train.written import write_json
@@ -32,7 +39,7 @@ _READERS = {
 _LEAST_LEAD_TIME_S = 1.0
 
 
-def run_submission(config, store=None):
+def run_submission(config: Config, store: RemoteRun | None = None) -> None:
     """Writes `challenge/<part>.json` into the run directory for each test part.
 
     Args:
@@ -42,13 +49,15 @@ def run_submission(config, store=None):
         ValueError: If the run has no student that predicts actions a second ahead, or
             a file of the release cannot be used.
     """
-    options, folder = config.data, pathlib.Path(config.run.run_dir)
+    options, folder = config.data, pathlib.Path(config.run.folder)
     path = folder / "student.keras"
-    spec = _spec(options, path)
+    spec, clip_format = _spec(options, path)
     reader = _READERS[options.dataset]
     release = reader.RELEASE
     annotations = epic_annotations.find_folder(
-        pathlib.Path(options.data_root), release, next(iter(release.tests.values()))
+        pathlib.Path(options.required("data_root")),
+        release,
+        next(iter(release.tests.values())),
     )
     names = epic_annotations.read_vocabulary(annotations, release, "action").names
     file = ChallengeFile(
@@ -59,7 +68,9 @@ def run_submission(config, store=None):
         for part, name in release.tests.items():
             rows = epic_annotations.read_rows(annotations / name, release.uid, {})
             index = _open(options, reader, annotations, rows)
-            uids, probabilities = _predict(config, spec, student, index, rows)
+            uids, probabilities = _predict(
+                config, spec, clip_format, student, index, rows
+            )
             read = set(uids)
             unread = [row.uid for row in rows if row.uid not in read]
             written = folder / "challenge" / f"{part}.json"
@@ -73,8 +84,8 @@ def run_submission(config, store=None):
             print(f"{len(rows)} segments of {name}: {written}", flush=True)
 
 
-def _spec(options, path):
-    """What the student says of itself, if it can take part."""
+def _spec(options: Data, path: pathlib.Path) -> tuple[ExportSpec, ClipFormat]:
+    """What the student says of itself and of its clips, if it can take part."""
     if options.dataset not in flag_defaults.EPIC or options.data_root is None:
         raise ValueError(
             "--task=submit needs --dataset=epic_kitchens or epic_kitchens_100, and "
@@ -88,6 +99,12 @@ def _spec(options, path):
             f"The challenge scores verbs, nouns and actions, and {path} does not know "
             "actions: train with --epic_target=action."
         )
+    clip_format = spec.clip_format
+    if not isinstance(clip_format, ClipFormat):
+        raise ValueError(
+            f"{path} sees features of another network, and --task=submit shows it the "
+            "videos of the test part."
+        )
     lead_time_s = spec.lead_time_s
     if lead_time_s is None or spec.observed_s is None:
         raise ValueError(f"{path} was not trained with times in seconds.")
@@ -96,10 +113,10 @@ def _spec(options, path):
             f"The challenge wants {_LEAST_LEAD_TIME_S:g} s between what is seen and "
             f"the action. {path} was trained with --lead_time_s={lead_time_s:g}."
         )
-    return spec
+    return spec, clip_format
 
 
-def _levels(config):
+def _levels(config: Config) -> SupervisionLevels:
     given = config.run.supervision_levels
     if given and len(given) != 3:
         raise ValueError(
@@ -111,20 +128,32 @@ def _levels(config):
     return SupervisionLevels(pretraining=0 if config.network.weights is None else 2)
 
 
-def _open(options, reader, annotations, rows):
+def _open(
+    options: Data,
+    reader: types.ModuleType,
+    annotations: pathlib.Path,
+    rows: Iterable[Row],
+) -> Index:
     """The index of the videos of a test part."""
     release, parts = reader.RELEASE, {row.video: TEST for row in rows}
     return epic_annotations.open_videos(
         release,
         annotations,
-        options.data_root,
+        options.required("data_root"),
         parts,
         reader.frame_rates(parts, options.media_frame_rate),
         options.max_bad_videos,
     )
 
 
-def _predict(config, spec, student, index, rows):
+def _predict(
+    config: Config,
+    spec: ExportSpec,
+    clip_format: ClipFormat,
+    student: keras.Model,
+    index: Index,
+    rows: Iterable[Row],
+) -> tuple[list[str], np.ndarray]:
     """Returns the uids of the segments that can be read, and their probabilities."""
     timing = Timing(spec.lead_time_s, spec.observed_s)
     pairs = []
@@ -134,7 +163,7 @@ def _predict(config, spec, student, index, rows):
             pairs.append(Pair(observed, observed, None, row.uid))
     loader = ClipLoader(
         index.videos,
-        spec.clip_format,
+        clip_format,
         cache="off",
         max_bad_videos=config.data.max_bad_videos,
         infos=index.infos,

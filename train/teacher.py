@@ -1,21 +1,30 @@
 """Trains the recognition network on the labeled future clips."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from export.student_file import clip_shape, load_spec
 from kd_keras.data.batches.fields import FUTURE
+from kd_keras.data.clips.format import MODALITIES
+from kd_keras.data.pairs import labels_of
 from kd_keras.models.outputs import as_logits
 from train import networks, phases, results
+from train.flags.config import Config, Run
+from train.flags.data import Data
 from train.loop import guards
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 # Clips on which a teacher is compared with the most frequent class.
 _MAX_CHECKED = 512
 
 
-def load_or_train_teacher(experiment):
+def load_or_train_teacher(experiment: "Experiment") -> keras.Model:
     """Returns the run's teacher: given, already trained, or trained now."""
     path = teacher_path(experiment.config.run)
     if path.exists():
@@ -28,7 +37,7 @@ def load_or_train_teacher(experiment):
     return _train(experiment, path)
 
 
-def check_teacher(experiment, teacher):
+def check_teacher(experiment: "Experiment", teacher: keras.Model) -> None:
     """Warns of a teacher that knows less than the most frequent class.
 
     On validation data if there is any, else on what it was trained on.
@@ -41,21 +50,21 @@ def check_teacher(experiment, teacher):
     score = experiment.evaluator.over(pairs).validation(teacher, FUTURE)
     top1 = score()["top1"]
     labels = np.array([pair.label for pair in pairs])
-    counts = np.bincount([pair.label for pair in data.labeled])
+    counts = np.bincount(labels_of(data.labeled))
     guards.warn_of_teacher(top1, float(np.mean(labels == counts.argmax())), where)
 
 
-def teacher_path(run):
+def teacher_path(run: Run) -> pathlib.Path:
     """Returns where a run's teacher is, or is to be."""
     if run.teacher is None:
-        return pathlib.Path(run.run_dir) / "teacher.keras"
+        return pathlib.Path(run.folder) / "teacher.keras"
     path = pathlib.Path(run.teacher)
     if not path.exists():
         raise ValueError(f"--teacher={path} does not exist; give a .keras file.")
     return path
 
 
-def load_teacher(config, classes):
+def load_teacher(config: Config, classes: Sequence[str]) -> keras.Model:
     """Returns the teacher that exists; trains none."""
     if config.run.teacher is None and config.run.run_dir is None:
         raise ValueError("Name a trained teacher: --teacher=FILE, or its --run_dir.")
@@ -68,7 +77,7 @@ def load_teacher(config, classes):
     return _load(path, config, classes)
 
 
-def _train(experiment, path):
+def _train(experiment: "Experiment", path: pathlib.Path) -> keras.Model:
     config = experiment.config
     model = networks.build_teacher(config, len(experiment.data.index.classes))
     source = phases.Clips(experiment, model, experiment.data.labeled, fields=(FUTURE,))
@@ -84,7 +93,7 @@ def _train(experiment, path):
     return model
 
 
-def _load(path, config, classes):
+def _load(path: pathlib.Path, config: Config, classes: Sequence[str]) -> keras.Model:
     model = keras.saving.load_model(path, compile=False)
     if model.output.shape[-1] != len(classes):
         raise ValueError(
@@ -107,9 +116,9 @@ def _load(path, config, classes):
     return as_logits(model, shape)
 
 
-def _clip_shape(model, data):
+def _clip_shape(model: keras.Model, data: Data) -> tuple[int, ...]:
     """(time, height, width, channels): as the model fixes them, else of the run."""
-    run = (data.num_frames, data.image_size, data.image_size)
-    *fixed, channels = clip_shape(model)[1:]
-    sides = zip(fixed, run, strict=True)
-    return (*(own if given is None else given for given, own in sides), channels)
+    channels = MODALITIES[data.modality]
+    run = (data.num_frames, data.image_size, data.image_size, channels)
+    sizes = zip(clip_shape(model)[1:], run, strict=True)
+    return tuple(own if given is None else given for given, own in sizes)

@@ -8,8 +8,12 @@ on disk, and no training step runs the teacher.
 import concurrent.futures
 import dataclasses
 import hashlib
+import pathlib
 import shutil
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeAlias
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -25,12 +29,18 @@ from kd_keras.data.batches.fields import (
 from kd_keras.data.batches.order import SampleOrder
 from kd_keras.data.clips.views import as_input, evaluated, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
+from kd_keras.data.segments import Pair
 from kd_keras.data.video.info import BadVideo
 from kd_keras.distill.teacher import FrozenTeacher
+from kd_keras.losses import AttentionalPoolingLoss
 from train import batches, networks, phases
 from train import data as data_lib
+from train.flags.config import Config
 from train.loop import guards
 from train.stored_features import weights_checksum
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
@@ -38,6 +48,12 @@ _BLOCK = 64
 # Names of the arrays on disk.
 _PROBABILITIES, _FEATURES, _SELF_ATTENTION = "probabilities", "features", "reading"
 _READABLE = "readable"
+
+# Of a block of views, by name; each has a row for a view.
+_Arrays: TypeAlias = dict[str, np.ndarray]
+# A position in the pairs, and the number of a view.
+_View: TypeAlias = tuple[int, int]
+_Predict: TypeAlias = Callable[[tf.Tensor], dict[str, tf.Tensor]]
 
 
 class TeacherCache(phases.Clips):
@@ -57,7 +73,14 @@ class TeacherCache(phases.Clips):
 
     has_targets = True
 
-    def __init__(self, experiment, student, teacher, pairs, loss):
+    def __init__(
+        self,
+        experiment: "Experiment",
+        student: keras.Model,
+        teacher: keras.Model,
+        pairs: Sequence[Pair],
+        loss: keras.losses.Loss | None,
+    ) -> None:
         super().__init__(experiment, student, pairs)
         config = experiment.config
         check_flags(config)
@@ -80,7 +103,7 @@ class TeacherCache(phases.Clips):
             folder = experiment.directory / "teacher_targets" / key
         self._blocks = self._fill(folder)
 
-    def batches_from(self, step):
+    def batches_from(self, step: int) -> tf.data.Dataset:
         """Returns the stream of training batches with targets for future clips."""
         fields: tuple[str, ...] = (OBSERVED,)
         if not self._readable.all():
@@ -96,7 +119,7 @@ class TeacherCache(phases.Clips):
         types = [tf.float32] * len(example)
         shapes = [(size // count, *array.shape[1:]) for array in example.values()]
 
-        def add_targets(batch, start):
+        def add_targets(batch: dict[str, tf.Tensor], start: tf.Tensor) -> dict:
             arrays = tf.numpy_function(
                 self._read, [batch[INDEX], start + rows], types, stateful=False
             )
@@ -108,7 +131,7 @@ class TeacherCache(phases.Clips):
             batch = {k: v for k, v in batch.items() if k != FUTURE}
             batch[TEACHER_PROBABILITIES] = targets[_PROBABILITIES]
 
-            def of_map(number):
+            def of_map(number: int) -> tf.Tensor | tuple[tf.Tensor, tf.Tensor]:
                 features = targets[_of_map(_FEATURES, number)]
                 attended = targets.get(_of_map(_SELF_ATTENTION, number))
                 return features if attended is None else (features, attended)
@@ -120,7 +143,7 @@ class TeacherCache(phases.Clips):
 
         return tf.data.Dataset.zip((clips, first)).map(add_targets).prefetch(2)
 
-    def _read(self, indices, positions):
+    def _read(self, indices: np.ndarray, positions: np.ndarray) -> list[np.ndarray]:
         """Returns the arrays of some pairs at the views of their positions."""
         rows = []
         for index, position in zip(indices, positions, strict=True):
@@ -129,7 +152,7 @@ class TeacherCache(phases.Clips):
             rows.append([array[row] for array in self._blocks[block].values()])
         return [np.stack(column) for column in zip(*rows, strict=True)]
 
-    def _fill(self, folder):
+    def _fill(self, folder: pathlib.Path | None) -> list[_Arrays]:
         """Returns the arrays of every block by name, made or found."""
         keys = [
             (index, view)
@@ -159,16 +182,16 @@ class TeacherCache(phases.Clips):
             bar.add(len(block))
         return blocks
 
-    def _compiled(self):
+    def _compiled(self) -> _Predict:
         loss = self._loss
 
         @tf.function(reduce_retracing=True, autograph=False)
-        def predict(clips):
+        def predict(clips: tf.Tensor) -> dict[str, tf.Tensor]:
             probabilities, features = self._teacher(clips)
             arrays = {_PROBABILITIES: probabilities}
             for number, feature_map in enumerate(features or ()):
                 arrays[_of_map(_FEATURES, number)] = feature_map
-                if hasattr(loss, "teacher_self_attention"):
+                if isinstance(loss, AttentionalPoolingLoss):
                     arrays[_of_map(_SELF_ATTENTION, number)] = (
                         loss.teacher_self_attention(feature_map)
                     )
@@ -176,7 +199,7 @@ class TeacherCache(phases.Clips):
 
         return predict
 
-    def _make(self, block, predict):
+    def _make(self, block: Sequence[_View], predict: _Predict) -> _Arrays:
         with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
             clips = list(pool.map(self._clip, block))
         readable = np.array([clip is not None for clip in clips])
@@ -195,7 +218,7 @@ class TeacherCache(phases.Clips):
         }
         return {**arrays, _READABLE: readable}
 
-    def _clip(self, key):
+    def _clip(self, key: _View) -> np.ndarray | None:
         index, view = key
         pair, data = self.pairs[index], self._experiment.data
         augmentation = self._experiment.config.augmentation
@@ -215,14 +238,14 @@ class TeacherCache(phases.Clips):
             return None
         return evaluated(clip, data.loader.clip_format)
 
-    def _kept(self, folder):
+    def _kept(self, folder: pathlib.Path) -> _Arrays | None:
         """The arrays of a block, left on disk; None if it is missing or damaged."""
         if not folder.exists():
             return None
         names = [_PROBABILITIES, _READABLE]
         for number in range(self._num_maps):
             names.append(_of_map(_FEATURES, number))
-            if hasattr(self._loss, "teacher_self_attention"):
+            if isinstance(self._loss, AttentionalPoolingLoss):
                 names.append(_of_map(_SELF_ATTENTION, number))
         try:
             return {
@@ -234,7 +257,7 @@ class TeacherCache(phases.Clips):
             shutil.rmtree(folder, ignore_errors=True)
             return None
 
-    def _write(self, folder, arrays):
+    def _write(self, folder: pathlib.Path, arrays: _Arrays) -> None:
         try:
             with written_aside(folder) as aside:
                 aside.mkdir(parents=True)
@@ -245,25 +268,27 @@ class TeacherCache(phases.Clips):
             if not folder.exists():
                 raise
 
-    def _say_size(self, arrays, views, folder):
+    def _say_size(
+        self, arrays: _Arrays, views: int, folder: pathlib.Path | None
+    ) -> None:
         row = sum(array[:1].nbytes for array in arrays.values())
         place = "memory" if folder is None else folder
         size = f"{views * row / 1e9:.3f} GB in {place}"
         print(f"The teacher's targets of {views} views take {size}", flush=True)
 
-    def _key(self, fingerprint):
+    def _key(self, fingerprint: tuple) -> str:
         """Names everything that the targets depend on."""
         config = self._experiment.config
         text = repr((self.pairs, config.data, config.augmentation, fingerprint))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _of_map(name, number):
+def _of_map(name: str, number: int) -> str:
     """Returns the name of an array of one of several maps."""
     return f"{name}-{number}" if number else name
 
 
-def check_flags(config):
+def check_flags(config: Config) -> None:
     """Refuses a cache of what no pass repeats.
 
     Raises:

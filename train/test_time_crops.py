@@ -2,7 +2,10 @@
 
 import dataclasses
 
+import keras
 import tensorflow as tf
+
+from train.flags.data import Augmentation
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,15 +21,15 @@ class Crops:
     mirrored: bool = False
 
     @property
-    def num_positions(self):
+    def num_positions(self) -> int:
         """Places that crops are cut out at; a mirror image has none of its own."""
         return 5 if self.corners else 1
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.num_positions * (2 if self.mirrored else 1)
 
 
-def crops_of(augmentation):
+def crops_of(augmentation: Augmentation) -> Crops:
     """Returns the `Crops` of --test_crops, as far as training showed such.
 
     Args:
@@ -50,10 +53,10 @@ class MultiCropPredictor:
             an axis of positions behind the batch.
     """
 
-    def __init__(self, model, crops=Crops()):
+    def __init__(self, model: keras.Model, crops: Crops = Crops()) -> None:
         self.crops = crops
 
-        def predict(clips):
+        def predict(clips: tf.Tensor) -> tf.Tensor:
             if not crops.corners:
                 return _predict_crop(clips)
             positions = tf.experimental.numpy.moveaxis(clips, 1, 0)
@@ -66,7 +69,7 @@ class MultiCropPredictor:
             )
             return tf.concat(tf.unstack(logits, crops.num_positions), axis=1)
 
-        def _predict_crop(crop):
+        def _predict_crop(crop: tf.Tensor) -> tf.Tensor:
             images = [crop, _mirror(crop)] if crops.mirrored else [crop]
             logits = [model(image, training=False) for image in images]
             return tf.stack(logits, axis=1)
@@ -74,7 +77,7 @@ class MultiCropPredictor:
         self.function = tf.function(predict, reduce_retracing=True, autograph=False)
 
 
-def _mirror(clips):
+def _mirror(clips: tf.Tensor) -> tf.Tensor:
     clips = clips[:, :, :, ::-1]
     # Flow that went right goes left.
     return clips * (-1.0, 1.0) if clips.shape[-1] == 2 else clips

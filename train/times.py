@@ -4,6 +4,7 @@ A part that was interrupted has several lines, one for each process.
 """
 
 import dataclasses
+import os
 import pathlib
 
 from train import json_lines
@@ -27,7 +28,9 @@ class Part:
     waiting: float | None
 
 
-def add(path, part, seconds, waiting_s=None):
+def add(
+    path: pathlib.Path, part: str, seconds: float, waiting_s: float | None = None
+) -> None:
     """Adds a line to a file; the arguments are those of `RunDirectory.record_time`."""
     line = {"part": part, "seconds": round(seconds, 3)}
     if waiting_s is not None:
@@ -36,7 +39,7 @@ def add(path, part, seconds, waiting_s=None):
     write_text(path, json_lines.to_text([*json_lines.read(path), line]))
 
 
-def read(folder):
+def read(folder: str | os.PathLike) -> list[Part]:
     """Returns the `Part`s of a run in their order; none if it recorded none.
 
     Args:

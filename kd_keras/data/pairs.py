@@ -163,6 +163,11 @@ def labeled_pairs(index: Index, part: str, timing: Timing) -> list[Pair]:
     ]
 
 
+def labels_of(pairs: Iterable[Pair]) -> list[int]:
+    """Returns the class indices of labeled pairs; pairs without a label give none."""
+    return [pair.label for pair in pairs if pair.label is not None]
+
+
 @dataclasses.dataclass(frozen=True)
 class PairSummary:
     """What a list of pairs holds, for messages and results.

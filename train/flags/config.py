@@ -102,6 +102,13 @@ class Run:
         lower=1,
     )
 
+    @property
+    def folder(self) -> str:
+        """--run_dir, which all commands but one require."""
+        if self.run_dir is None:
+            raise ValueError("Name the folder of the run: --run_dir=DIR.")
+        return self.run_dir
+
 
 @dataclasses.dataclass(frozen=True)
 class Config:

@@ -1,8 +1,10 @@
 """The flags of what networks see: videos, clips of them, and how they are changed."""
 
 import dataclasses
+from typing import Any, Literal
 
 from train.flags.fields import flag as _flag
+from train.flags.fields import late_flag as _late_flag
 from train.flags.fields import path_flag as _path_flag
 from train.flags.fields import start_flag as _start_flag
 
@@ -60,8 +62,10 @@ class Data:
         "annotations_val, annotations_test, video_info.json and the videos.",
         affects="data_set",
     )
-    split: int = _flag(1, "J-HMDB's split.", affects="pairs", lower=1, upper=3)
-    epic_split: str = _flag(
+    split: Literal[1, 2, 3] = _flag(
+        1, "J-HMDB's split.", affects="pairs", lower=1, upper=3
+    )
+    epic_split: Literal["p01_p25", "rulstm"] = _flag(
         "p01_p25",
         "EPIC-KITCHENS-55's split. p01_p25: the paper's, participants P01-P25 train "
         "(23,191 segments), P26-P31 validate (5,281). rulstm: by lists of videos "
@@ -69,7 +73,7 @@ class Data:
         affects="pairs",
         choices=("p01_p25", "rulstm"),
     )
-    epic_target: str = _flag(
+    epic_target: Literal["verb", "noun", "action"] = _flag(
         "verb",
         "What a label of EPIC-KITCHENS is: a verb, a noun, or an action, which is a "
         "pair of both.",
@@ -149,15 +153,13 @@ class Data:
         affects="run",
         lower=0.1,
     )
-    observed_s: float | None = _flag(
-        None,
+    observed_s: float = _late_flag(
         "Length of the observed clip in seconds. By default --num_frames / "
         "--frame_rate if given, 1 with --dataset=thumos14, else 2.",
         affects="pairs",
         lower=0.01,
     )
-    future_s: float | None = _flag(
-        None,
+    future_s: float = _late_flag(
         "Length of the future clip in seconds from the action's start; 0 is the whole "
         "action. By default --observed_s with EPIC-KITCHENS, else 0.",
         affects="pairs",
@@ -235,7 +237,7 @@ class Data:
     num_frames: int = _flag(
         16, "Frames that a network sees of a clip.", affects="clips", lower=9
     )
-    image_size: int | None = _start_flag(
+    image_size: int = _start_flag(
         published=224,
         scratch=64,
         text="Side in pixels of the square that a network sees.",
@@ -257,8 +259,7 @@ class Data:
         affects="clips",
         choices=("resample", "loop", "pad_last", "error"),
     )
-    cache: str | None = _flag(
-        None,
+    cache: str = _late_flag(
         "Where decoded clips are kept. off decodes them anew each time. By default "
         "off with EPIC-KITCHENS and THUMOS14, else memory.",
         affects="run",
@@ -285,6 +286,17 @@ class Data:
         "--records and make the training batches.",
         affects="run",
     )
+
+    def required(self, name: str) -> Any:
+        """Returns the value of a flag that --dataset cannot do without.
+
+        Raises:
+            ValueError: If it was not given.
+        """
+        value = getattr(self, name)
+        if value is None:
+            raise ValueError(f"--dataset={self.dataset} needs --{name}; see --help.")
+        return value
 
 
 @dataclasses.dataclass(frozen=True)
@@ -342,50 +354,4 @@ class Augmentation:
         affects="views",
         lower=0.0,
         upper=1.0,
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class Preparation:
-    """What train.prepare writes; no part of a run."""
-
-    output: str | None = _path_flag(
-        None,
-        "Folder of the prepared data, local or remote (s3://bucket/folder).",
-        affects=None,
-    )
-    kind: str = _flag(
-        "clips",
-        "clips: every clip of the run, as JPEG; with --modality=flow its flow, as PNG, "
-        "which loses nothing. features: what --stored_layer gives "
-        "in the student (by default a layer in the middle), for --views augmented "
-        "views of every training pair, and what the teacher predicts for them.",
-        affects="run",
-        choices=("clips", "features"),
-    )
-    jpeg_quality: int = _flag(
-        95, "Quality of stored frames.", affects="clips", lower=1, upper=100
-    )
-    precision: str = _flag(
-        "float16",
-        "Type of stored features.",
-        affects="features",
-        choices=("float16", "float32"),
-    )
-    shard_records: int = _flag(
-        128,
-        "Records in a file; a kill costs at most one file per core.",
-        affects=("clips", "features"),
-        lower=1,
-    )
-    verify: bool = _flag(
-        False,
-        "Compare what is there with its checksums, and write again what differs.",
-        affects=None,
-    )
-    check: bool = _flag(
-        False,
-        "Write nothing but a report of the data set: videos, labels, leaks, counts and "
-        "a contact sheet, into --output.",
-        affects=None,
     )

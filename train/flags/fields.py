@@ -6,7 +6,7 @@ import sys
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Literal, TypeAlias, TypeVar
 
 from absl import flags
 
@@ -16,7 +16,6 @@ if typing.TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 _Value = TypeVar("_Value")
-_Number = TypeVar("_Number", int, float)
 # A key of `AFFECTS`, or several.
 _Affects: TypeAlias = str | tuple[str, ...] | None
 
@@ -57,6 +56,20 @@ def flag(
     )
 
 
+def late_flag(
+    text: str,
+    *,
+    affects: _Affects,
+    choices: Sequence[str] | None = None,
+    lower: float | None = None,
+) -> Any:
+    """A flag whose default follows from other flags when they are read.
+
+    The field is None before, and its hint is of what it is from then on.
+    """
+    return _field(None, text, affects, choices=choices, lower=lower)
+
+
 def number_or_word_flag(
     word: str, default: _Value, text: str, *, affects: _Affects, lower: float
 ) -> _Value:
@@ -70,15 +83,15 @@ def path_flag(default: _Value, text: str, *, affects: _Affects) -> _Value:
 
 
 def start_flag(
-    published: _Number,
-    scratch: _Number,
+    published: float,
+    scratch: float,
     text: str,
     *,
     affects: _Affects,
     lower: float,
     upper: float,
-) -> _Number | None:
-    """A flag whose default depends on whether --weights are given."""
+) -> Any:
+    """A `late_flag` whose default depends on whether --weights are given."""
     text += f" By default {published:g} with --weights, {scratch:g} from scratch."
     defaults = {"published": published, "scratch": scratch}
     return _field(None, text, affects, **defaults, lower=lower, upper=upper)
@@ -255,6 +268,8 @@ def _kind(hint: Any) -> type:
     """Returns the type behind a hint such as `float | None` or `tuple[str, ...]`."""
     if isinstance(hint, types.UnionType):
         hint = next(kind for kind in hint.__args__ if kind is not types.NoneType)
+    if typing.get_origin(hint) is Literal:
+        return type(typing.get_args(hint)[0])
     return typing.get_origin(hint) or hint
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 
 from train.flags.fields import flag as _flag
+from train.flags.fields import late_flag as _late_flag
 from train.flags.fields import number_or_word_flag as _number_or_word_flag
 from train.flags.fields import path_flag as _path_flag
 from train.flags.fields import start_flag as _start_flag
@@ -42,7 +43,7 @@ class Network:
         affects="run",
         choices=BACKBONES,
     )
-    width: float | None = _start_flag(
+    width: float = _start_flag(
         published=1.0,
         scratch=0.25,
         text="Multiplies the number of filters of every layer.",
@@ -93,7 +94,7 @@ class Network:
         lower=0.0,
         upper=0.99,
     )
-    batch_norm_momentum: float | None = _start_flag(
+    batch_norm_momentum: float = _start_flag(
         published=0.999,
         scratch=0.9,
         text="Decay of BatchNorm's moving averages. With the published decay, short "
@@ -228,8 +229,7 @@ class Training:
 
     batch_size: int = _flag(16, "Pairs per step.", affects="run", lower=1)
     teacher_steps: int = _flag(1500, "Steps of the teacher.", affects="run", lower=1)
-    student_steps: int | None = _flag(
-        None,
+    student_steps: int = _late_flag(
         "Steps of each student; by default as many as the teacher's.",
         affects="run",
         lower=1,

@@ -18,6 +18,8 @@ class Interrupted(SystemExit):
         said: What became of the work.
     """
 
+    code: int
+
     def __init__(self, number: int, said: str) -> None:
         super().__init__(128 + number)
         self.signal = signal.Signals(number)

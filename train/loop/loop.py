@@ -188,9 +188,7 @@ class _Training:
                 self._phase.name, *self._progress.totals()
             )
 
-    def _compiled_step(
-        self,
-    ) -> Callable[[Tensors, np.ndarray], _Taken]:
+    def _compiled_step(self) -> Callable[[Tensors, np.ndarray], _Taken]:
         ema, distribution = self._ema, self._phase.distribution
         normalize_batch, learn = self._phase.normalize_batch, self._model.learn
         if _uses_xla(self._phase.training.jit_compile, distribution):

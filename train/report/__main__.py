@@ -10,6 +10,7 @@ import dataclasses
 import pathlib
 import shlex
 import sys
+from collections.abc import Sequence
 
 from absl import flags
 
@@ -30,7 +31,7 @@ class Request:
     token: tuple[int, ...] | None = None
 
 
-def define_flags():
+def define_flags() -> None:
     """Defines the flags, one for every field of `Request`."""
     flags.DEFINE_string(
         "output",
@@ -67,7 +68,7 @@ def define_flags():
     )
 
 
-def run(paths, request, line):
+def run(paths: Sequence[str], request: Request, line: str) -> pathlib.Path:
     """Writes the page of some runs; returns its path.
 
     Args:
@@ -97,7 +98,7 @@ def run(paths, request, line):
     return output
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     request = command.request(Request, FLAGS, ["output"])
     if request.token is not None:

@@ -4,7 +4,10 @@ Selvaraju et al., Grad-CAM: Visual Explanations from Deep Networks via Gradient-
 Localization, ICCV 2017.
 """
 
+from collections.abc import Sequence
+
 import cv2
+import keras
 import matplotlib
 import numpy as np
 import tensorflow as tf
@@ -16,7 +19,12 @@ from kd_keras.training.feature_reader import feature_reader
 _MOST_COVERED = 0.6
 
 
-def class_activation(model, layer, clips, classes):
+def class_activation(
+    model: keras.Model,
+    layer: str,
+    clips: np.ndarray | tf.Tensor,
+    classes: Sequence[int],
+) -> np.ndarray:
     """Returns how much each position of a map speaks for a class, from 0 to 1.
 
     It is the positive part of the features, each channel weighted by the mean gradient
@@ -45,7 +53,7 @@ def class_activation(model, layer, clips, classes):
     )
 
 
-def overlay(clip, activation):
+def overlay(clip: np.ndarray, activation: np.ndarray) -> np.ndarray:
     """Returns a clip with an activation drawn on it in viridis.
 
     Args:

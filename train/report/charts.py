@@ -1,9 +1,13 @@
 """The charts of a report's page, as SVG."""
 
 import contextlib
+import pathlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.figure import Figure
 
 from kd_keras import lettering, statistics
 from kd_keras.visualise import PALETTE
@@ -11,7 +15,10 @@ from kd_keras.visualise import PALETTE
 _BEFORE, _AFTER = PALETTE[4], PALETTE[0]
 
 
-def reliability(by_title, path):
+def reliability(
+    by_title: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    path: pathlib.Path,
+) -> None:
     """Draws reliability diagrams side by side, before and after temperature scaling.
 
     Args:
@@ -49,7 +56,12 @@ def reliability(by_title, path):
         figure.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=8)
 
 
-def class_gains(gains, counts, classes, path):
+def class_gains(
+    gains: Mapping[int, statistics.Interval],
+    counts: Mapping[int, int],
+    classes: Sequence[str],
+    path: pathlib.Path,
+) -> None:
     """Draws the gain in recall of each class as a dot with its interval.
 
     Args:
@@ -76,7 +88,7 @@ def class_gains(gains, counts, classes, path):
         axis.set_xlabel("gain in recall, points (95 % interval)")
 
 
-def pseudo_labels(quality, path):
+def pseudo_labels(quality: Mapping[str, Any], path: pathlib.Path) -> None:
     """Draws accuracy and number of the pseudo-labels over the least confidence.
 
     Args:
@@ -103,14 +115,16 @@ def pseudo_labels(quality, path):
         figure.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
-def counts_of(labels):
+def counts_of(labels: np.ndarray) -> dict[int, int]:
     """Returns the number of clips by class index."""
     found, counts = np.unique(labels, return_counts=True)
     return dict(zip(found.tolist(), counts.tolist(), strict=True))
 
 
 @contextlib.contextmanager
-def _figure(path, rows, columns, size):
+def _figure(
+    path: pathlib.Path, rows: int, columns: int, size: tuple[float, float]
+) -> Iterator[tuple[Figure, np.ndarray]]:
     figure, axes = plt.subplots(
         rows, columns, figsize=size, squeeze=False, layout="constrained"
     )

@@ -5,16 +5,22 @@ teacher's map of the future clip (paper, Fig. 2).
 """
 
 import dataclasses
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
 import keras
 import numpy as np
 
 from kd_keras.losses.attentional_pooling import attention_weights
+from kd_keras.losses.tensor import Tensor
 from kd_keras.training.feature_reader import feature_reader
 from train.report.activation import class_activation
 
 # More cells than this are joined to larger ones: a page is to stay small.
 _MOST_CELLS = 400
+
+# Cells along (time, height, width).
+Grid: TypeAlias = tuple[int, int, int]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,19 +41,27 @@ class Correspondence:
 
     observed: np.ndarray
     future: np.ndarray
-    observed_grid: tuple[int, int, int]
-    future_grid: tuple[int, int, int]
+    observed_grid: Grid
+    future_grid: Grid
     forward: np.ndarray
     backward: np.ndarray
     activation: np.ndarray
 
     @property
-    def strongest(self):
+    def strongest(self) -> int:
         """The observed cell that speaks most for the class that the student names."""
         return int(self.activation.argmax())
 
 
-def attend(student, teacher, layers, alpha, observed, future, normalize):
+def attend(
+    student: keras.Model,
+    teacher: keras.Model,
+    layers: Sequence[str],
+    alpha: float | None,
+    observed: np.ndarray,
+    future: np.ndarray,
+    normalize: Callable[[np.ndarray], Tensor],
+) -> Correspondence:
     """Returns the `Correspondence` of a pair of clips.
 
     Args:
@@ -69,7 +83,7 @@ def attend(student, teacher, layers, alpha, observed, future, normalize):
             f"The maps of {layers[0]} and {layers[1]} have {maps[0].shape[-1]} and "
             f"{maps[1].shape[-1]} channels; attention needs as many in both."
         )
-    grids = [tuple(feature_map.shape[1:4]) for feature_map in maps]
+    grids = [_grid_of(feature_map) for feature_map in maps]
     forward, backward = (
         keras.ops.convert_to_numpy(attention_weights(queries, values, alpha))[0]
         for queries, values in (maps, maps[::-1])
@@ -88,7 +102,7 @@ def attend(student, teacher, layers, alpha, observed, future, normalize):
     )
 
 
-def cell_of(found, token=None):
+def cell_of(found: Correspondence, token: Sequence[int] | None = None) -> int:
     """Returns the number of an observed cell of a `Correspondence`.
 
     Args:
@@ -109,7 +123,9 @@ def cell_of(found, token=None):
     return int(np.ravel_multi_index(token, grid))
 
 
-def joined(weights, grids, coarse):
+def joined(
+    weights: np.ndarray, grids: Sequence[Grid], coarse: Sequence[Grid]
+) -> np.ndarray:
     """Returns the weights between blocks of tokens.
 
     A block attends as its tokens do on average, to the sum of another block's tokens.
@@ -123,13 +139,13 @@ def joined(weights, grids, coarse):
     return _mean_of_blocks(grids[0], coarse[0]) @ weights @ to_sums
 
 
-def _mean_of_blocks(grid, blocks):
+def _mean_of_blocks(grid: Grid, blocks: Grid) -> np.ndarray:
     """(blocks, tokens): what averages the tokens of each block."""
     members = _membership(grid, blocks)
     return members / members.sum(1, keepdims=True)
 
 
-def _membership(grid, blocks):
+def _membership(grid: Grid, blocks: Grid) -> np.ndarray:
     """(blocks, tokens): 1 if a token belongs to a block."""
     places = [
         np.arange(size) * count // size
@@ -140,16 +156,22 @@ def _membership(grid, blocks):
     return (np.arange(np.prod(blocks))[:, None] == block.reshape(-1)).astype(np.float32)
 
 
-def _coarser(grid):
+def _coarser(grid: Grid) -> Grid:
     """Halves the longest axes until there are few cells."""
-    grid = list(grid)
-    while np.prod(grid) > _MOST_CELLS:
-        longest = int(np.argmax(grid))
-        grid[longest] = -(-grid[longest] // 2)
-    return tuple(grid)
+    sizes = list(grid)
+    while np.prod(sizes) > _MOST_CELLS:
+        longest = int(np.argmax(sizes))
+        sizes[longest] = -(-sizes[longest] // 2)
+    time, height, width = sizes
+    return time, height, width
 
 
-def _map_of(model, layer, clips):
+def _grid_of(feature_map: Tensor) -> Grid:
+    _, time, height, width, _ = feature_map.shape
+    return time, height, width
+
+
+def _map_of(model: keras.Model, layer: str, clips: Tensor) -> tuple[Tensor, Tensor]:
     logits, feature_map = feature_reader(model, layer)(clips)
     if len(feature_map.shape) != 5:
         raise ValueError(

@@ -1,5 +1,7 @@
 """A correspondence as files: a PNG to look at and an MP4 to play."""
 
+import pathlib
+
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.patches import Rectangle
@@ -7,6 +9,7 @@ from matplotlib.patches import Rectangle
 from kd_keras import visualise
 from kd_keras.data.video import reading
 from train.report.activation import overlay
+from train.report.correspondence import Correspondence, Grid
 
 _MARK = visualise.PALETTE[4]
 _MARK_RGB = np.array([int(_MARK[place : place + 2], 16) for place in (1, 3, 5)])
@@ -14,7 +17,7 @@ _MARK_RGB = np.array([int(_MARK[place : place + 2], 16) for place in (1, 3, 5)])
 _FRAME_RATE, _LEAST_PX = 6, 240
 
 
-def draw(correspondence, cell, path):
+def draw(correspondence: Correspondence, cell: int, path: pathlib.Path) -> None:
     """Draws one observed cell, where it attends, and where that place attends back.
 
     Args:
@@ -88,7 +91,7 @@ def draw(correspondence, cell, path):
     plt.close(figure)
 
 
-def film(correspondence, cell, path):
+def film(correspondence: Correspondence, cell: int, path: pathlib.Path) -> None:
     """Writes an MP4: the observed clip beside the future clip with the attention on it.
 
     The cell is marked while its moment is shown.
@@ -108,17 +111,17 @@ def film(correspondence, cell, path):
     reading.write_video(path, frames, _FRAME_RATE)
 
 
-def _place_of(weights):
+def _place_of(weights: np.ndarray) -> int:
     return int(np.argmax(weights))
 
 
-def _frames_of(clip, grid):
+def _frames_of(clip: np.ndarray, grid: Grid) -> np.ndarray:
     """The frame in the middle of each of the grid's steps."""
     steps = ((np.arange(grid[0]) + 0.5) * len(clip) / grid[0]).astype(int)
     return visualise.as_rgb(clip)[steps]
 
 
-def _marked(frames, grid, cell):
+def _marked(frames: np.ndarray, grid: Grid, cell: int) -> np.ndarray:
     """The frames with an outline around a cell while its moment is shown."""
     frames = frames.copy()
     step, rest = divmod(cell, grid[1] * grid[2])

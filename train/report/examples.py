@@ -1,10 +1,18 @@
 """The clips that a report shows: the best, the worst, and those distillation won."""
 
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import keras
 import numpy as np
+import tensorflow as tf
 
 from kd_keras import statistics
-from kd_keras.data.clips import augment
+from kd_keras.data.clips.views import evaluated
+from kd_keras.data.segments import Pair
 from kd_keras.data.video.info import BadVideo
+from train.finished_run import FinishedRun
+from train.predictions import Predictions
 from train.report.activation import class_activation, overlay
 from train.report.strips import data_uri
 
@@ -12,7 +20,9 @@ _MOST_OF_A_KIND = 4
 _NUM_CORRESPONDENCES = 3
 
 
-def choose(predictions, student, baseline=None):
+def choose(
+    predictions: Predictions, student: str, baseline: str | None = None
+) -> dict[str, list[int]]:
     """Returns the positions of clips to show, by what they are examples of.
 
     Args:
@@ -37,7 +47,9 @@ def choose(predictions, student, baseline=None):
     }
 
 
-def picked(chosen, clip, count):
+def picked(
+    chosen: Mapping[str, Sequence[int]], clip: int | None, count: int
+) -> list[int]:
     """Returns the positions of the clips whose correspondence is shown.
 
     Args:
@@ -58,7 +70,7 @@ def picked(chosen, clip, count):
     return [clip]
 
 
-def clips_of(run, pair):
+def clips_of(run: FinishedRun, pair: Pair) -> list[np.ndarray]:
     """Returns the observed and the future clip of a pair as an evaluation sees them.
 
     Args:
@@ -72,10 +84,19 @@ def clips_of(run, pair):
         clips = [loader.load(clip) for clip in (pair.observed, pair.future)]
     except BadVideo as error:
         raise ValueError(f"{pair.observed.video} cannot be read: {error}") from error
-    return [augment.center_crop(clip, loader.clip_format.image_size) for clip in clips]
+    return [evaluated(clip, loader.clip_format) for clip in clips]
 
 
-def describe(predictions, position, student, classes, clips, model, layer, normalize):
+def describe(
+    predictions: Predictions,
+    position: int,
+    student: str,
+    classes: Sequence[str],
+    clips: Sequence[np.ndarray],
+    model: keras.Model,
+    layer: str,
+    normalize: Callable[[np.ndarray], tf.Tensor],
+) -> dict[str, Any]:
     """Returns what the page shows of one clip.
 
     Args:

@@ -1,10 +1,13 @@
 """Puts the sections of all runs into one page that needs nothing else."""
 
 import pathlib
+from collections.abc import Sequence
+from typing import Any
 
 import jinja2
 
 from train.report import scores
+from train.report.section import Section
 from train.written import write_text
 
 _TEMPLATES = pathlib.Path(__file__).parent / "templates"
@@ -15,7 +18,7 @@ _EXAMPLES = {
 }
 
 
-def write(path, sections, command):
+def write(path: pathlib.Path, sections: Sequence[Section], command: str) -> None:
     """Writes the page at once or not at all.
 
     Args:
@@ -40,12 +43,16 @@ def write(path, sections, command):
     write_text(path, text)
 
 
-def _comparison(sections):
+def _comparison(sections: Sequence[Section]) -> dict[str, Any] | None:
     """What is shown of all runs together; None if fewer than two have predictions."""
-    known = [section for section in sections if section.predictions is not None]
+    known = [
+        (section.name, section.predictions)
+        for section in sections
+        if section.predictions is not None
+    ]
     if len(known) < 2:
         return None
-    predictions = [section.predictions for section in known]
+    names, predictions = zip(*known, strict=True)
     same = all(predictions[0].has_clips_of(other) for other in predictions)
     text = (
         f"All evaluate the same {len(predictions[0].labels)} clips. The intervals draw "
@@ -55,7 +62,7 @@ def _comparison(sections):
         "paired difference."
     )
     return {
-        "names": [section.name for section in known],
+        "names": list(names),
         "rows": scores.compare(predictions),
         "text": text,
     }

@@ -1,6 +1,7 @@
 """The numbers of a report's tables: scores with intervals, calibration, comparisons."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -46,12 +47,12 @@ class Row:
     temperature: float
 
 
-def title(name):
+def title(name: str) -> str:
     """Returns what a network is called in a report."""
     return _TITLES.get(name, name)
 
 
-def rows(predictions):
+def rows(predictions: predictions_lib.Predictions) -> dict[str, Row]:
     """Returns the `Row` of each network of a run, by its name.
 
     Args:
@@ -60,7 +61,7 @@ def rows(predictions):
     return {name: _row(predictions, name) for name in predictions.logits}
 
 
-def _row(predictions, name):
+def _row(predictions: predictions_lib.Predictions, name: str) -> Row:
     labels, videos = predictions.labels, predictions.videos
     logits, hits = predictions.logits[name], predictions.hits(name)
     scores = classification_scores(labels, logits)
@@ -100,7 +101,7 @@ class Comparison:
     gain: Interval | None
 
 
-def compare(runs):
+def compare(runs: Sequence[predictions_lib.Predictions]) -> list[Comparison]:
     """Returns the `Comparison` of each network of several runs.
 
     Args:
@@ -132,7 +133,7 @@ def compare(runs):
     return compared
 
 
-def _gain(runs, name):
+def _gain(runs: Sequence[predictions_lib.Predictions], name: str) -> Interval | None:
     """The paired difference to the baseline over all runs, or None."""
     if name == BASELINE or not name.startswith(BASELINE.partition(".")[0]):
         return None
@@ -142,7 +143,9 @@ def _gain(runs, name):
     return statistics.mean_interval(gains, runs[0].videos)
 
 
-def best_distilled(predictions, best_method=None):
+def best_distilled(
+    predictions: predictions_lib.Predictions, best_method: str | None = None
+) -> str | None:
     """Returns the name of the student that is compared with labels alone.
 
     Args:
@@ -154,7 +157,8 @@ def best_distilled(predictions, best_method=None):
     """
     names = [predictions_lib.of_student(method) for method in predictions.methods]
     distilled = [name for name in names if name != BASELINE]
-    chosen = predictions_lib.of_student(best_method)
-    if chosen in distilled:
-        return chosen
+    if best_method is not None:
+        chosen = predictions_lib.of_student(best_method)
+        if chosen in distilled:
+            return chosen
     return distilled[-1] if distilled else None

@@ -3,21 +3,26 @@
 import dataclasses
 import functools
 import json
+import os
 import pathlib
 import shlex
 import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
 
 from export.student_file import load_spec
 from kd_keras import statistics, visualise
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.video import reading
 from kd_keras.metrics import confusion_matrix
 from train import json_lines
 from train import predictions as predictions_lib
 from train import times as times_lib
 from train.finished_run import FinishedRun
+from train.predictions import Predictions
 from train.report import (
     charts,
     correspondence,
@@ -34,6 +39,8 @@ from train.report.summary import table_rows
 _REFERENCES = ("majority", "bigram on the true last action")
 # More do not fit on a chart.
 _MOST_CLASSES = 40
+
+_Made = TypeVar("_Made")
 
 
 @dataclasses.dataclass
@@ -65,7 +72,7 @@ class Section:
     classes: list[str]
     references: list
     rows: list = dataclasses.field(default_factory=list)
-    predictions: predictions_lib.Predictions | None = None
+    predictions: Predictions | None = None
     classes_shown: str = ""
     compared: tuple[str, str] | None = None
     charts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -78,7 +85,12 @@ class Section:
     notes: list[str] = dataclasses.field(default_factory=list)
 
 
-def of_run(path, files, clip=None, token=None):
+def of_run(
+    path: str | os.PathLike,
+    files: str | os.PathLike,
+    clip: int | None = None,
+    token: Sequence[int] | None = None,
+) -> Section:
     """Returns the `Section` of a run.
 
     Args:
@@ -93,23 +105,29 @@ def of_run(path, files, clip=None, token=None):
 
 
 class _Maker:
-    def __init__(self, path, files, clip, token):
+    def __init__(
+        self,
+        path: pathlib.Path,
+        files: pathlib.Path,
+        clip: int | None,
+        token: Sequence[int] | None,
+    ) -> None:
         self._path, self._files, self._clip, self._token = path, files, clip, token
         self._results = _read_results(path)
         self._section = self._begin()
 
-    def make(self):
+    def make(self) -> Section:
         """Fills the section; what fails leaves a note."""
         section, path = self._section, self._path
         self._attempt("The curves", self._draw_curves)
         run = self._attempt("The videos and networks", lambda: FinishedRun(path))
-        section.predictions = self._attempt(
+        predictions = section.predictions = self._attempt(
             "What the networks said of each clip", lambda: self._predictions(run)
         )
-        if section.predictions is not None:
-            self._attempt("The statistics", self._add_statistics)
-        if run is not None and section.predictions is not None:
-            self._add_clips(run)
+        if predictions is not None:
+            self._attempt("The statistics", lambda: self._add_statistics(predictions))
+        if run is not None and predictions is not None:
+            self._add_clips(run, predictions)
         section.times = _times(path)
         if not section.times:
             section.notes.append(
@@ -117,7 +135,7 @@ class _Maker:
             )
         return section
 
-    def _begin(self):
+    def _begin(self) -> Section:
         results, path = self._results, self._path
         rows = table_rows(results)
         return Section(
@@ -137,7 +155,7 @@ class _Maker:
             references=[row for row in rows if row[0] in _REFERENCES],
         )
 
-    def _attempt(self, what, make):
+    def _attempt(self, what: str, make: Callable[[], _Made]) -> _Made | None:
         """Returns what `make` returns; None, and a note, if it cannot be made."""
         try:
             return make()
@@ -145,7 +163,7 @@ class _Maker:
             self._section.notes.append(f"{what} cannot be shown: {error}")
             return None
 
-    def _predictions(self, run):
+    def _predictions(self, run: FinishedRun | None) -> Predictions:
         path = self._path / predictions_lib.FILE
         if path.exists():
             return predictions_lib.read(path)
@@ -153,7 +171,7 @@ class _Maker:
             raise ValueError(f"there is no {path}, and no network could be asked.")
         return run.predictions()
 
-    def _draw(self, name, draw):
+    def _draw(self, name: str, draw: Callable[[pathlib.Path], object]) -> None:
         """Keeps what `draw(path)` draws as a chart."""
         with tempfile.TemporaryDirectory() as folder:
             path = pathlib.Path(folder) / f"{name}.svg"
@@ -161,14 +179,14 @@ class _Maker:
             uri = strips.as_uri("image/svg+xml", path.read_bytes())
         self._section.charts[name] = uri
 
-    def _draw_curves(self):
+    def _draw_curves(self) -> None:
         records = json_lines.read(self._path / "metrics.jsonl")
         phases = dict.fromkeys(record["phase"] for record in records)
         histories = {p: [r for r in records if r["phase"] == p] for p in phases}
         self._draw("curves", functools.partial(visualise.curves, histories))
 
-    def _add_statistics(self):
-        section, predictions = self._section, self._section.predictions
+    def _add_statistics(self, predictions: Predictions) -> None:
+        section = self._section
         section.rows = list(scores.rows(predictions).values())
         labels, videos = predictions.labels, predictions.videos
         self._draw("reliability", functools.partial(charts.reliability, {
@@ -184,19 +202,20 @@ class _Maker:
         quality = statistics.pseudo_label_quality(labels, statistics.softmax(teacher))
         section.pseudo_labels = quality
         self._draw("pseudo_labels", functools.partial(charts.pseudo_labels, quality))
-        self._compare_students()
+        self._compare_students(predictions)
 
-    def _compare_students(self):
+    def _compare_students(self, predictions: Predictions) -> None:
         """Confusion and gain by class of labels alone and of the distilled student."""
-        section, predictions = self._section, self._section.predictions
+        section = self._section
         counts = charts.counts_of(predictions.labels)
-        shown = sorted(sorted(counts, key=counts.get)[-_MOST_CLASSES:])
+        shown = sorted(sorted(counts, key=lambda label: counts[label])[-_MOST_CLASSES:])
         if len(shown) < len(counts):
             section.classes_shown = (
                 f"Of {len(counts)} classes these are the {len(shown)} with most clips; "
                 "predictions of the others are left out."
             )
-        distilled, teacher = self._distilled(), predictions_lib.TEACHER_FUTURE
+        distilled = self._distilled(predictions)
+        teacher = predictions_lib.TEACHER_FUTURE
         has_baseline = scores.BASELINE in predictions.logits
         names = [scores.BASELINE] if has_baseline else []
         names += [teacher] if distilled is None else [distilled, teacher]
@@ -211,7 +230,7 @@ class _Maker:
         self._draw("confusion", draw)
         if len(names) < 3:
             return
-        section.compared = tuple(scores.title(name) for name in names[:2])
+        section.compared = scores.title(names[0]), scores.title(names[1])
         before, after = (predictions.logits[name].argmax(1) for name in names[:2])
         gains = statistics.class_gains(
             predictions.labels, before, after, predictions.videos
@@ -220,42 +239,53 @@ class _Maker:
         draw = functools.partial(charts.class_gains, gains, counts, section.classes)
         self._draw("class_gains", draw)
 
-    def _distilled(self):
-        return scores.best_distilled(
-            self._section.predictions, self._results.get("best_student")
-        )
+    def _distilled(self, predictions: Predictions) -> str | None:
+        return scores.best_distilled(predictions, self._results.get("best_student"))
 
-    def _add_clips(self, run):
+    def _add_clips(self, run: FinishedRun, predictions: Predictions) -> None:
         """Everything that shows frames: examples, correspondences, the timeline."""
         section = self._section
-        name = self._distilled()
-        if name is None and scores.BASELINE in section.predictions.logits:
+        name = self._distilled(predictions)
+        if name is None and scores.BASELINE in predictions.logits:
             name = scores.BASELINE
         if name is None:
             section.notes.append("There is no student, so no clips are shown.")
+            return
+        if isinstance(run.data.loader.clip_format, FeatureFormat):
+            section.notes.append(
+                "The networks see features, which are no pictures, so no clips are "
+                "shown."
+            )
             return
         method = name.removeprefix(predictions_lib.of_student(""))
         student = self._attempt("The clips", lambda: run.student(method))
         if student is None:
             return
-        view = StudentView(run, section.predictions, name, student)
+        view = StudentView(run, predictions, name, student)
         baseline = scores.BASELINE if name != scores.BASELINE else None
-        if baseline not in section.predictions.logits:
+        if baseline not in predictions.logits:
             baseline = None
-        chosen = examples.choose(section.predictions, name, baseline)
+        chosen = examples.choose(predictions, name, baseline)
         section.examples = (
             self._attempt("The examples", lambda: view.examples(chosen)) or {}
         )
-        self._attempt("The correspondence", lambda: self._correspond(view, chosen))
+        self._attempt(
+            "The correspondence", lambda: self._correspond(view, chosen, predictions)
+        )
         section.timeline = self._attempt(
             "The timeline", lambda: self._timeline(view, method)
         )
 
-    def _correspond(self, view, chosen):
+    def _correspond(
+        self,
+        view: StudentView,
+        chosen: Mapping[str, Sequence[int]],
+        predictions: Predictions,
+    ) -> None:
         section, teacher = self._section, view.run.teacher()
         layers = view.layers(teacher)
         section.layers = f"student {layers[0]}, teacher {layers[1]}"
-        count = len(section.predictions.labels)
+        count = len(predictions.labels)
         for position in examples.picked(chosen, self._clip, count):
             found = view.correspondence(position, teacher, layers)
             cell = correspondence.cell_of(found, self._token)
@@ -269,10 +299,11 @@ class _Maker:
                 }
             )
 
-    def _timeline(self, view, method):
+    def _timeline(self, view: StudentView, method: str) -> dict[str, str]:
         run = view.run
         spec = load_spec(run.path / "students" / f"{method}.keras")
-        if spec.observed_s is None or spec.lead_time_s is None:
+        lead_time_s = spec.lead_time_s
+        if spec.observed_s is None or lead_time_s is None:
             raise ValueError(
                 "the student observes a fraction of each video, so it cannot slide."
             )
@@ -284,7 +315,7 @@ class _Maker:
         self._draw(
             "timeline",
             lambda path: timeline.draw(
-                truth, found, spec.lead_time_s, info.duration_s, path
+                truth, found, lead_time_s, info.duration_s, path
             ),
         )
         return {
@@ -292,13 +323,13 @@ class _Maker:
             "text": (
                 f"{name} has {len(truth)} labeled actions in {info.duration_s:.1f} s. "
                 f"The student sees {spec.observed_s:g} s at a time and speaks of what "
-                f"starts {spec.lead_time_s:g} s after them; an anticipation is drawn "
+                f"starts {lead_time_s:g} s after them; an anticipation is drawn "
                 "at the time that it speaks of."
             ),
         }
 
 
-def _times(path):
+def _times(path: pathlib.Path) -> list[dict[str, Any]]:
     """Where the time of a run went, as the template takes it."""
     parts = times_lib.read(path)
     longest = max((part.seconds for part in parts), default=0.0)
@@ -313,7 +344,7 @@ def _times(path):
     ]
 
 
-def _read_results(path):
+def _read_results(path: pathlib.Path) -> dict[str, Any]:
     file = path / "results.json"
     if not file.exists():
         raise ValueError(

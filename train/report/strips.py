@@ -12,7 +12,7 @@ _LEAST_PX = 96
 _QUALITY = 80
 
 
-def data_uri(clip):
+def data_uri(clip: np.ndarray) -> str:
     """Returns a clip as a data URI: a JPEG of its frames from left to right.
 
     Args:
@@ -30,6 +30,6 @@ def data_uri(clip):
     return as_uri("image/jpeg", encoded.tobytes())
 
 
-def as_uri(kind, content):
+def as_uri(kind: str, content: bytes) -> str:
     """Returns the bytes of a file as a data URI."""
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"

@@ -2,12 +2,18 @@
 
 import base64
 import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import keras
 import numpy as np
 
 from kd_keras.data.clips.views import normalize
 from train import networks
+from train.finished_run import FinishedRun
+from train.predictions import Predictions
 from train.report import correspondence, examples, strips
+from train.report.correspondence import Correspondence, Grid
 
 
 class StudentView:
@@ -20,7 +26,13 @@ class StudentView:
         student: The student.
     """
 
-    def __init__(self, run, predictions, name, student):
+    def __init__(
+        self,
+        run: FinishedRun,
+        predictions: Predictions,
+        name: str,
+        student: keras.Model,
+    ) -> None:
         self.run, self.student = run, student
         self._predictions, self._name = predictions, name
         flow_scale = run.data.loader.clip_format.flow_scale
@@ -30,7 +42,7 @@ class StudentView:
             for p in run.data.evaluated
         }
 
-    def layers(self, teacher=None):
+    def layers(self, teacher: keras.Model | None = None) -> tuple[str, ...]:
         """The layers whose maps are compared, in the student and in the teacher."""
         config = self.run.config
         [first, *_] = networks.student_feature_layers(config, self.student)
@@ -39,7 +51,9 @@ class StudentView:
         [other, *_] = networks.teacher_feature_layers(config, self.student, teacher)
         return first, other
 
-    def examples(self, chosen):
+    def examples(
+        self, chosen: Mapping[str, Sequence[int]]
+    ) -> dict[str, list[dict[str, Any]]]:
         """What the page shows of the chosen clips, by what they are examples of."""
         [layer] = self.layers()
         return {
@@ -59,7 +73,9 @@ class StudentView:
             for kind, positions in chosen.items()
         }
 
-    def correspondence(self, position, teacher, layers):
+    def correspondence(
+        self, position: int, teacher: keras.Model, layers: Sequence[str]
+    ) -> Correspondence:
         """The `Correspondence` of the clip at a position."""
         observed, future = self._clips(position)
         return correspondence.attend(
@@ -72,7 +88,7 @@ class StudentView:
             self._normalize,
         )
 
-    def caption(self, position, classes):
+    def caption(self, position: int, classes: Sequence[str]) -> str:
         """What is said of the clip at a position."""
         label = self._predictions.labels[position]
         return (
@@ -80,7 +96,7 @@ class StudentView:
             f"{self._predictions.videos[position]}"
         )
 
-    def values(self, found, cell, position):
+    def values(self, found: Correspondence, cell: int, position: int) -> dict[str, Any]:
         """What the page's script shows of a `Correspondence`."""
         times_s = self._predictions.times_s[position]
         return {
@@ -93,7 +109,7 @@ class StudentView:
             "strongest": cell,
         }
 
-    def _clips(self, position):
+    def _clips(self, position: int) -> list[np.ndarray]:
         video = self._predictions.videos[position]
         times_s = self._predictions.times_s[position]
         key = (str(video), *(float(times_s[place]) for place in (0, 2, 3)))
@@ -102,7 +118,7 @@ class StudentView:
         return examples.clips_of(self.run, self._pairs[key])
 
 
-def _side(clip, grid, interval_s):
+def _side(clip: np.ndarray, grid: Grid, interval_s: np.ndarray) -> dict[str, Any]:
     start_s, end_s = map(float, interval_s)
     middles = (np.arange(grid[0]) + 0.5) / grid[0]
     frames = clip[(middles * len(clip)).astype(int)]
@@ -114,7 +130,7 @@ def _side(clip, grid, interval_s):
     }
 
 
-def _as_text(weights):
+def _as_text(weights: np.ndarray) -> str:
     """Each row as bytes, 255 for its highest weight, in base 64."""
     shares = np.round(255 * weights / weights.max(1, keepdims=True)).astype(np.uint8)
     return base64.b64encode(shares.tobytes()).decode()

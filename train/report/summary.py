@@ -1,5 +1,8 @@
 """What a run leaves for people: its input in pictures, its table, its curves."""
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
 import tensorflow as tf
 
 from kd_keras import visualise
@@ -8,6 +11,9 @@ from train import epic_scores
 from train.batches import normalizer, training_batches
 from train.pictures import picture
 from train.written import write_json
+
+if TYPE_CHECKING:
+    from train.experiment import Experiment
 
 _NUM_SHOWN = 4
 
@@ -19,7 +25,7 @@ STUDENTS = {
 }
 
 
-def show_inputs(experiment):
+def show_inputs(experiment: "Experiment") -> None:
     """Draws some training pairs of clips, as the networks see them, to inputs.png."""
     data, classes = experiment.data, experiment.data.index.classes
     if data.loader.clip_format.modality == "features":
@@ -42,7 +48,7 @@ def show_inputs(experiment):
             tf.summary.image("inputs", drawn[None])
 
 
-def write(experiment, results):
+def write(experiment: "Experiment", results: Mapping[str, Any]) -> None:
     """Writes results.json, then the pictures; prints the table."""
     directory = experiment.directory
     write_json(directory / "results.json", results)
@@ -64,7 +70,7 @@ def write(experiment, results):
     print(f"Everything is in {directory}: results.json, student.keras, ...")
 
 
-def table_rows(results):
+def table_rows(results: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Returns the (name, top-1) rows of the table."""
     teacher = results["teacher"]
     return [
@@ -83,7 +89,7 @@ def table_rows(results):
     ]
 
 
-def _table(rows, results):
+def _table(rows: Sequence[tuple[str, float]], results: Mapping[str, Any]) -> str:
     width = max(len(name) for name, _ in rows)
     lines = [
         f"{results['num_evaluated']} clips of the {results['eval_part']} part, "

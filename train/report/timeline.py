@@ -1,16 +1,24 @@
 """A long video: what happened, what was anticipated, and how long before."""
 
 import collections
+import pathlib
+from collections.abc import Sequence
+from typing import TypeAlias
 
+import keras
 import matplotlib.pyplot as plt
 import numpy as np
 import tensorflow as tf
+from matplotlib.axes import Axes
 
-from export.anticipation import anticipations
+from export.anticipation import Anticipation, anticipations
+from export.student_file import ExportSpec
 from kd_keras import lettering
-from kd_keras.data.clips import augment
-from kd_keras.data.clips.views import normalize
+from kd_keras.data.clips.views import as_input, evaluated
+from kd_keras.data.segments import Index
+from kd_keras.data.video.info import Video, VideoInfo
 from kd_keras.visualise import PALETTE
+from train.data import RunData
 
 _RIGHT, _WRONG, _OTHER = PALETTE[0], PALETTE[4], "#BBBBBB"
 # A video gives about so many anticipations.
@@ -19,8 +27,12 @@ _LEAST_STEP_S = 0.1
 # Narrower bars, in fractions of the video, hold no name.
 _NAMED = 0.03
 
+# Start and end in seconds, and the name of the class; a span also has a probability.
+Action: TypeAlias = tuple[float, float, str]
+Span: TypeAlias = tuple[float, float, str, float]
 
-def longest_video(data):
+
+def longest_video(data: RunData) -> str:
     """Returns the evaluated video with the most actions, the longest of several.
 
     Args:
@@ -34,7 +46,7 @@ def longest_video(data):
     return max(readable, key=lambda name: (counts[name], durations[name]))
 
 
-def actions(index, video):
+def actions(index: Index, video: str) -> list[Action]:
     """Returns (start_s, end_s, class name) of the labeled actions of a video, in order.
 
     Args:
@@ -47,7 +59,9 @@ def actions(index, video):
     )
 
 
-def anticipate(student, spec, video, info):
+def anticipate(
+    student: keras.Model, spec: ExportSpec, video: Video, info: VideoInfo
+) -> list[Anticipation]:
     """Returns the `Anticipation`s all along a video.
 
     Args:
@@ -59,16 +73,16 @@ def anticipate(student, spec, video, info):
 
     clip_format = spec.clip_format
 
-    def predict(clips):
-        crops = [augment.center_crop(clip, clip_format.image_size) for clip in clips]
-        crops = normalize(np.stack(crops), clip_format.flow_scale)
-        return tf.nn.softmax(student(crops, training=False)).numpy()
+    def predict(clips: np.ndarray) -> np.ndarray:
+        seen = np.stack([evaluated(clip, clip_format) for clip in clips])
+        logits = student(as_input(seen, clip_format), training=False)
+        return tf.nn.softmax(logits).numpy()
 
     every_s = max(info.duration_s / _MOST, _LEAST_STEP_S)
     return list(anticipations(predict, spec, video, info, every_s))
 
 
-def spans(found):
+def spans(found: Sequence[Anticipation]) -> list[Span]:
     """Joins anticipations that follow each other and name the same class.
 
     Args:
@@ -78,20 +92,25 @@ def spans(found):
         the anticipated action, so they lie a lead time after the observed clip.
     """
     joined: list[list] = []
-    step_s = found[1].happens_s - found[0].happens_s if len(found) > 1 else 0.5
-    for item in found:
+    starts_s = [_happens_s(item) for item in found]
+    step_s = starts_s[1] - starts_s[0] if len(found) > 1 else 0.5
+    for item, start_s in zip(found, starts_s, strict=True):
         name, probability = item.classes[0], item.probabilities[0]
         if joined and joined[-1][2] == name:
-            joined[-1][1] = item.happens_s + step_s
+            joined[-1][1] = start_s + step_s
             joined[-1][3].append(probability)
         else:
-            joined.append(
-                [item.happens_s, item.happens_s + step_s, name, [probability]]
-            )
+            joined.append([start_s, start_s + step_s, name, [probability]])
     return [(*span[:3], float(np.mean(span[3]))) for span in joined]
 
 
-def judge(span, truth):
+def _happens_s(item: Anticipation) -> float:
+    if item.happens_s is None:
+        raise ValueError("The student does not know when what it anticipates starts.")
+    return item.happens_s
+
+
+def judge(span: Span, truth: Sequence[Action]) -> bool | None:
     """Returns whether a span is right: True, False, or None if no action starts in it.
 
     It is right if every action that starts between its ends is of the class it names.
@@ -100,7 +119,13 @@ def judge(span, truth):
     return None if not started else {*started} == {span[2]}
 
 
-def draw(truth, found, lead_time_s, duration_s, path):
+def draw(
+    truth: Sequence[Action],
+    found: Sequence[Anticipation],
+    lead_time_s: float,
+    duration_s: float,
+    path: pathlib.Path,
+) -> None:
     """Draws the true actions above the anticipated ones, along the video.
 
     Args:
@@ -133,7 +158,7 @@ def draw(truth, found, lead_time_s, duration_s, path):
     above.set_ylim(-0.85, 1.5)
     above.set_ylabel("action")
     below.plot(
-        [item.happens_s for item in found],
+        [_happens_s(item) for item in found],
         [item.probabilities[0] for item in found],
         color=PALETTE[0],
     )
@@ -154,7 +179,7 @@ def draw(truth, found, lead_time_s, duration_s, path):
     plt.close(figure)
 
 
-def _draw_lead_time(axis, start_s, lead_time_s):
+def _draw_lead_time(axis: Axes, start_s: float, lead_time_s: float) -> None:
     """An arrow from what the first anticipation saw to what it speaks of."""
     end_s, height = start_s + lead_time_s, -0.62
     arrow = {"arrowstyle": "->", "shrinkA": 0, "shrinkB": 0}
@@ -163,7 +188,16 @@ def _draw_lead_time(axis, start_s, lead_time_s):
     axis.text(end_s, height, text, va="center", fontsize=8)
 
 
-def _bar(axis, row, start_s, end_s, name, color, duration_s, family):
+def _bar(
+    axis: Axes,
+    row: int,
+    start_s: float,
+    end_s: float,
+    name: str,
+    color: str,
+    duration_s: float,
+    family: Sequence[str],
+) -> None:
     axis.barh(
         row, end_s - start_s, left=start_s, height=0.7, color=color, edgecolor="w"
     )

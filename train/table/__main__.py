@@ -9,10 +9,16 @@ nothing twice.
 
 import dataclasses
 import pathlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from absl import flags
 
 from export import command
+
+if TYPE_CHECKING:
+    from train.table.plan import Row
+    from train.table.scores import Score
 
 FLAGS = flags.FLAGS
 
@@ -33,7 +39,7 @@ class Request:
     devices: list[str] = dataclasses.field(default_factory=list)
 
 
-def define_flags():
+def define_flags() -> None:
     """Defines the flags, one for every field of `Request`."""
     flags.DEFINE_string(
         "output", None, "Folder of the table: table.md, .csv, .json, .svg and runs/."
@@ -74,7 +80,7 @@ def define_flags():
         )
 
 
-def run(request):
+def run(request: Request) -> "list[Score]":
     """Trains and scores the table; returns its `Score`s.
 
     Raises:
@@ -105,7 +111,7 @@ def run(request):
     return scores
 
 
-def _baseline(title, rows):
+def _baseline(title: str | None, rows: "Sequence[Row]") -> "Row | None":
     students = [row for row in rows if (row.logits or "").startswith("students.")]
     if title is None:
         return students[0] if students else None
@@ -117,7 +123,7 @@ def _baseline(title, rows):
     )
 
 
-def _paper(text, titles):
+def _paper(text: str, titles: Sequence[str]) -> tuple[str, float]:
     title, _, number = text.rpartition(" = ")
     try:
         value = float(number)
@@ -130,7 +136,7 @@ def _paper(text, titles):
     return title, value
 
 
-def main(arguments):
+def main(arguments: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     del arguments
     from train.table.running import JobsFailedError

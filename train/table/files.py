@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 import matplotlib.pyplot as plt
 
 from kd_keras.aside import written_aside
+from kd_keras.statistics import Interval
 from train.table.scores import Score
 
 
@@ -49,7 +50,9 @@ def write(
         _draw(scores, paper, path)
 
 
-def _cells(scores, seeds, paper):
+def _cells(
+    scores: Sequence[Score], seeds: Sequence[int], paper: Mapping[str, float]
+) -> list[list[str]]:
     header = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 %", "deviation"]
     header += ["gain", "95 % of gain", *(["paper"] if paper else [])]
     lines = [header]
@@ -71,19 +74,21 @@ def _cells(scores, seeds, paper):
     return lines
 
 
-def _range(interval):
+def _range(interval: Interval) -> str:
     return f"{interval.low:.1f} to {interval.high:.1f}"
 
 
-def _markdown(lines):
-    def row(cells):
+def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    def row(cells: Sequence[str]) -> str:
         return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
 
     header, *others = lines
     return row(header) + row(["---"] * len(header)) + "".join(map(row, others))
 
 
-def _draw(scores, paper, path):
+def _draw(
+    scores: Sequence[Score], paper: Mapping[str, float], path: pathlib.Path
+) -> None:
     figure, axes = plt.subplots(figsize=(8, 0.45 * len(scores) + 1.2))
     for place, score in enumerate(scores):
         mean = score.mean

@@ -5,7 +5,8 @@ import hashlib
 import itertools
 import pathlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 from train import predictions
 
@@ -65,6 +66,10 @@ class Job:
         return ["-m", "train.main", *self.flags, f"--run_dir={self.folder}"]
 
 
+# By the flags of rows, the split and the seed.
+Jobs: TypeAlias = Mapping[tuple[tuple[str, ...], int, int], Job]
+
+
 def parse_row(text: str) -> Row:
     """Returns the row that `TITLE = NETWORK [FLAGS]` describes.
 
@@ -93,7 +98,7 @@ def jobs(
     splits: Sequence[int],
     seeds: Sequence[int],
     output: pathlib.Path,
-) -> dict[tuple[tuple[str, ...], int, int], Job]:
+) -> Jobs:
     """Returns the `Job` of each (flags of rows, split, seed).
 
     Rows of the same flags share their runs, and so their teacher.

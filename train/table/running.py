@@ -33,7 +33,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
     for device in devices or (None,):
         free.put(device)
 
-    def work(job):
+    def work(job: Job) -> str | None:
         device = free.get()
         try:
             return _run(job, device)
@@ -59,7 +59,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
         )
 
 
-def _run(job, device):
+def _run(job: Job, device: str | None) -> str | None:
     """Runs a job; returns what is wrong, or None."""
     job.folder.mkdir(parents=True, exist_ok=True)
     log = job.folder / "log.txt"

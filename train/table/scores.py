@@ -2,13 +2,13 @@
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from kd_keras import statistics
 from train import predictions
-from train.table.plan import Job, Row
+from train.table.plan import Jobs, Row
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Score:
 
 def scores(
     rows: Sequence[Row],
-    jobs: Mapping[tuple[tuple[str, ...], int, int], Job],
+    jobs: Jobs,
     splits: Sequence[int],
     seeds: Sequence[int],
     baseline: Row | None,
@@ -50,7 +50,9 @@ def scores(
         ValueError: If runs that are compared evaluate different clips.
     """
     hits = {
-        row: _hits(row, jobs, splits, seeds) for row in rows if row.logits is not None
+        row: _hits(row, row.logits, jobs, splits, seeds)
+        for row in rows
+        if row.logits is not None
     }
     found = []
     for row in rows:
@@ -80,7 +82,9 @@ def scores(
     return found
 
 
-def _hits(row, jobs, splits, seeds):
+def _hits(
+    row: Row, logits: str, jobs: Jobs, splits: Sequence[int], seeds: Sequence[int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Returns hits (seeds, clips of all splits) and the video of each clip."""
     by_split, videos = [], []
     for split in splits:
@@ -92,12 +96,14 @@ def _hits(row, jobs, splits, seeds):
             raise ValueError(
                 f"The runs of {row.title!r} on split {split} evaluate different clips."
             )
-        by_split.append([run.hits(row.logits) for run in runs])
+        by_split.append([run.hits(logits) for run in runs])
         videos += [f"{split}: {video}" for video in runs[0].videos]
     return np.concatenate(by_split, 1).astype(np.float64), np.array(videos)
 
 
-def _reference(row, jobs, splits, seeds):
+def _reference(
+    row: Row, jobs: Jobs, splits: Sequence[int], seeds: Sequence[int]
+) -> Score:
     by_seed = []
     for seed in seeds:
         values, sizes = [], []
@@ -114,5 +120,5 @@ def _reference(row, jobs, splits, seeds):
     return Score(row, tuple(by_seed), interval, None, None)
 
 
-def _deviation(values):
+def _deviation(values: Sequence[float]) -> float | None:
     return float(np.std(values, ddof=1)) if len(values) > 1 else None

@@ -12,6 +12,7 @@ import numpy as np
 import simplejpeg
 
 from kd_keras.data.clips import frames as clip_frames
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.records import media_sequence, shards
 from kd_keras.data.records.shard_writer import ShardContents
@@ -190,7 +191,7 @@ class RecordLoader:
         return frames[images.frame_index] if repeated else frames
 
 
-def format_values(clip_format: ClipFormat) -> dict:
+def format_values(clip_format: ClipFormat | FeatureFormat) -> dict:
     """What identifies a clip format in an index."""
     return {
         f"clip_format.{name}": value for name, value in clip_format.to_stored().items()
