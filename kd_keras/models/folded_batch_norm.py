@@ -53,7 +53,7 @@ def fold_batch_norm(model: keras.Model, keep: Iterable[str] = ()) -> keras.Model
         True
     """
     if isinstance(model, keras.Sequential):
-        model = keras.Model(model.inputs, model.outputs, name=model.name)
+        model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         # Written as a class, it has no graph to look into.
         return model
