@@ -113,7 +113,7 @@ def define_flags() -> None:
         "fold_batch_norm",
         True,
         "Make BatchNorm a part of the convolutions before it. The answers are the same "
-        "up to rounding, and come sooner.",
+        "up to rounding.",
     )
     flags.DEFINE_enum(
         "format",
