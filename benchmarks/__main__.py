@@ -25,6 +25,7 @@ BENCHMARKS = (
     "workers",
     "record_pipeline",
     "prepare_video",
+    "flow",
     "streaming",
     "memory",
     "epic_pairs",

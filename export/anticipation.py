@@ -15,6 +15,8 @@ from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video, VideoInfo
 
 TIME_ERROR_S = 1e-6
+# Of a window: what a request may hold at most.
+MOST_FRAMES = 1024
 
 
 def probed(path: str) -> tuple[Video, VideoInfo]:
@@ -70,6 +72,7 @@ def anticipations(
     """
     begins_s = float(info.times_s[0])
     shown_s, observed_s = info.duration_s - begins_s, spec.observed_s
+    spec = as_sent(spec, observed_s * info.frame_rate)
     count = int(max(shown_s - observed_s, 0) / every_s + TIME_ERROR_S) + 1
     first_s = begins_s + min(observed_s, shown_s)
     times_s = [first_s + i * every_s for i in range(count)]
@@ -90,6 +93,23 @@ def ranked(
         tuple(spec.classes[i] for i in order),
         tuple(float(probabilities[i]) for i in order),
     )
+
+
+def as_sent(spec: ExportSpec, num_shown: float) -> ExportSpec:
+    """The spec of the clips that a student is sent.
+
+    Args:
+        num_shown: How many frames there are in `observed_s`.
+    """
+    if not spec.every_frame:
+        return spec
+    # A window of a video with gaps has fewer.
+    clip_format = dataclasses.replace(
+        spec.clip_format,
+        num_frames=min(max(round(num_shown), 2), MOST_FRAMES),
+        short_clip="resample",
+    )
+    return dataclasses.replace(spec, clip_format=clip_format)
 
 
 def _clips(spec, video, info, times_s):

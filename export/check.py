@@ -7,11 +7,11 @@ checks a served model, by `check_command.py`. An export is checked by
     python check.py MODEL_DIRECTORY EXPECTED.npz
 
 which is a program of its own, in which neither Keras nor this project can be imported:
-what passes there needs TensorFlow alone. The file holds `classes`, `tolerance` and any
-number of requests: `CASE.SIGNATURE.input.NAME` and what is expected, a part of the
-outputs, `CASE.SIGNATURE.output.NAME`. If classes are actions, `actions` holds the verb
-and the noun of each. Ends with status 0 if every output agrees, else with 1 and a line
-on standard output that says what differs.
+what passes there needs TensorFlow alone. The file holds `classes`, `tolerance`, perhaps
+`tolerance.SIGNATURE` for some, and any number of requests: `CASE.SIGNATURE.input.NAME`
+and what is expected, a part of the outputs, `CASE.SIGNATURE.output.NAME`. If classes
+are actions, `actions` holds the verb and the noun of each. Ends with status 0 if every
+output agrees, else with 1 and a line on standard output that says what differs.
 """
 
 import collections
@@ -81,7 +81,8 @@ def compare(model_directory: str, expected: dict[str, np.ndarray]) -> None:
                     {key: info.name for key, info in signature.outputs.items()},
                     {signature.inputs[key].name: inputs[key] for key in inputs},
                 )
-                _compare_answer(found, outputs, expected)
+                tolerance = expected.get(f"tolerance.{name}", expected["tolerance"])
+                _compare_answer(found, outputs, expected, float(tolerance))
             except ValueError as error:
                 raise ValueError(f"{name}, for {shapes}: {error}") from error
 
@@ -133,8 +134,7 @@ def _require_types(kind, infos, types):
             raise ValueError(f"Dimension 0 of {name} must be the batch, of any size.")
 
 
-def _compare_answer(found, outputs, expected):
-    tolerance = float(expected["tolerance"])
+def _compare_answer(found, outputs, expected, tolerance):
     for name, value in outputs.items():
         if found[name].shape != value.shape:
             raise ValueError(

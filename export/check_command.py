@@ -35,8 +35,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "student",
         None,
-        "The student file (.keras) that was exported, with its .json beside it; its "
-        "answers are compared, too.",
+        "The student file (.keras) that was exported, with its .json beside it, or "
+        "RGB.keras,FLOW.keras; its answers are compared, too.",
     )
     command.check_paths(_PATHS)
 

@@ -10,12 +10,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from export.anticipation import TIME_ERROR_S, Anticipation, ranked
+from export.anticipation import MOST_FRAMES, TIME_ERROR_S, Anticipation, as_sent, ranked
 from export.student_file import ExportSpec
 from kd_keras.data.video.frame_times import frame_indices
-
-# Beyond this many frames in a window, every second one is forgotten.
-MOST_FRAMES = 1024
 
 
 class LiveAnticipations:
@@ -127,17 +124,20 @@ class _Window:
         # The frame that is on screen when the window begins stays.
         while len(self._frames) > 1 and self._frames[1][0] <= begins_s:
             self._frames.popleft()
+        # Of more, every second one is forgotten.
         if len(self._frames) > MOST_FRAMES:
             self._frames = collections.deque(list(self._frames)[::2])
 
     def clip(self, end_s):
         """uint8 (num_frames, height, width, 3), as evaluation chooses from a file."""
         times_s = np.array([time_s for time_s, _ in self._frames])
-        clip_format = self._spec.clip_format
+        begins_s = end_s - self._spec.observed_s
+        num_shown = np.sum(times_s >= begins_s - TIME_ERROR_S)
+        clip_format = as_sent(self._spec, num_shown).clip_format
         indices = frame_indices(
             times_s,
             end_s,
-            end_s - self._spec.observed_s,
+            begins_s,
             end_s,
             clip_format.num_frames,
             clip_format.short_clip,

@@ -1,6 +1,7 @@
 """Exports a student for TF Serving.
 
 python -m export.main --student=RUN_DIR/student.keras --output=MODELS/name
+python -m export.main --student=RGB.keras,FLOW.keras --output=MODELS/name
 """
 
 import dataclasses
@@ -44,6 +45,7 @@ class Request:
     fit: str | None = None
     feature_layer: str | None = None
     keep_versions: int | None = None
+    fuse_weights: tuple[str, ...] | None = None
     fold_batch_norm: bool = True
     format: str = "savedmodel"
     select_tf_ops: bool = False
@@ -54,7 +56,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "student",
         None,
-        "Student file (.keras), with its .json beside it.",
+        "Student file (.keras), with its .json beside it. RGB.keras,FLOW.keras exports "
+        "two students, whose logits are added.",
     )
     flags.DEFINE_string(
         "output",
@@ -109,6 +112,12 @@ def define_flags() -> None:
         "them; by default all.",
         lower_bound=1,
     )
+    flags.DEFINE_list(
+        "fuse_weights",
+        None,
+        "What the logits of RGB.keras and FLOW.keras are multiplied by; by default "
+        "1,1.",
+    )
     flags.DEFINE_bool(
         "fold_batch_norm",
         True,
@@ -139,21 +148,26 @@ def run(request: Request) -> str:
         CheckFailedError: If the export differs from the student; nothing is kept.
     """
     # TensorFlow takes seconds to import, so flags are read first.
-    import kd_keras
-    from export import saved_model, versions
+    from export import given_students, saved_model, versions
     from kd_keras.models import plain_paths
     from kd_keras.models.outputs import gives_probabilities
 
     remote.require_file_system(request.output)
     versions.require_format(request.output, request.format)
+    paths = given_students.paths_of(request.student)
+    weights = _fuse_weights(request, len(paths))
     _require_flags_of_format(request)
-    student = kd_keras.load_student(request.student)
-    spec = _spec(request, student)
-    student_file.check_fits(student, spec)
-    ends_in_softmax = gives_probabilities(
-        student, student_file.clip_shape_of(student, spec)
-    )
-    _require_room(request.output, saved_model.size_in_bytes(student) + _GRAPH_BYTES)
+
+    def spec_of(path, model):
+        return _spec(dataclasses.replace(request, student=path), model)
+
+    served = given_students.load(paths, spec_of, weights, request.top_k)
+    # Those that end in a sigmoid are refused here.
+    end_in_softmax = [
+        gives_probabilities(one.model, one.clip_shape) for one in served.streams
+    ]
+    size = sum(saved_model.size_in_bytes(one.model) for one in served.streams)
+    _require_room(request.output, size + _GRAPH_BYTES)
     version = request.version
     if version is None:
         version = versions.next_version(request.output)
@@ -163,25 +177,24 @@ def run(request: Request) -> str:
             "overwritten; the next free number is "
             f"{versions.next_version(request.output)}."
         )
-    clips = spec.clip_format
     print(
-        f"Writing {request.output}/{version}: "
-        f"{saved_model.size_in_bytes(student) / 1e6:.1f} MB of weights and about 1-3 "
-        f"MB of graph; {len(spec.classes)} classes, clips of {clips.num_frames} "
-        f"frames, {clips.image_size} x {clips.image_size} pixels.",
+        f"Writing {request.output}/{version}: {size / 1e6:.1f} MB of weights and about "
+        f"1-3 MB of graph; {len(served.spec.classes)} classes, "
+        f"{' and '.join(_described(one.spec) for one in served.streams)}.",
         flush=True,
     )
-    if ends_in_softmax:
+    if len(paths) == 2:
+        print("From frames alone it computes TV-L1 flow.")
+    elif all(end_in_softmax):
         print("The student ends in probabilities, which are served as they are.")
     if request.format != "savedmodel":
-        return _export_network(request, student, spec, version)
-    path = saved_model.export_and_check(
-        student,
+        (student,) = served.streams
+        return _export_network(request, student.model, student.spec, version)
+    path = saved_model.export_served(
+        served,
         request.output,
-        spec,
         version,
-        request.top_k,
-        source=request.student,
+        paths,
         keep_versions=request.keep_versions,
         fold_batch_norm=request.fold_batch_norm,
     )
@@ -192,6 +205,41 @@ def run(request: Request) -> str:
         )
     print(f"{path} gives the student's outputs in a TensorFlow session without Keras.")
     return path
+
+
+def _fuse_weights(request: Request, count: int) -> tuple[float, ...]:
+    """The weights of two students; refuses flags that are of the other number."""
+    if count == 1:
+        if request.fuse_weights is not None:
+            raise ValueError(
+                "--fuse_weights is of two students: --student=RGB.keras,FLOW.keras."
+            )
+        return ()
+    if request.format != "savedmodel":
+        raise ValueError(
+            f"--format={request.format} takes one student. Leave it out: two are "
+            "exported as a SavedModel."
+        )
+    for name in ("num_frames", "image_size", "fit", "feature_layer"):
+        if getattr(request, name) is not None:
+            raise ValueError(
+                f"--{name} is of one student. Each of two has a .json beside it, which "
+                "says this."
+            )
+    given = request.fuse_weights
+    try:
+        return (1.0, 1.0) if given is None else tuple(map(float, given))
+    except ValueError:
+        raise ValueError(
+            f"--fuse_weights takes two numbers, as 1,1. Got {','.join(given)}."
+        ) from None
+
+
+def _described(spec: ExportSpec) -> str:
+    clips = spec.clip_format
+    kind = "clips of flow" if clips.modality == "flow" else "clips"
+    side = clips.image_size
+    return f"{kind} of {clips.num_frames} frames, {side} x {side} pixels"
 
 
 def main(_) -> int:
@@ -299,6 +347,7 @@ if __name__ == "__main__":
                 "output",
                 "version",
                 "top_k",
+                "fuse_weights",
                 "feature_layer",
                 "keep_versions",
                 "fold_batch_norm",

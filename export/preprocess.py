@@ -37,24 +37,19 @@ def prepare_frames(
     Args:
         channels: Of the frames; None takes what their static shape says.
     """
-    frames = _checked(frames, frames.shape[-1] if channels is None else channels)
-    shape = tf.shape(frames)
-    kept, places = choose_frames(shape[1], clip_format)
-    frames = tf.gather(frames, kept, axis=1)
-    # A batch of clips is a longer batch of images.
-    images = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
-    squares = to_squares(images, clip_format)
-    batches = tf.concat([shape[:1], tf.shape(kept), tf.shape(squares)[1:]], axis=0)
-    squares = tf.reshape(squares, batches)
-    squares = tf.ensure_shape(squares, (None, None, *squares.shape[2:]))
-    return to_clips(squares, places, clip_format)
+    frames = checked(frames, frames.shape[-1] if channels is None else channels)
+    kept, places = choose_frames(tf.shape(frames)[1], clip_format)
+    return clips_of(tf.gather(frames, kept, axis=1), places, clip_format)
 
 
 def choose_frames(
-    given: tf.Tensor, clip_format: ClipFormat
+    given: tf.Tensor, clip_format: ClipFormat, before: int = 0
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Chooses which frames a clip shows, as `frame_indices` does.
 
+    Args:
+        before: Frames of a request that are not counted as given; an error tells of
+            them.
     Returns:
         The numbers of the frames that are needed, each once, int32; and for each frame
         of the clip its position among these, int32 (num_frames,).
@@ -68,21 +63,47 @@ def choose_frames(
         places = tf.minimum(tf.range(wanted), count - 1)
     elif clip_format.short_clip == "error":
         enough = tf.debugging.assert_greater_equal(
-            given, wanted, message=f"frames must have time of {wanted} or more"
+            given,
+            wanted,
+            message=f"frames must have time of {wanted + before} or more",
         )
         with tf.control_dependencies([enough]):
             places = tf.identity(places)
     return _spread(given, count), places
 
 
+def clips_of(
+    frames: tf.Tensor, places: tf.Tensor, clip_format: ClipFormat
+) -> tf.Tensor:
+    """The clips of frames that `choose_frames` chose, of any size."""
+    shape = tf.shape(frames)
+    # A batch of clips is a longer batch of images.
+    images = tf.reshape(frames, tf.concat([[-1], shape[2:]], axis=0))
+    squares = to_squares(images, clip_format)
+    batches = tf.concat([shape[:2], tf.shape(squares)[1:]], axis=0)
+    squares = tf.reshape(squares, batches)
+    squares = tf.ensure_shape(squares, (None, None, *squares.shape[2:]))
+    return to_clips(squares, places, clip_format)
+
+
 def to_squares(images: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
     """Scales and crops uint8 images (batch, height, width, channels) to the clip's."""
+    squares = central_square(scale(images, clip_format), clip_format)
     side = clip_format.image_size
-    square = tf.reduce_all(tf.shape(images)[1:3] == side)
-    squares = tf.cond(
-        square, lambda: images, lambda: _scale_and_crop(images, clip_format)
-    )
     return tf.ensure_shape(squares, (None, side, side, images.shape[-1]))
+
+
+def scale(images: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
+    """Scales uint8 images as `ClipFormat.resized` says, unless they are the square."""
+    is_square = tf.reduce_all(tf.shape(images)[1:3] == clip_format.image_size)
+    return tf.cond(is_square, lambda: images, lambda: _scale_whole(images, clip_format))
+
+
+def central_square(images: tf.Tensor, clip_format: ClipFormat) -> tf.Tensor:
+    """Cuts the clip's square out of scaled images (batch, height, width, channels)."""
+    side = clip_format.image_size
+    top, left = tf.unstack((tf.shape(images)[1:3] - side) // 2)
+    return images[:, top : top + side, left : left + side]
 
 
 def to_clips(
@@ -93,7 +114,7 @@ def to_clips(
     return tf.ensure_shape(clips, (None, clip_format.num_frames, *clips.shape[2:]))
 
 
-def _checked(frames, channels):
+def checked(frames: tf.Tensor, channels: int, name: str = "frames") -> tf.Tensor:
     """The frames, of which rank and channels are known from here on."""
     shape = tf.shape(frames)
     # A slice fails for no rank.
@@ -103,12 +124,12 @@ def _checked(frames, channels):
         & tf.reduce_all(shape[4:] == channels)
     )
     sentence = (
-        f"frames must have the shape (batch, time, height, width, {channels}), each "
+        f"{name} must have the shape (batch, time, height, width, {channels}), each "
         "of it 1 or more. Got the shape"
     )
     with tf.control_dependencies([tf.debugging.Assert(fits, [sentence, shape], 9)]):
         within = limits.few_enough(shape[:2]) & limits.small_enough(shape[2:4])
-    sentence = f"{limits.SENTENCE} Got frames of the shape"
+    sentence = f"{limits.SENTENCE} Got {name} of the shape"
     with tf.control_dependencies([tf.debugging.Assert(within, [sentence, shape], 9)]):
         # Not ensure_shape, from which TensorFlow concludes that any frames fit.
         return tf.reshape(frames, (*(shape[i] for i in range(4)), channels))
@@ -119,19 +140,15 @@ def _spread(given, wanted):
     return (2 * tf.range(wanted) + 1) * given // (2 * wanted)
 
 
-def _scale_and_crop(images, clip_format):
-    side, scaled_side = clip_format.image_size, clip_format.resized_side
+def _scale_whole(images, clip_format):
+    scaled_side = clip_format.resized_side
     if clip_format.fit == "stretch":
-        size = tf.constant((scaled_side, scaled_side))
-    else:
-        images = _middle(images)
-        given = tf.shape(images)[1:3]
-        # The integer arithmetic of `ClipFormat.resized`, which rounds halves up.
-        short = tf.reduce_min(given)
-        size = (2 * given * scaled_side + short) // (2 * short)
-    scaled = _resize(images, size)
-    top, left = tf.unstack((size - side) // 2)
-    return scaled[:, top : top + side, left : left + side]
+        return _resize(images, tf.constant((scaled_side, scaled_side)))
+    images = _middle(images)
+    given = tf.shape(images)[1:3]
+    # The integer arithmetic of `ClipFormat.resized`, which rounds halves up.
+    short = tf.reduce_min(given)
+    return _resize(images, (2 * given * scaled_side + short) // (2 * short))
 
 
 def _middle(images):

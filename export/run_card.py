@@ -9,13 +9,14 @@ import hashlib
 import json
 import os
 import pathlib
+from collections.abc import Sequence
 
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export import limits
-from export.signatures import ServedStudent, signatures_of
+from export.signatures import ServedStudent, TwoStreams, signatures_of
 
 RUN_CARD = "assets/run_card.json"
 MODEL_CARD = "assets/model_card.md"
@@ -37,6 +38,7 @@ _OWN_DATA = "The terms of the videos that were trained on hold; the card knows n
 _RANGES = {
     "frames": "levels 0 to 255: red, green and blue, or the two components of flow",
     "frame": "levels 0 to 255, as in frames",
+    "flow": "levels 0 to 255: the two components of flow",
     "window": "number of frames, 1 or more",
     "state_frames": "as init_state and step give them",
     "state_seen": "as init_state and step give them",
@@ -60,23 +62,28 @@ _RANGES = {
 
 
 def write(
-    student: ServedStudent,
+    student: ServedStudent | TwoStreams,
     folder: pathlib.Path,
     name: str,
     version: int,
-    student_file: str | os.PathLike | None = None,
+    student_files: Sequence[str | os.PathLike] = (),
 ) -> None:
-    """Writes both cards into a written SavedModel; checksums are of what it holds."""
-    card = _card(student, folder, name, version, student_file)
+    """Writes both cards into a written SavedModel; checksums are of what it holds.
+
+    Args:
+        student_files: One for each stream, or none.
+    """
+    card = _card(student, folder, name, version, student_files)
     (folder / RUN_CARD).parent.mkdir(exist_ok=True)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / RUN_CARD).write_text(text + "\n", "utf-8")
     (folder / MODEL_CARD).write_text(_model_card(card), "utf-8")
 
 
-def _card(student, folder, name, version, student_file):
-    spec = student.spec
-    run = _run(student_file)
+def _card(student, folder, name, version, student_files):
+    spec, streams = student.spec, student.streams
+    runs = [_run(file) for file in student_files] or [_run(None)] * len(streams)
+    run = runs[0] if len(streams) == 1 else _both(student, runs)
     return {
         "name": name,
         "version": version,
@@ -86,8 +93,8 @@ def _card(student, folder, name, version, student_file):
         "observed_s": spec.observed_s,
         "clip_format": spec.clip_format.to_stored(),
         "feature_layer": student.feature_layer,
-        "network": student.model.name,
-        "num_parameters": student.model.count_params(),
+        "network": " and ".join(one.model.name for one in streams),
+        "num_parameters": sum(one.model.count_params() for one in streams),
         "top_k": min(student.top_k, len(spec.classes)),
         "limits": {
             "clips": limits.MAX_CLIPS,
@@ -97,7 +104,7 @@ def _card(student, folder, name, version, student_file):
         "signatures": _signatures(student, folder),
         **run,
         "made_with": {"tensorflow": tf.__version__, "keras": keras.__version__},
-        "sha256": _checksums(folder, student_file),
+        "sha256": _checksums(folder, student_files),
     }
 
 
@@ -121,6 +128,25 @@ def _described(infos):
             "range": _RANGES[name],
         }
         for name, info in sorted(infos.items())
+    }
+
+
+def _both(student, runs):
+    """What `_run` gives, of two students that were never scored together."""
+    notes = dict.fromkeys(run["license_note"] for run in runs)
+    weights = student.weights
+    return {
+        **dict.fromkeys(("flags", "metrics", "data")),
+        "license_note": " ".join(notes),
+        "streams": {
+            one.spec.clip_format.modality: {
+                "weight": weight,
+                "network": one.model.name,
+                "clip_format": one.spec.clip_format.to_stored(),
+                **run,
+            }
+            for one, weight, run in zip(student.streams, weights, runs, strict=True)
+        },
     }
 
 
@@ -163,15 +189,18 @@ def _text(path):
     return path.read_text("utf-8") if path.is_file() else ""
 
 
-def _checksums(folder, student_file):
+def _checksums(folder, student_files):
     files = {
         path.relative_to(folder).as_posix(): path
         for path in sorted(folder.rglob("*"))
         if path.is_file()
     }
     sums = {name: _sha256(path) for name, path in files.items()}
-    if student_file is not None and os.path.isfile(student_file):
-        sums["student.keras"] = _sha256(student_file)
+    is_pair = len(student_files) == 2
+    names = ("rgb.keras", "flow.keras") if is_pair else ("student.keras",)
+    for name, file in zip(names, student_files, strict=False):
+        if os.path.isfile(file):
+            sums[name] = _sha256(file)
     return sums
 
 
@@ -183,14 +212,11 @@ def _sha256(path):
 def _model_card(card):
     lead_time_s = card["lead_time_s"]
     when = "the action" if lead_time_s is None else f"{lead_time_s:g} s"
-    clips = card["clip_format"]
     lines = [
         f"# {card['name']}, version {card['version']}",
         "",
         f"Says which action a video goes on with, {when} before it starts: one of "
-        f"{len(card['classes'])} classes. The network ({card['network']}, "
-        f"{card['num_parameters']:,} parameters) sees {clips['num_frames']} frames of "
-        f"{clips['image_size']} x {clips['image_size']} pixels.",
+        f"{len(card['classes'])} classes. {_networks(card)}",
         "",
         "## Signatures",
         "",
@@ -206,7 +232,7 @@ def _model_card(card):
         "",
         "## Accuracy and data",
         "",
-        *_accuracy(card),
+        *_accuracies(card),
         "",
         f"{card['license_note']}",
         "",
@@ -218,11 +244,39 @@ def _model_card(card):
     return "\n".join(lines) + "\n"
 
 
+def _networks(card):
+    streams = card.get("streams", {"": card})
+    parts = [
+        f"{each['network']} sees {each['clip_format']['num_frames']} "
+        f"{'flows' if modality == 'flow' else 'frames'} of "
+        f"{each['clip_format']['image_size']} x {each['clip_format']['image_size']} "
+        "pixels"
+        for modality, each in streams.items()
+    ]
+    added = ""
+    if len(streams) == 2:
+        weights = " : ".join(f"{each['weight']:g}" for each in streams.values())
+        added = f" Their logits are added {weights}."
+    return (
+        f"{' and '.join(parts)}, with {card['num_parameters']:,} parameters in all."
+        f"{added}"
+    )
+
+
 def _cells(infos):
     return ", ".join(
         f"`{name}` {info['dtype']} ({', '.join(map(str, info['shape']))})"
         for name, info in infos.items()
     )
+
+
+def _accuracies(card):
+    if "streams" not in card:
+        return _accuracy(card)
+    lines = ["The two were not scored together here. Each alone:"]
+    for modality, each in card["streams"].items():
+        lines += ["", f"### {modality}", "", *_accuracy(each)]
+    return lines
 
 
 def _accuracy(card):

@@ -1,9 +1,10 @@
 """The student as a SavedModel for TF Serving, checked before it gets its name."""
 
 import functools
+import json
 import os
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -18,13 +19,14 @@ from export import (
     student_file,
     warm_up,
 )
-from export.signatures import ServedStudent
+from export.signatures import ServedStudent, TwoStreams
 from export.student_file import ExportSpec
 from export.versions import next_version, written_aside
 from kd_keras.data import remote
 
 # Where SavedModels keep files that no server loads.
 SPEC_FILE = "assets.extra/student.json"
+TWO_STREAMS_FILE = "assets.extra/two_streams.json"
 
 _GRAPH_FILE = "saved_model.pb"
 
@@ -52,10 +54,30 @@ def export_and_check(
         CheckFailedError: If it does not; nothing is left in `output_dir` then.
     """
     served = ServedStudent(student, spec, top_k)
-    check = functools.partial(checking.check_in_fresh_process, served)
-    path = export_student(
-        student, output_dir, spec, version, top_k, check, source, fold_batch_norm
+    sources = () if source is None else (source,)
+    return export_served(
+        served, output_dir, version, sources, keep_versions, fold_batch_norm
     )
+
+
+def export_served(
+    served: ServedStudent | TwoStreams,
+    output_dir: str | os.PathLike,
+    version: int | None = None,
+    sources: Sequence[str | os.PathLike] = (),
+    keep_versions: int | None = None,
+    fold_batch_norm: bool = True,
+) -> str:
+    """Exports and checks one student or two streams, as `export_and_check` does.
+
+    Of two streams, `assets.extra/two_streams.json` holds the spec of the flow student
+    and the weights, beside the `student.json` of the RGB student.
+
+    Args:
+        sources: The students' files, if any; their runs tell the cards of training.
+    """
+    check = functools.partial(checking.check_in_fresh_process, served)
+    path = _export(served, output_dir, version, check, sources, fold_batch_norm)
     server_files.publish(os.path.dirname(path), keep_versions)
     return path
 
@@ -94,33 +116,9 @@ def export_student(
     Raises:
         ValueError: If the student does not fit the spec, or the version exists.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            "A SavedModel is made of TensorFlow operations. Set KERAS_BACKEND="
-            f"tensorflow; it is {keras.backend.backend()}."
-        )
-    if spec.clip_format.modality == "features":
-        raise ValueError(
-            "This student takes features of another network, and an exported student "
-            "takes frames. Load it by kd_keras.load_student."
-        )
-    student_file.check_fits(student, spec)
-    output = os.fspath(output_dir).rstrip("/")
-    remote.require_file_system(output)
-    version = next_version(output) if version is None else version
-    if tf.io.gfile.exists(f"{output}/{version}"):
-        raise ValueError(f"{output}/{version} exists and is never overwritten.")
-    with written_aside(output, version) as aside:
-        served = ServedStudent(student, spec, top_k)
-        if fold_batch_norm:
-            served = served.folded()
-        _write(served, aside)
-        name = server_files.model_name(output)
-        warm_up.write(served, name, aside / warm_up.WARM_UP_FILE)
-        run_card.write(served, aside, name, version, source)
-        if check is not None:
-            check(aside)
-    return f"{output}/{version}"
+    served = ServedStudent(student, spec, top_k)
+    sources = () if source is None else (source,)
+    return _export(served, output_dir, version, check, sources, fold_batch_norm)
 
 
 def num_channels(model: str) -> int:
@@ -129,6 +127,36 @@ def num_channels(model: str) -> int:
         content = saved_model_pb2.SavedModel.FromString(file.read())
     frames = content.meta_graphs[0].signature_def["serving_default"].inputs["frames"]
     return frames.tensor_shape.dim[-1].size
+
+
+def _export(served, output_dir, version, check, sources, fold_batch_norm):
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            "A SavedModel is made of TensorFlow operations. Set KERAS_BACKEND="
+            f"tensorflow; it is {keras.backend.backend()}."
+        )
+    for one in served.streams:
+        if one.spec.clip_format.modality == "features":
+            raise ValueError(
+                "This student takes features of another network, and an exported "
+                "student takes frames. Load it by kd_keras.load_student."
+            )
+        student_file.check_fits(one.model, one.spec)
+    output = os.fspath(output_dir).rstrip("/")
+    remote.require_file_system(output)
+    version = next_version(output) if version is None else version
+    if tf.io.gfile.exists(f"{output}/{version}"):
+        raise ValueError(f"{output}/{version} exists and is never overwritten.")
+    with written_aside(output, version) as aside:
+        if fold_batch_norm:
+            served = served.folded()
+        _write(served, aside)
+        name = server_files.model_name(output)
+        warm_up.write(served, name, aside / warm_up.WARM_UP_FILE)
+        run_card.write(served, aside, name, version, sources)
+        if check is not None:
+            check(aside)
+    return f"{output}/{version}"
 
 
 def size_in_bytes(student: keras.Model) -> int:
@@ -143,12 +171,18 @@ def _write(served, folder):
     module = tf.Module()
     # The variables and not the Keras model: that one would store each weight twice,
     # or fail to load into the Session of a server.
-    module.variables_ = [variable.value for variable in served.model.variables]
+    module.variables_ = [
+        variable.value for one in served.streams for variable in one.model.variables
+    ]
     functions = signatures.functions_of(served)
     tf.saved_model.save(module, str(folder), signatures=functions)
     _tell_shapes_of_inputs(served, folder)
     (folder / SPEC_FILE).parent.mkdir()
     (folder / SPEC_FILE).write_text(student_file.to_json(served.spec), "utf-8")
+    if isinstance(served, TwoStreams):
+        flow = json.loads(student_file.to_json(served.flow.spec))
+        text = json.dumps({"flow": flow, "weights": served.weights}, indent=2)
+        (folder / TWO_STREAMS_FILE).write_text(text + "\n", "utf-8")
 
 
 def _tell_shapes_of_inputs(served, folder):

@@ -5,6 +5,7 @@ import dataclasses
 from absl import flags
 
 from export.student_file import ExportSpec
+from kd_keras.data.video.flow import FRAME_RATE
 
 NAMES = ("top_k", "every_s", "observed_s", "lead_time_s")
 
@@ -22,8 +23,11 @@ class Sliding:
         """What the student was trained with, or the times that the flags give.
 
         Raises:
-            ValueError: If nothing says how many seconds the student is to see.
+            ValueError: If nothing says how many seconds the student is to see, or it
+                cannot see others.
         """
+        if trained.every_frame:
+            trained = self._of_computed_flow(trained)
         times = {"observed_s": self.observed_s, "lead_time_s": self.lead_time_s}
         given = {name: value for name, value in times.items() if value is not None}
         spec = dataclasses.replace(trained, **given)
@@ -33,6 +37,21 @@ class Sliding:
                 "--observed_s, the seconds of video it is to see."
             )
         return spec
+
+    def _of_computed_flow(self, trained):
+        """The graph takes frames to be spread over the seconds of training."""
+        if self.observed_s is None or self.observed_s == trained.observed_s:
+            return trained
+        if trained.observed_s is not None:
+            raise ValueError(
+                f"--observed_s={self.observed_s:g}: two students that are exported "
+                "together compute the flow of the "
+                f"{trained.observed_s:g} s that they were trained with. Leave it out."
+            )
+        # It takes frames that are of no fixed time to come so often.
+        count = max(round(self.observed_s * FRAME_RATE), 2)
+        clip_format = dataclasses.replace(trained.clip_format, num_frames=count)
+        return dataclasses.replace(trained, clip_format=clip_format, every_frame=False)
 
 
 def define_flags() -> None:

@@ -43,6 +43,8 @@ class ExportSpec:
         feature_layer: The layer whose map was distilled; None leaves the choice to
             `default_feature_layer`.
         are_actions: Whether each class is a verb and a noun, such as `open door`.
+        every_frame: Whether frames must be all that there are in `observed_s`, because
+            their flow is computed. So it is if two students are exported together.
     Raises:
         ValueError: If a value cannot be.
     """
@@ -53,6 +55,7 @@ class ExportSpec:
     lead_time_s: float | None = None
     feature_layer: str | None = None
     are_actions: bool = False
+    every_frame: bool = False
 
     def __post_init__(self):
         object.__setattr__(self, "classes", tuple(self.classes))
@@ -120,9 +123,10 @@ def to_json(spec: ExportSpec) -> str:
     """One flat object: the clip format's values stand beside the others."""
     values = dataclasses.asdict(spec)
     del values["clip_format"]
-    if not spec.are_actions:
-        # Files of other data sets can be read by earlier releases.
-        del values["are_actions"]
+    for name in ("are_actions", "every_frame"):
+        if not values[name]:
+            # Most files can be read by earlier releases.
+            del values[name]
     values |= spec.clip_format.to_stored()
     return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
 

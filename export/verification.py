@@ -14,11 +14,9 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-import kd_keras
-from export import exported_student, student_file, warm_up, without_python
+from export import exported_student, given_students, warm_up, without_python
 from export.checking import CheckFailedError, check_in_fresh_process
 from export.served_model import INTERNAL
-from export.signatures import ServedStudent
 
 NOT_COVERED = (
     "Not covered, because they are parts of TF Serving itself: its JSON parser, its "
@@ -43,7 +41,8 @@ def verify(model: str, student: str | None = None, report=print) -> None:
 
     Args:
         model: Folder of a served model (its newest version), or a version.
-        student: The file that was exported, with its .json beside it.
+        student: The file that was exported, with its .json beside it; or the two, as
+            RGB.keras,FLOW.keras.
 
     Raises:
         ValueError, OSError: If something given cannot be used.
@@ -61,17 +60,33 @@ def verify(model: str, student: str | None = None, report=print) -> None:
         report(f"  {name}: {count} requests answered")
     _compare_without_python(folder, signatures, records, answers, report)
     if student is not None:
-        _compare_with_keras(student, folder)
+        served = given_students.load_exported(student, folder)
+        check_in_fresh_process(served, folder)
         report(f"  {student} gives the same answers")
     report(NOT_COVERED)
 
 
 def _loaded(folder):
-    with tf.Graph().as_default() as graph:
+    with tf.Graph().as_default() as graph, _without_advice():
         session = tf.compat.v1.Session(graph=graph)
         loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
     names = [name for name in loaded.signature_def if not name.startswith(INTERNAL)]
     return session, {name: loaded.signature_def[name] for name in names}
+
+
+@contextlib.contextmanager
+def _without_advice():
+    """TensorFlow calls its Session loader deprecated; it is what TF Serving uses."""
+
+    def is_other(record):
+        return "loader_impl" not in record.getMessage()
+
+    logger = tf.get_logger()
+    logger.addFilter(is_other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(is_other)
 
 
 def _records(folder, signatures, report):
@@ -164,12 +179,6 @@ def _agree(one, other):
     if one.dtype.kind not in "fc":
         return np.array_equal(one, other)
     return np.allclose(one, other, rtol=_TOLERANCE, atol=_TOLERANCE, equal_nan=True)
-
-
-def _compare_with_keras(student_path, folder):
-    student = kd_keras.load_student(student_path)
-    served = ServedStudent(student, student_file.load_spec(student_path))
-    check_in_fresh_process(served, folder)
 
 
 def _failed(what):

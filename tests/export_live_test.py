@@ -106,7 +106,7 @@ def test_frames_of_a_window_are_bounded_at_any_rate():
     window = live._Window(SPEC)
     for number in range(8000):
         window.add(number / 4000, np.array(number / 4000))
-        assert len(window._frames) <= live.MOST_FRAMES
+        assert len(window._frames) <= anticipation.MOST_FRAMES
     # The frames that are on screen in the middles of four parts of the last second.
     found = window.clip(2.0)
     np.testing.assert_allclose(found, [1.125, 1.375, 1.625, 1.875], atol=0.01)

@@ -93,7 +93,7 @@ def test_batch_norm_can_be_left_as_it_is(run_dir, monkeypatch):
         given.append(fold_batch_norm)
         return "models/1"
 
-    monkeypatch.setattr(saved_model, "export_and_check", exported)
+    monkeypatch.setattr(saved_model, "export_served", exported)
     export_main.run(request(run_dir))
     export_main.run(request(run_dir, fold_batch_norm=False))
     assert given == [True, False]

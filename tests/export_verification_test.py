@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import simplejpeg
 import tensorflow as tf
+from tensorflow.python.util import deprecation
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from export import saved_model, student_file, verification, warm_up, without_python
@@ -66,6 +67,22 @@ def test_the_check_says_what_it_did_and_what_it_did_not(model):
     assert ("without Python gives the same" in text) == (not without_python.missing())
     for part in ("JSON parser", "scheduler of batches", "polling", "metrics"):
         assert part in said[-1]
+
+
+def test_the_check_does_not_pass_on_that_its_loader_is_deprecated(model, monkeypatch):
+    said = []
+    monkeypatch.setattr(tf.get_logger(), "callHandlers", said.append)
+    load = tf.compat.v1.saved_model.loader.load
+    for silent in (False, True):
+        # TensorFlow says it once in a process.
+        monkeypatch.setattr(deprecation, "_PRINTED_WARNING", {})
+        said.clear()
+        if silent:
+            verification._loaded(str(model / "2"))
+        else:
+            with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+                load(session, ["serve"], str(model / "2"))
+        assert silent != any("deprecated" in each.getMessage() for each in said)
 
 
 def test_records_are_read_as_they_were_written(model):

@@ -10,6 +10,7 @@ import numpy as np
 from kd_keras.data.pairs import labels_of
 from kd_keras.data.segments import Pair
 from kd_keras.metrics import classification_scores
+from kd_keras.models.fusion import fuse_logits
 from train import epic_scores, remote_run
 from train.evaluate import bad_videos, confusion, majority
 from train.finished_run import FinishedRun
@@ -157,9 +158,7 @@ def _weighted_sum(
     logits: Mapping[str, Mapping[str, np.ndarray]], weights: Sequence[float]
 ) -> dict[str, np.ndarray]:
     first, second = (logits[modality] for modality in _MODALITIES)
-    return {
-        name: weights[0] * first[name] + weights[1] * second[name] for name in first
-    }
+    return {name: fuse_logits((first[name], second[name]), weights) for name in first}
 
 
 def _results(

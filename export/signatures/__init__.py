@@ -6,8 +6,8 @@ Each module has three plain functions:
 - `serve(student, **inputs)`: its outputs; TensorFlow operations alone.
 - `example(student, frames)`: inputs that show these uint8 frames.
 
-A signature that gives anything but the anticipation of these frames has a fourth,
-`answers(student, frames)`: the outputs that the check expects for an example.
+A signature of one student that gives anything but the anticipation of these frames has
+a fourth, `answers(student, frames)`: the outputs that the check expects for an example.
 
 Whatever enters is checked in the graph, before memory is spent on it: a request that
 cannot be answered fails with a sentence, and the server goes on.
@@ -20,13 +20,17 @@ import tensorflow as tf
 from export.signatures import (
     clip,
     describe,
+    encoded_alone,
     encoded_frames,
     features,
     frames,
+    frames_alone,
+    frames_and_flow,
     init_state,
     step,
 )
 from export.signatures.served_student import ServedStudent
+from export.signatures.two_streams import TwoStreams
 
 _MODULES = {
     "serving_default": frames,
@@ -37,18 +41,28 @@ _MODULES = {
     "init_state": init_state,
     "step": step,
 }
+_TWO_STREAMS = {
+    "serving_default": frames_alone,
+    "encoded_frames": encoded_alone,
+    "frames_and_flow": frames_and_flow,
+    "describe": describe,
+}
 
 
-def signatures_of(student: ServedStudent) -> dict[str, ModuleType]:
+def signatures_of(student: ServedStudent | TwoStreams) -> dict[str, ModuleType]:
     """The modules of a student's signatures, by the name of the signature.
 
     A network that has no layer to read a feature map from has no `features`.
     """
+    if isinstance(student, TwoStreams):
+        return _TWO_STREAMS
     names = [name for name in _MODULES if name != "features" or student.feature_layer]
     return {name: _MODULES[name] for name in names}
 
 
-def functions_of(student: ServedStudent) -> dict[str, tf.types.experimental.Callable]:
+def functions_of(
+    student: ServedStudent | TwoStreams,
+) -> dict[str, tf.types.experimental.Callable]:
     """The concrete function of each signature, as `tf.saved_model.save` takes them."""
     return {
         name: _concrete(student, name, module)

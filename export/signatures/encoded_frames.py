@@ -18,7 +18,7 @@ from export.signatures.picture_files import checked_files
 from export.signatures.served_student import ServedStudent
 
 # Frames that are decoded at a time. Each takes 100 MB at most.
-_PARALLEL = 16
+PARALLEL = 16
 
 
 def inputs(student: ServedStudent) -> dict[str, tf.TensorSpec]:
@@ -28,21 +28,21 @@ def inputs(student: ServedStudent) -> dict[str, tf.TensorSpec]:
 def serve(student: ServedStudent, encoded_frames: tf.Tensor) -> dict[str, tf.Tensor]:
     """Anticipates from files (batch, time) of pictures of any size."""
     clip_format = student.spec.clip_format
-    files = _checked(encoded_frames)
+    files = checked(encoded_frames)
     batch, given = tf.unstack(tf.shape(files))
     kept, places = preprocess.choose_frames(given, clip_format)
     files, are_png = checked_files(tf.gather(files, kept, axis=1), kept)
     *_, side, _ = student.clip_shape
 
-    def decode(file_and_kind):
-        picture = _decode(*file_and_kind, student.channels)
+    def square(file_and_kind):
+        picture = decode(*file_and_kind, student.channels)
         return preprocess.to_squares(picture[None], clip_format)[0]
 
     squares = tf.map_fn(
-        decode,
+        square,
         (tf.reshape(files, [-1]), tf.reshape(are_png, [-1])),
         fn_output_signature=tf.TensorSpec((side, side, student.channels), tf.uint8),
-        parallel_iterations=_PARALLEL,
+        parallel_iterations=PARALLEL,
     )
     squares = tf.reshape(squares, (batch, -1, side, side, student.channels))
     return student.anticipate(preprocess.to_clips(squares, places, clip_format))
@@ -53,7 +53,8 @@ def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]
     return {"encoded_frames": np.array(files)}
 
 
-def _checked(files):
+def checked(files: tf.Tensor) -> tf.Tensor:
+    """The files, (batch, time) from here on, none of them empty."""
     shape = tf.shape(files)
     fits = tf.equal(tf.rank(files), 2) & tf.reduce_all(shape >= 1)
     sentence = (
@@ -78,7 +79,7 @@ def _checked(files):
         return tf.identity(files)
 
 
-def _decode(file, is_png, channels):
+def decode(file: tf.Tensor, is_png: tf.Tensor, channels: int) -> tf.Tensor:
     """uint8 (height, width, channels), of a file that `checked_files` let pass."""
     # libjpeg and libpng know no pictures of two channels.
     decoded_channels = 3 if channels == 2 else channels

@@ -31,6 +31,11 @@ class ServedStudent:
     top_k: int = 5
 
     @property
+    def streams(self) -> tuple["ServedStudent", ...]:
+        """The students that answer together: itself; see `TwoStreams`."""
+        return (self,)
+
+    @property
     def clip_shape(self) -> tuple[int, ...]:
         """(time, height, width, channels) of a clip."""
         return student_file.clip_shape_of(self.model, self.spec)
@@ -73,7 +78,10 @@ class ServedStudent:
                 the end of the clip to the action; NaN if they differ from clip to clip.
                 If classes are actions, also what `action_outputs` says.
         """
-        probabilities = self._probabilities(clips, training=False)
+        return self.outputs(self._probabilities(clips, training=False))
+
+    def outputs(self, probabilities: tf.Tensor) -> dict[str, tf.Tensor]:
+        """The outputs of `anticipate` for probabilities (batch, classes)."""
         classes = self.spec.classes
         best, indices = tf.math.top_k(probabilities, min(self.top_k, len(classes)))
         lead_time_s = self.spec.lead_time_s
@@ -83,7 +91,7 @@ class ServedStudent:
             "top_k_probabilities": best,
             "top_k_classes": tf.gather(tf.constant(classes), indices),
             "lead_time_s": tf.fill(
-                tf.shape(clips)[:1],
+                tf.shape(probabilities)[:1],
                 tf.constant(math.nan if lead_time_s is None else lead_time_s),
             ),
         }

@@ -1,0 +1,80 @@
+"""The student that `--student` names, or the two, as signatures take them."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+
+import keras
+import tensorflow as tf
+
+import kd_keras
+from export import saved_model, student_file
+from export.signatures import ServedStudent, TwoStreams
+from export.student_file import ExportSpec
+from kd_keras.data import given_paths
+
+
+def paths_of(student: str) -> list[str]:
+    """The files of `--student`: one, or an RGB student's and a flow student's.
+
+    Raises:
+        ValueError: If there are more, or one is not named.
+    """
+    # A comma may also be part of a path.
+    if "," not in student or os.path.exists(student):
+        return [student]
+    paths = student.split(",")
+    if len(paths) != 2 or not all(paths):
+        raise ValueError(
+            f"--student takes one file, or two as RGB.keras,FLOW.keras. Got {student}."
+        )
+    for path in paths:
+        if problem := given_paths.problem(path):
+            raise ValueError(f"--student={student}: one path {problem}.")
+    return [given_paths.expanded(path) for path in paths]
+
+
+def load(
+    paths: Sequence[str],
+    spec_of: Callable[[str, keras.Model], ExportSpec],
+    weights: Sequence[float] = (1.0, 1.0),
+    top_k: int = 5,
+) -> ServedStudent | TwoStreams:
+    """Loads the files of `paths_of`.
+
+    Args:
+        spec_of: Gives the spec of a file and its model.
+        weights: Of the logits, if there are two.
+    Raises:
+        ValueError: If a file is no student, or two do not belong together.
+    """
+    streams = []
+    for path in paths:
+        model = kd_keras.load_student(path)
+        spec = spec_of(path, model)
+        student_file.check_fits(model, spec)
+        streams.append(ServedStudent(model, spec, top_k))
+    return streams[0] if len(streams) == 1 else TwoStreams(*streams, tuple(weights))
+
+
+def load_exported(student: str, version: str) -> ServedStudent | TwoStreams:
+    """Loads the files of `--student` as they were exported.
+
+    Args:
+        version: Folder of the export.
+    Raises:
+        ValueError: As `load`; or it is an export of another number of students.
+    """
+    paths, weights = paths_of(student), _exported_weights(version)
+    if (len(paths) == 2) != (weights is not None):
+        exported = "one student" if weights is None else "RGB.keras,FLOW.keras"
+        raise ValueError(f"{version} was made of {exported}. Got --student={student}.")
+    return load(paths, lambda path, _: student_file.load_spec(path), weights or ())
+
+
+def _exported_weights(version):
+    path = f"{version}/{saved_model.TWO_STREAMS_FILE}"
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return tuple(json.load(file)["weights"])
