@@ -1,10 +1,11 @@
 /* Asks a SavedModel through TensorFlow's C API, as a server that has no Python does.
 
-   ask_without_python MODEL_DIRECTORY REQUEST ANSWER
+   ask_without_python MODEL_DIRECTORY REQUESTS ANSWERS
 
-   REQUEST holds tensors one after the other: first the inputs, each with the name of
-   its operation, then the outputs, of which only the names count. ANSWER gets the
-   outputs in that order. A tensor is written as
+   REQUESTS holds tensors one after the other: the inputs of a request, each with the
+   name of its operation, then its outputs, of which only the names count, then the
+   char 'R', and so on for the next request. ANSWERS gets the outputs in that order.
+   A tensor is written as
 
      kind (char 'I' or 'O'), length of the name (uint32), name, index of the operation's
      output (uint32), type (uint32, TF_DataType), dimensions (uint32), each (int64),
@@ -90,11 +91,13 @@ static void write_tensor(FILE* file, const TF_Tensor* tensor) {
   }
 }
 
-/* Reads the next tensor's kind, place in the graph and content; 0 at the end. */
+/* Reads the next tensor's kind, place in the graph and content; or only a kind: 'R' at
+   the end of a request, 0 at the end of the file. */
 static int read_tensor(FILE* file, TF_Graph* graph, TF_Output* place,
                        TF_Tensor** tensor) {
   int kind = fgetc(file);
   if (kind == EOF) return 0;
+  if (kind == 'R') return kind;
   char name[MAX_NAME + 1];
   uint32_t length, index, type, num_dims;
   int64_t dims[MAX_DIMS];
@@ -121,22 +124,13 @@ static int read_tensor(FILE* file, TF_Graph* graph, TF_Output* place,
   return kind;
 }
 
-int main(int argc, char** argv) {
-  if (argc != 4) fail("usage", "ask_without_python MODEL_DIRECTORY REQUEST ANSWER");
-  TF_Status* status = TF_NewStatus();
-  TF_Graph* graph = TF_NewGraph();
-  TF_SessionOptions* options = TF_NewSessionOptions();
-  const char* tags[] = {"serve"};
-  TF_Session* session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1,
-                                                     graph, NULL, status);
-  check(status, argv[1]);
-
-  FILE* request = fopen(argv[2], "rb");
-  if (!request) fail(argv[2], "it cannot be read");
+/* Answers the next request of the file; 0 if there is none. */
+static int answer_next(FILE* requests, FILE* answers, TF_Graph* graph,
+                       TF_Session* session, TF_Status* status) {
   TF_Output inputs[MAX_TENSORS], outputs[MAX_TENSORS], place;
   TF_Tensor *given[MAX_TENSORS], *found[MAX_TENSORS], *tensor;
   int num_inputs = 0, num_outputs = 0, kind;
-  while ((kind = read_tensor(request, graph, &place, &tensor))) {
+  while ((kind = read_tensor(requests, graph, &place, &tensor)) && kind != 'R') {
     if (num_inputs == MAX_TENSORS || num_outputs == MAX_TENSORS)
       fail("request", "it has too many tensors");
     if (kind == 'O') {
@@ -146,19 +140,38 @@ int main(int argc, char** argv) {
       given[num_inputs++] = tensor;
     }
   }
-  fclose(request);
-
+  if (!kind) {
+    if (num_inputs || num_outputs) fail("request", "it ends too early");
+    return 0;
+  }
   TF_SessionRun(session, NULL, inputs, given, num_inputs, outputs, found, num_outputs,
                 NULL, 0, NULL, status);
   check(status, "run");
-
-  FILE* answer = fopen(argv[3], "wb");
-  if (!answer) fail(argv[3], "it cannot be written");
-  for (int i = 0; i < num_outputs; i++) write_tensor(answer, found[i]);
-  if (fclose(answer)) fail(argv[3], "it cannot be written");
-
+  for (int i = 0; i < num_outputs; i++) write_tensor(answers, found[i]);
   for (int i = 0; i < num_inputs; i++) TF_DeleteTensor(given[i]);
   for (int i = 0; i < num_outputs; i++) TF_DeleteTensor(found[i]);
+  return 1;
+}
+
+int main(int argc, char** argv) {
+  if (argc != 4) fail("usage", "ask_without_python MODEL_DIRECTORY REQUESTS ANSWERS");
+  TF_Status* status = TF_NewStatus();
+  TF_Graph* graph = TF_NewGraph();
+  TF_SessionOptions* options = TF_NewSessionOptions();
+  const char* tags[] = {"serve"};
+  TF_Session* session = TF_LoadSessionFromSavedModel(options, NULL, argv[1], tags, 1,
+                                                     graph, NULL, status);
+  check(status, argv[1]);
+
+  FILE* requests = fopen(argv[2], "rb");
+  if (!requests) fail(argv[2], "it cannot be read");
+  FILE* answers = fopen(argv[3], "wb");
+  if (!answers) fail(argv[3], "it cannot be written");
+  while (answer_next(requests, answers, graph, session, status)) {
+  }
+  fclose(requests);
+  if (fclose(answers)) fail(argv[3], "it cannot be written");
+
   TF_CloseSession(session, status);
   TF_DeleteSession(session, status);
   TF_DeleteSessionOptions(options);

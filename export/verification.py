@@ -157,19 +157,22 @@ def _compare_without_python(folder, signatures, records, answers, report):
     if reason := without_python.missing():
         report(f"  not checked without Python: {reason}")
         return
+    requests = [
+        (
+            _feeds(signatures[record.signature], record),
+            [signatures[record.signature].outputs[name].name for name in answer],
+        )
+        for record, answer in zip(records, answers, strict=True)
+    ]
     with tempfile.TemporaryDirectory() as scratch:
         program = without_python.compile_program(scratch)
-        for record, answer in zip(records, answers, strict=True):
-            signature = signatures[record.signature]
-            fetches = [signature.outputs[name].name for name in answer]
-            found = without_python.ask(
-                program, folder, _feeds(signature, record), fetches
-            )
-            for (name, value), other in zip(answer.items(), found, strict=True):
-                if not _agree(value, other):
-                    raise _failed(
-                        f"{record.signature}: {name} is another one without Python"
-                    )
+        found = without_python.ask(program, folder, requests)
+    for record, answer, others in zip(records, answers, found, strict=True):
+        for (name, value), other in zip(answer.items(), others, strict=True):
+            if not _agree(value, other):
+                raise _failed(
+                    f"{record.signature}: {name} is another one without Python"
+                )
     report("  a C program without Python gives the same answers")
 
 

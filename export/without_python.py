@@ -9,7 +9,7 @@ import pathlib
 import shutil
 import struct
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -19,6 +19,10 @@ from kd_keras import console
 _SOURCE = pathlib.Path(__file__).with_name("ask_without_python.c")
 _LIBRARIES = ("libtensorflow_cc", "libtensorflow_framework")
 _COMPILERS = ("cc", "gcc", "clang")
+
+# What is fed, by the name of the tensor, such as "serve:0"; and the names of what is
+# fetched.
+Request = tuple[Mapping[str, np.ndarray], Sequence[str]]
 
 
 def missing() -> str | None:
@@ -51,24 +55,25 @@ def compile_program(folder: str | os.PathLike) -> pathlib.Path:
 def ask(
     program: pathlib.Path,
     model_directory: str | os.PathLike,
-    feeds: Mapping[str, np.ndarray],
-    fetches: list[str],
-) -> list[np.ndarray]:
-    """The values of the tensors `fetches` if those of `feeds` have these values.
+    requests: Iterable[Request],
+) -> list[list[np.ndarray]]:
+    """Loads the model once; returns the values that each request fetches.
 
-    Args:
-        feeds: By the name of the tensor, such as "serve:0".
     Raises:
         OSError: If the program fails, with what TensorFlow says.
     """
-    request, answer = program.with_name("request"), program.with_name("answer")
-    with open(request, "wb") as file:
-        for name, value in feeds.items():
-            file.write(b"I" + _place(name) + _tensor(np.asarray(value)))
-        for name in fetches:
-            file.write(b"O" + _place(name) + struct.pack("=IIQ", 0, 0, 0))
+    asked, answers = program.with_name("requests"), program.with_name("answers")
+    counts = []
+    with open(asked, "wb") as file:
+        for feeds, fetches in requests:
+            for name, value in feeds.items():
+                file.write(b"I" + _place(name) + _tensor(np.asarray(value)))
+            for name in fetches:
+                file.write(b"O" + _place(name) + struct.pack("=IIQ", 0, 0, 0))
+            file.write(b"R")
+            counts.append(len(fetches))
     done = subprocess.run(
-        [program, os.fspath(model_directory), request, answer],
+        [program, os.fspath(model_directory), asked, answers],
         env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2", "CUDA_VISIBLE_DEVICES": "-1"},
         capture_output=True,
         text=True,
@@ -76,8 +81,8 @@ def ask(
     if done.returncode:
         said = console.quieted(done.stderr).strip()[-2000:]
         raise OSError(f"Without Python: {said}")
-    with open(answer, "rb") as file:
-        return [_read_tensor(file) for _ in fetches]
+    with open(answers, "rb") as file:
+        return [[_read_tensor(file) for _ in range(count)] for count in counts]
 
 
 def _compiler():
