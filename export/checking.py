@@ -68,7 +68,7 @@ def expected_answers(student: ServedStudent | TwoStreams) -> dict[str, np.ndarra
     """Requests of several sizes and the Keras model's answers, as `check.py` reads."""
     expected = {
         "classes": np.array(student.spec.classes),
-        "tolerance": _HALF_TOLERANCE if _is_half(student) else _TOLERANCE,
+        "tolerance": _HALF_TOLERANCE if "16" in student.precision else _TOLERANCE,
     }
     if isinstance(student, TwoStreams):
         names = [f"tolerance.{name}" for name in _COMPUTE_FLOW]
@@ -102,11 +102,6 @@ def _warm_up_requests(folder):
         for number, (name, inputs) in enumerate(warm_up.read(path))
         for key, value in inputs.items()
     }
-
-
-def _is_half(student):
-    layers = [layer for one in student.streams for layer in one.model.layers]
-    return any("16" in layer.compute_dtype for layer in layers)
 
 
 def _answers(student, frames, functions):

@@ -8,7 +8,7 @@ import keras
 import tensorflow as tf
 
 import kd_keras
-from export import saved_model, student_file
+from export import precision, run_card, saved_model, student_file
 from export.signatures import ServedStudent, TwoStreams
 from export.student_file import ExportSpec
 from kd_keras.data import given_paths
@@ -69,7 +69,12 @@ def load_exported(student: str, version: str) -> ServedStudent | TwoStreams:
     if (len(paths) == 2) != (weights is not None):
         exported = "one student" if weights is None else "RGB.keras,FLOW.keras"
         raise ValueError(f"{version} was made of {exported}. Got --student={student}.")
-    return load(paths, lambda path, _: student_file.load_spec(path), weights or ())
+    served = load(paths, lambda path, _: student_file.load_spec(path), weights or ())
+    card = run_card.read(version)
+    # The student's own precision needs nothing done to it.
+    if card.get("accuracy_change") is None:
+        return served
+    return precision.rounded_to_bfloat16(served, card["batch_norm_folded"])
 
 
 def _exported_weights(version):

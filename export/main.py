@@ -5,8 +5,7 @@ python -m export.main --student=RGB.keras,FLOW.keras --output=MODELS/name
 """
 
 import dataclasses
-import os
-import shutil
+import functools
 import signal
 import sys
 from typing import TYPE_CHECKING
@@ -21,6 +20,8 @@ from kd_keras.data.clips.format import FITS, ClipFormat
 
 if TYPE_CHECKING:
     import keras
+
+    from export.signatures import ServedStudent
 
 FLAGS = flags.FLAGS
 
@@ -49,6 +50,8 @@ class Request:
     fold_batch_norm: bool = True
     format: str = "savedmodel"
     select_tf_ops: bool = False
+    precision: str = "float32"
+    max_accuracy_drop: float = 0.01
 
 
 def define_flags() -> None:
@@ -137,6 +140,22 @@ def define_flags() -> None:
         "Keep operations that LiteRT lacks as TensorFlow's (Select TF ops): programs "
         "that run the file then need the Flex delegate.",
     )
+    flags.DEFINE_enum(
+        "precision",
+        "float32",
+        ["float32", "bfloat16", "int8"],
+        "What a student of float32 computes in: bfloat16 is for --format=savedmodel, "
+        "int8 for openvino. Both are measured on validation clips of the student's "
+        "run.",
+    )
+    flags.DEFINE_float(
+        "max_accuracy_drop",
+        0.01,
+        "By how much top-1 accuracy, a fraction, may drop in a lower --precision; "
+        "nothing is written if it drops by more.",
+        lower_bound=0.0,
+        upper_bound=1.0,
+    )
     command.check_paths(_PATHS)
 
 
@@ -148,7 +167,7 @@ def run(request: Request) -> str:
         CheckFailedError: If the export differs from the student; nothing is kept.
     """
     # TensorFlow takes seconds to import, so flags are read first.
-    from export import given_students, saved_model, versions
+    from export import given_students, precision, saved_model, versions
     from kd_keras.models import plain_paths
     from kd_keras.models.outputs import gives_probabilities
 
@@ -167,7 +186,7 @@ def run(request: Request) -> str:
         gives_probabilities(one.model, one.clip_shape) for one in served.streams
     ]
     size = sum(saved_model.size_in_bytes(one.model) for one in served.streams)
-    _require_room(request.output, size + _GRAPH_BYTES)
+    versions.require_room(request.output, size + _GRAPH_BYTES)
     version = request.version
     if version is None:
         version = versions.next_version(request.output)
@@ -189,7 +208,12 @@ def run(request: Request) -> str:
         print("The student ends in probabilities, which are served as they are.")
     if request.format != "savedmodel":
         (student,) = served.streams
-        return _export_network(request, student.model, student.spec, version)
+        return _export_network(request, student, version)
+    change = None
+    if request.precision == "bfloat16":
+        served, change = precision.lowered(
+            served, request.fold_batch_norm, request.student, request.max_accuracy_drop
+        )
     path = saved_model.export_served(
         served,
         request.output,
@@ -197,6 +221,7 @@ def run(request: Request) -> str:
         paths,
         keep_versions=request.keep_versions,
         fold_batch_norm=request.fold_batch_norm,
+        change=change,
     )
     if plain_paths.is_pattern(path):
         print(
@@ -219,6 +244,11 @@ def _fuse_weights(request: Request, count: int) -> tuple[float, ...]:
         raise ValueError(
             f"--format={request.format} takes one student. Leave it out: two are "
             "exported as a SavedModel."
+        )
+    if request.precision != "float32":
+        raise ValueError(
+            f"--precision={request.precision} takes one student: the accuracy of two "
+            "together is not measured. Export two in float32."
         )
     for name in ("num_frames", "image_size", "fit", "feature_layer"):
         if getattr(request, name) is not None:
@@ -253,20 +283,26 @@ def _stop(*_):
     sys.exit("export: stopped by a signal. The version is there whole, or not at all.")
 
 
-def _export_network(
-    request: Request, student: "keras.Model", spec: ExportSpec, version: int
-) -> str:
+def _export_network(request: Request, student: "ServedStudent", version: int) -> str:
     """Writes the network alone, for another runtime."""
-    from export import formats
+    from export import formats, precision
 
     options = {"select_tf_ops": True} if request.select_tf_ops else {}
+    if request.precision == "int8":
+        options["lower"] = functools.partial(
+            precision.quantize,
+            student=student,
+            source=request.student,
+            max_drop=request.max_accuracy_drop,
+        )
     path = formats.export_and_check(
-        student,
+        student.model,
         request.output,
-        spec,
+        student.spec,
         request.format,
         version,
         request.fold_batch_norm,
+        source=request.student,
         **options,
     )
     print(f"{path}/{FORMAT_FILES[request.format]} gives the student's outputs.")
@@ -274,8 +310,10 @@ def _export_network(
 
 
 def _require_flags_of_format(request: Request) -> None:
-    from export import formats
+    from export import formats, precision
 
+    if request.precision != "float32":
+        precision.require(request.precision, request.format)
     if request.select_tf_ops and request.format != "litert":
         raise ValueError("--select_tf_ops is for --format=litert.")
     if request.format == "savedmodel":
@@ -313,25 +351,6 @@ def _spec(request: Request, student: "keras.Model") -> ExportSpec:
     return ExportSpec(classes, clip_format, feature_layer=request.feature_layer)
 
 
-def _require_room(output: str, size: int) -> None:
-    """Raises an OSError unless `output` can be made, written to and has the room."""
-    if "://" in output:
-        return
-    parent = os.path.abspath(output)
-    while not os.path.exists(parent):
-        parent = os.path.dirname(parent)
-    if not os.path.isdir(parent):
-        raise OSError(f"--output={output}: {parent} is a file, not a folder.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OSError(f"--output={output}: {parent} is not writable.")
-    free = shutil.disk_usage(parent).free
-    if free < size:
-        raise OSError(
-            f"--output={output}: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB "
-            "are free."
-        )
-
-
 if __name__ == "__main__":
     define_flags()
     command.start(
@@ -353,6 +372,8 @@ if __name__ == "__main__":
                 "fold_batch_norm",
                 "format",
                 "select_tf_ops",
+                "precision",
+                "max_accuracy_drop",
             ),
             "Student without its .json": ("classes", "num_frames", "image_size", "fit"),
         },

@@ -1,21 +1,24 @@
-"""What an export says of itself: `run_card.json`, and `model_card.md` to read.
+"""What an export says of itself, `run_card.json`, and beside it the model card.
 
 The run directory that the student lies in tells of its training: flags, metrics and
 counts. A student from elsewhere has a card without these.
 """
 
+import dataclasses
 import datetime
 import hashlib
 import json
 import os
 import pathlib
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 
-from export import limits
+from export import limits, model_card, student_file
+from export.accuracy import AccuracyChange
 from export.signatures import ServedStudent, TwoStreams, signatures_of
 
 RUN_CARD = "assets/run_card.json"
@@ -67,20 +70,64 @@ def write(
     name: str,
     version: int,
     student_files: Sequence[str | os.PathLike] = (),
+    fold_batch_norm: bool = True,
+    change: AccuracyChange | None = None,
 ) -> None:
     """Writes both cards into a written SavedModel; checksums are of what it holds.
 
     Args:
         student_files: One for each stream, or none.
+        fold_batch_norm: Whether the convolutions took BatchNorm in.
+        change: What a lower precision costs, if one was asked for.
     """
-    card = _card(student, folder, name, version, student_files)
-    (folder / RUN_CARD).parent.mkdir(exist_ok=True)
+    card = _card(student, folder, name, version, student_files, fold_batch_norm, change)
+    card["limits"] = {
+        "clips": limits.MAX_CLIPS,
+        "frames": limits.MAX_FRAMES,
+        "pixels": limits.MAX_PIXELS,
+    }
+    card["signatures"] = _signatures(student, folder)
+    _write(card, folder / RUN_CARD, folder / MODEL_CARD)
+
+
+def write_of_network(
+    student: ServedStudent, folder: pathlib.Path, *arguments, **options
+) -> None:
+    """Writes both cards beside the network in another format; takes what `write` does.
+
+    The one signature in the card is what its runtime takes.
+    """
+    card = _card(student, folder, *arguments, **options)
+    probabilities = ("float32", [-1, len(student.spec.classes)])
+    card["signatures"] = {
+        "network": {
+            "inputs": {"clip": _info("clip", "float32", [-1, *student.clip_shape])},
+            "outputs": {"probabilities": _info("probabilities", *probabilities)},
+        }
+    }
+    files = (folder / pathlib.Path(each).name for each in (RUN_CARD, MODEL_CARD))
+    _write(card, *files)
+
+
+def read(version: str) -> dict[str, Any]:
+    """What the card of an exported SavedModel holds; nothing if it has none."""
+    path = f"{version}/{RUN_CARD}"
+    if not tf.io.gfile.exists(path):
+        return {}
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)
+
+
+def _write(card, run_card, model_card_):
+    run_card.parent.mkdir(exist_ok=True)
     text = json.dumps(card, indent=2, ensure_ascii=False, allow_nan=False)
-    (folder / RUN_CARD).write_text(text + "\n", "utf-8")
-    (folder / MODEL_CARD).write_text(_model_card(card), "utf-8")
+    run_card.write_text(text + "\n", "utf-8")
+    model_card_.write_text(model_card.text_of(card), "utf-8")
 
 
-def _card(student, folder, name, version, student_files):
+def _card(
+    student, folder, name, version, student_files, fold_batch_norm=True, change=None
+):
     spec, streams = student.spec, student.streams
     runs = [_run(file) for file in student_files] or [_run(None)] * len(streams)
     run = runs[0] if len(streams) == 1 else _both(student, runs)
@@ -95,13 +142,12 @@ def _card(student, folder, name, version, student_files):
         "feature_layer": student.feature_layer,
         "network": " and ".join(one.model.name for one in streams),
         "num_parameters": sum(one.model.count_params() for one in streams),
+        "batch_norm_folded": fold_batch_norm,
+        "precision": student.precision if change is None else change.precision,
+        "accuracy_change": change and dataclasses.asdict(change),
         "top_k": min(student.top_k, len(spec.classes)),
-        "limits": {
-            "clips": limits.MAX_CLIPS,
-            "frames": limits.MAX_FRAMES,
-            "pixels": limits.MAX_PIXELS,
-        },
-        "signatures": _signatures(student, folder),
+        "limits": None,
+        "signatures": {},
         **run,
         "made_with": {"tensorflow": tf.__version__, "keras": keras.__version__},
         "sha256": _checksums(folder, student_files),
@@ -122,13 +168,17 @@ def _signatures(student, folder):
 
 def _described(infos):
     return {
-        name: {
-            "dtype": tf.as_dtype(info.dtype).name,
-            "shape": [dim.size for dim in info.tensor_shape.dim],
-            "range": _RANGES[name],
-        }
+        name: _info(
+            name,
+            tf.as_dtype(info.dtype).name,
+            [dim.size for dim in info.tensor_shape.dim],
+        )
         for name, info in sorted(infos.items())
     }
+
+
+def _info(name, dtype, shape):
+    return {"dtype": dtype, "shape": shape, "range": _RANGES[name]}
 
 
 def _both(student, runs):
@@ -150,9 +200,9 @@ def _both(student, runs):
     }
 
 
-def _run(student_file):
+def _run(path):
     """Flags, metrics, counts and the license of the run that a student is of."""
-    folder = None if student_file is None else _run_directory(student_file)
+    folder = None if path is None else student_file.run_directory(path)
     if folder is None:
         return dict.fromkeys(("flags", "metrics", "data")) | {"license_note": _OWN_DATA}
     # JSON has no NaN; Python writes one.
@@ -172,17 +222,6 @@ def _run(student_file):
         | {"pairs": results.get("data")},
         "license_note": _LICENSES.get(dataset[-1] if dataset else None, _OWN_DATA),
     }
-
-
-def _run_directory(student_file):
-    """The folder of the run, for student.keras or students/METHOD.keras; else None."""
-    path = os.fspath(student_file)
-    if "://" in path:
-        return None
-    for folder in list(pathlib.Path(path).absolute().parents)[:2]:
-        if (folder / "results.json").is_file():
-            return folder
-    return None
 
 
 def _text(path):
@@ -207,91 +246,3 @@ def _checksums(folder, student_files):
 def _sha256(path):
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _model_card(card):
-    lead_time_s = card["lead_time_s"]
-    when = "the action" if lead_time_s is None else f"{lead_time_s:g} s"
-    lines = [
-        f"# {card['name']}, version {card['version']}",
-        "",
-        f"Says which action a video goes on with, {when} before it starts: one of "
-        f"{len(card['classes'])} classes. {_networks(card)}",
-        "",
-        "## Signatures",
-        "",
-        "| signature | inputs | outputs |",
-        "| --- | --- | --- |",
-        *(
-            f"| `{name}` | {_cells(each['inputs'])} | {_cells(each['outputs'])} |"
-            for name, each in card["signatures"].items()
-        ),
-        "",
-        "-1 is any number; the first is the batch. A request may hold at most "
-        f"{card['limits']['clips']} clips of {card['limits']['frames']} frames.",
-        "",
-        "## Accuracy and data",
-        "",
-        *_accuracies(card),
-        "",
-        f"{card['license_note']}",
-        "",
-        "Anticipations are guesses from what was filmed: classes, cameras and places "
-        "that training did not hold are not known to the network.",
-        "",
-        "`run_card.json` beside this file has the flags, all metrics and checksums.",
-    ]
-    return "\n".join(lines) + "\n"
-
-
-def _networks(card):
-    streams = card.get("streams", {"": card})
-    parts = [
-        f"{each['network']} sees {each['clip_format']['num_frames']} "
-        f"{'flows' if modality == 'flow' else 'frames'} of "
-        f"{each['clip_format']['image_size']} x {each['clip_format']['image_size']} "
-        "pixels"
-        for modality, each in streams.items()
-    ]
-    added = ""
-    if len(streams) == 2:
-        weights = " : ".join(f"{each['weight']:g}" for each in streams.values())
-        added = f" Their logits are added {weights}."
-    return (
-        f"{' and '.join(parts)}, with {card['num_parameters']:,} parameters in all."
-        f"{added}"
-    )
-
-
-def _cells(infos):
-    return ", ".join(
-        f"`{name}` {info['dtype']} ({', '.join(map(str, info['shape']))})"
-        for name, info in infos.items()
-    )
-
-
-def _accuracies(card):
-    if "streams" not in card:
-        return _accuracy(card)
-    lines = ["The two were not scored together here. Each alone:"]
-    for modality, each in card["streams"].items():
-        lines += ["", f"### {modality}", "", *_accuracy(each)]
-    return lines
-
-
-def _accuracy(card):
-    if card["metrics"] is None:
-        return ["The student came without the results of its training."]
-    student = card["metrics"].get("student") or {}
-    data = card["data"]
-    scores = [
-        f"| {name} | {value:.3f} |"
-        for name, value in student.items()
-        if isinstance(value, float)
-    ]
-    counts = (
-        f"{data.get('num_evaluated', '?')} clips were evaluated, "
-        f"{data.get('num_train_labeled', '?')} labeled and "
-        f"{data.get('num_train_unlabeled', '?')} unlabeled ones trained on."
-    )
-    return [counts, "", "| metric | value |", "| --- | --- |", *scores]

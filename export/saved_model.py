@@ -19,6 +19,7 @@ from export import (
     student_file,
     warm_up,
 )
+from export.accuracy import AccuracyChange
 from export.signatures import ServedStudent, TwoStreams
 from export.student_file import ExportSpec
 from export.versions import next_version, written_aside
@@ -67,6 +68,7 @@ def export_served(
     sources: Sequence[str | os.PathLike] = (),
     keep_versions: int | None = None,
     fold_batch_norm: bool = True,
+    change: AccuracyChange | None = None,
 ) -> str:
     """Exports and checks one student or two streams, as `export_and_check` does.
 
@@ -75,9 +77,10 @@ def export_served(
 
     Args:
         sources: The students' files, if any; their runs tell the cards of training.
+        change: What its lower precision costs, for the cards.
     """
     check = functools.partial(checking.check_in_fresh_process, served)
-    path = _export(served, output_dir, version, check, sources, fold_batch_norm)
+    path = _export(served, output_dir, version, check, sources, fold_batch_norm, change)
     server_files.publish(os.path.dirname(path), keep_versions)
     return path
 
@@ -129,7 +132,7 @@ def num_channels(model: str) -> int:
     return frames.tensor_shape.dim[-1].size
 
 
-def _export(served, output_dir, version, check, sources, fold_batch_norm):
+def _export(served, output_dir, version, check, sources, fold_batch_norm, change=None):
     if keras.backend.backend() != "tensorflow":
         raise ValueError(
             "A SavedModel is made of TensorFlow operations. Set KERAS_BACKEND="
@@ -153,7 +156,7 @@ def _export(served, output_dir, version, check, sources, fold_batch_norm):
         _write(served, aside)
         name = server_files.model_name(output)
         warm_up.write(served, name, aside / warm_up.WARM_UP_FILE)
-        run_card.write(served, aside, name, version, sources)
+        run_card.write(served, aside, name, version, sources, fold_batch_norm, change)
         if check is not None:
             check(aside)
     return f"{output}/{version}"

@@ -119,6 +119,17 @@ def spec_path(path: str | os.PathLike) -> pathlib.Path:
     return pathlib.Path(path).with_suffix(".json")
 
 
+def run_directory(student_file: str | os.PathLike) -> pathlib.Path | None:
+    """The folder of the run, for student.keras or students/METHOD.keras; else None."""
+    path = os.fspath(student_file)
+    if "://" in path:
+        return None
+    for folder in list(pathlib.Path(path).absolute().parents)[:2]:
+        if (folder / "results.json").is_file():
+            return folder
+    return None
+
+
 def to_json(spec: ExportSpec) -> str:
     """One flat object: the clip format's values stand beside the others."""
     values = dataclasses.asdict(spec)

@@ -47,6 +47,25 @@ def require_format(output_dir: str | os.PathLike, name: str) -> None:
                 )
 
 
+def require_room(output: str, size: int) -> None:
+    """Raises an OSError unless `output` can be made, written to and has the room."""
+    if "://" in output:
+        return
+    parent = os.path.abspath(output)
+    while not os.path.exists(parent):
+        parent = os.path.dirname(parent)
+    if not os.path.isdir(parent):
+        raise OSError(f"--output={output}: {parent} is a file, not a folder.")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise OSError(f"--output={output}: {parent} is not writable.")
+    free = shutil.disk_usage(parent).free
+    if free < size:
+        raise OSError(
+            f"--output={output}: {size / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB "
+            "are free."
+        )
+
+
 @contextlib.contextmanager
 def written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
     """Gives a folder to write into, which becomes <output>/<version> at the end."""
@@ -56,11 +75,19 @@ def written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
             yield pathlib.Path(folder, str(version))
             _copy(pathlib.Path(folder, str(version)), target)
         return
+    is_new = not os.path.exists(output)
     os.makedirs(output, exist_ok=True)
     _remove_what_was_left(output)
-    # Fails if another export has taken the number meanwhile.
-    with aside.written_aside(target) as folder:
-        yield folder
+    try:
+        # Fails if another export has taken the number meanwhile.
+        with aside.written_aside(target) as folder:
+            yield folder
+    except BaseException:
+        if is_new:
+            # Another export may have written to it.
+            with contextlib.suppress(OSError):
+                os.rmdir(output)
+        raise
 
 
 def remove_version(output: str, version: int) -> None:

@@ -22,7 +22,8 @@ from types import ModuleType
 import keras
 import numpy as np
 
-from export import student_file, versions
+from export import run_card, server_files, student_file, versions
+from export.accuracy import AccuracyChange
 from export.checking import CheckFailedError
 from export.format_files import FORMAT_FILES
 from export.signatures import ServedStudent
@@ -67,21 +68,24 @@ def export_and_check(
     name: str,
     version: int | None = None,
     fold_batch_norm: bool = True,
-    finish: Callable[[pathlib.Path], None] | None = None,
+    source: str | os.PathLike | None = None,
+    lower: Callable[[pathlib.Path], AccuracyChange] | None = None,
     **options,
 ) -> str:
     """Writes `<output_dir>/<version>/` in a format; returns that path.
 
     Servers of these formats look for such folders, too. The file has to give the
     student's probabilities for batches of 1, 2 and 3 random clips: their logarithms may
-    differ by 1e-4 of 1 and their own size. The folder gets its name after that.
+    differ by 1e-4 of 1 and their own size. The folder gets its name after that. Beside
+    the file lie `student.json` and the cards, see `run_card`.
 
     Args:
         name: `onnx`, `openvino` or `litert`.
         version: Number of the folder; None takes the next free one.
         fold_batch_norm: Whether BatchNorm becomes a part of the convolutions before it.
-        finish: Called with the checked file before its folder gets its name; what it
-            raises leaves nothing behind.
+        source: The student's file; its run tells the cards of training.
+        lower: Called with the checked file before its folder gets its name, to replace
+            it by one of a lower precision; what it raises leaves nothing behind.
         options: What the format's `write` takes besides.
     Raises:
         ValueError: If a package is missing, the format cannot hold the network, the
@@ -104,8 +108,15 @@ def export_and_check(
         module.write(network, str(file), **options)
         (aside / SPEC_FILE).write_text(student_file.to_json(spec), "utf-8")
         _check(module, file, expected, served.clip_shape)
-        if finish is not None:
-            finish(file)
+        run_card.write_of_network(
+            served,
+            aside,
+            server_files.model_name(output),
+            version,
+            () if source is None else (source,),
+            fold_batch_norm,
+            change=None if lower is None else lower(file),
+        )
     return f"{output}/{version}"
 
 

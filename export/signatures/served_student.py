@@ -13,6 +13,7 @@ from export.student_file import ExportSpec
 from kd_keras.models.backbones import BACKBONES, default_feature_layer
 from kd_keras.models.folded_batch_norm import fold_batch_norm
 from kd_keras.models.outputs import as_probabilities
+from kd_keras.models.precision import precision_of
 from kd_keras.training.feature_reader import model_with_features
 
 
@@ -43,6 +44,11 @@ class ServedStudent:
     @property
     def channels(self) -> int:
         return self.clip_shape[-1]
+
+    @property
+    def precision(self) -> str:
+        """What the network computes in; see `precision_of`."""
+        return precision_of(self.model)
 
     @functools.cached_property
     def feature_layer(self) -> str | None:

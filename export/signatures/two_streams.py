@@ -46,6 +46,12 @@ class TwoStreams:
         return self.rgb, self.flow
 
     @property
+    def precision(self) -> str:
+        """What the networks compute in, as `ServedStudent.precision` says it."""
+        found = dict.fromkeys(one.precision for one in self.streams)
+        return " and ".join(found)
+
+    @property
     def spec(self) -> ExportSpec:
         """That of the RGB student: classes and times are those of both."""
         return dataclasses.replace(self.rgb.spec, feature_layer=None, every_frame=True)

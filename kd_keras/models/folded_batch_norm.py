@@ -73,7 +73,9 @@ def fold_batch_norm(model: keras.Model, keep: Iterable[str] = ()) -> keras.Model
         if operation in inner:
             return inner[operation]
         if operation.name in norms:
-            return layers.Identity(name=operation.name, dtype=operation.dtype_policy)
+            return layers.Identity(
+                name=operation.name, dtype=operation.dtype_policy.name
+            )
         config = operation.get_config()
         if operation in pairs:
             config["use_bias"] = True
