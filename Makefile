@@ -1,7 +1,7 @@
 # The project's commands; `make help` lists them.
 
 PYTHON ?= python3
-JOBS ?= 2
+JOBS ?= 3
 # Bazel's own files, outside of the checkout.
 BAZEL_ROOT ?= $(or $(TMPDIR),/tmp)/kd_keras-bazel-$(shell id -u)
 # A few of each kind; BAZEL_TESTS=//... runs every test.

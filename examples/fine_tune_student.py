@@ -120,12 +120,12 @@ Then the whole network is trained at a tenth of the learning rate.
 """
 
 body.trainable = False
-train(model, new_clips, new_label, epochs=40, learning_rate=1e-2)
+train(model, new_clips, new_label, epochs=20, learning_rate=1e-2)
 head_top1 = model.evaluate(test_clips, test_label, verbose=0)[1]
 print(f"New head, same body: {head_top1:.2f} (chance {1 / len(NEW_DIRECTIONS):.2f})")
 
 body.trainable = True
-train(model, new_clips, new_label, epochs=10, learning_rate=1e-3)
+train(model, new_clips, new_label, epochs=5, learning_rate=1e-3)
 tuned_top1 = model.evaluate(test_clips, test_label, verbose=0)[1]
 print(f"All layers fine-tuned: {tuned_top1:.2f}")
 

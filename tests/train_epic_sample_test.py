@@ -101,7 +101,9 @@ def _config(root, run_dir, modality, *more):
 
 
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
-def test_sample_is_prepared_checked_and_trained_on(kitchens, tmp_path, modality):
+def test_sample_is_prepared_checked_and_its_flow_is_trained_on(
+    kitchens, tmp_path, modality
+):
     shards = {}
     for packing, root in kitchens.items():
         output = tmp_path / packing
@@ -126,9 +128,12 @@ def test_sample_is_prepared_checked_and_trained_on(kitchens, tmp_path, modality)
         assert found["flow"]["num_stored"] == 2
         assert found["flow"]["zero_level"] == 128
         assert min(found["flow"]["agreement"]) > 0.2
-    records = f"--records={tmp_path / 'tars'}"
+        _trains_from(tmp_path / "tars", tmp_path / "run")
+
+
+def _trains_from(records, run_dir):
     results = experiment.run_experiment(
-        _config("gone", tmp_path / "run", modality, records)
+        _config("gone", run_dir, "flow", f"--records={records}")
     )
     assert results["num_train_labeled"] == 3 and results["num_evaluated"] == 2
     assert results["num_train_unlabeled"] == 4

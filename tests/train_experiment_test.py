@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from tests import small_run
 from train import experiment as experiment_lib
 from train import networks, predictions, times
 from train import results as results_lib
@@ -145,7 +146,15 @@ def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsy
     assert results["students"] == finished[1]["students"] and "export" not in results
     assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
     # The same command makes up for it, and trains nothing anew.
-    again = experiment_lib.run_experiment(_config(run_dir))
+    exported = []
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            results_lib,
+            "export_and_check",
+            lambda student, folder, *_, **__: exported.append(folder) or folder / "1",
+        )
+        again = experiment_lib.run_experiment(_config(run_dir))
+    assert exported == [run_dir / "export"]
     assert again["export"] == "export/1"
     assert again["students"] == results["students"]
     metrics = [folder / "metrics.jsonl" for folder in (run_dir, finished[0])]
@@ -217,7 +226,7 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
 def test_deterministic_runs_of_one_seed_give_the_same_weights(scenes, tmp_path):
     # One training for each of the two is enough, and half as long.
     teacher = tmp_path / "teacher.keras"
-    network = ("--backbone=tsm_small", "--segments=3")
+    network = small_run.SMALLEST_NETWORK
     networks.build_teacher(_config("unused", *network), num_classes=9).save(teacher)
 
     def weights_of(name):
