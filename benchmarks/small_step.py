@@ -2,10 +2,13 @@
 
 `python -m benchmarks.small_step` prints the median time of a distillation step with
 stored targets, of I3D of width 0.25 with 8 pairs of 12 frames of 48 pixels: as the
-project takes it, with oneDNN left off, as TensorFlow does by itself on processors
-without instructions for neural networks, and in PyTorch if that is installed. Each
-is a process of its own; all take turns. Beside each stands how many times the step's
-arithmetic would take at the rate of a large matrix product.
+project takes it, with a number for λ or with λ from the gradients, with oneDNN left
+off, as TensorFlow does by itself on processors without instructions for neural
+networks, and in PyTorch if that is installed. The first two share a process, as two
+processes differ by more than they do. Each other one has its own. All take turns, and
+in each an untimed step comes first. The step without oneDNN is timed once, at the end.
+Beside each stands how many times the step's arithmetic would take at the rate of a
+large matrix product.
 """
 
 import contextlib
@@ -36,24 +39,25 @@ _FLAGS = [
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
-    steps = {
-        "kd_keras": step_process.keras_step(_STEP, _FLAGS),
-        "kd_keras, λ from the gradients": step_process.keras_step(_AUTO_STEP, _FLAGS),
-        "kd_keras, oneDNN left off": step_process.keras_step(
-            _STEP, _FLAGS, TF_ENABLE_ONEDNN_OPTS="0"
-        ),
-    }
-    if importlib.util.find_spec("torch") is None:
-        print("PyTorch is not installed.")
-    else:
-        steps["PyTorch"] = step_process.torch_step(_FLAGS)
-        steps["PyTorch, channels last"] = step_process.torch_step(
-            _FLAGS, "--channels_last"
-        )
     with contextlib.ExitStack() as stack:
-        ways = {name: stack.enter_context(step) for name, step in steps.items()}
+        enter = stack.enter_context
+        ways = {}
+        ways["kd_keras"], ways["kd_keras, λ from the gradients"] = enter(
+            step_process.keras_steps([_STEP, _AUTO_STEP], _FLAGS)
+        )
+        if importlib.util.find_spec("torch") is None:
+            print("PyTorch is not installed.")
+        else:
+            ways["PyTorch"] = enter(step_process.torch_step(_FLAGS))
+            ways["PyTorch, channels last"] = enter(
+                step_process.torch_step(_FLAGS, "--channels_last")
+            )
         ways["its arithmetic alone"] = _product()
-        seconds = turns.median_seconds(ways, _REPEATS.value)
+        seconds = turns.median_seconds(ways, _REPEATS.value, untimed=1)
+        (left_off,) = enter(
+            step_process.keras_steps([_STEP], _FLAGS, TF_ENABLE_ONEDNN_OPTS="0")
+        )
+        seconds |= turns.median_seconds({"kd_keras, oneDNN left off": left_off}, 1)
     arithmetic = seconds["its arithmetic alone"]
     print(f"{'':40}{'ms':>8}{'of arithmetic':>16}")
     for name, median in seconds.items():

@@ -1,42 +1,45 @@
 """Training steps that processes of their own take, one at a time.
 
-Each line that such a process reads is a step, each line that it writes the loss.
+Each line that such a process reads is the number of a step, each line that it writes
+the loss.
 """
 
 import contextlib
+import functools
 import os
 import subprocess
 import sys
 
 
 @contextlib.contextmanager
-def keras_step(name, size, **environment):
-    """Context manager: the function that takes a step of `training_step`.
+def keras_steps(names, size, **environment):
+    """Context manager: functions that take steps of `training_step`, in one process.
 
     Args:
-        name: Which of its steps.
+        names: Which of its steps.
         size: Its flags.
         **environment: Variables of the process.
     """
+    take = [f"--take={name}" for name in names]
     with _process(
-        ["benchmarks.training_step", f"--take={name}", *size], environment
-    ) as step:
-        yield step
+        ["benchmarks.training_step", *take, *size], environment
+    ) as step_number:
+        yield [functools.partial(step_number, number) for number in range(len(names))]
 
 
 @contextlib.contextmanager
 def torch_step(size, *layout):
-    """The same of `torch_step`, with flags for the layout of memory."""
+    """The step of `torch_step`, with flags for the layout of memory."""
     with _process(
         ["benchmarks.torch_step", *layout, *size], {"KERAS_BACKEND": "torch"}
-    ) as step:
-        yield step
+    ) as step_number:
+        yield functools.partial(step_number, 0)
 
 
-def serve(step):
-    """Takes the step for each line of standard input, and prints what it returns."""
-    for _ in sys.stdin:
-        print(step(), flush=True)
+def serve(*steps):
+    """Takes the step that each line of standard input numbers; prints its loss."""
+    for line in sys.stdin:
+        print(steps[int(line)](), flush=True)
 
 
 @contextlib.contextmanager
@@ -49,10 +52,10 @@ def _process(command, environment):
         text=True,
     )
 
-    def step():
-        print(file=process.stdin, flush=True)
+    def step_number(number):
+        print(number, file=process.stdin, flush=True)
         return float(process.stdout.readline())
 
     with process:
-        yield step
+        yield step_number
         process.stdin.close()

@@ -5,6 +5,7 @@ line that it reads is a step, each line that it writes the loss.
 """
 
 import argparse
+import functools
 
 import torch
 from torch import nn
@@ -171,7 +172,7 @@ def main():
     parser.add_argument("--feature_layer", required=True)
     parser.add_argument("--channels_last", action="store_true")
     steps = _steps(parser.parse_args())
-    step_process.serve(lambda: next(steps))
+    step_process.serve(functools.partial(next, steps))
 
 
 if __name__ == "__main__":

@@ -26,8 +26,8 @@ _SIZE = flags.DEFINE_integer("image_size", 112, "Side in pixels.", lower_bound=3
 _WIDTH = flags.DEFINE_float("width", 1.0, "Of the networks.", lower_bound=0.01)
 _LAYER = flags.DEFINE_string("feature_layer", "Mixed_5c", "Where L_d compares.")
 _REPEATS = flags.DEFINE_integer("repeats", 7, "Timed turns of each.", lower_bound=1)
-_TAKE = flags.DEFINE_string(
-    "take", None, "Take this step for each line of standard input instead."
+_TAKE = flags.DEFINE_multi_string(
+    "take", [], "Take these steps instead, as standard input names them by number."
 )
 
 _CLASSES = 21
@@ -36,8 +36,9 @@ _CLASSES = 21
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
-    if _TAKE.value is not None:
-        step_process.serve(_steps()[_TAKE.value])
+    if _TAKE.value:
+        steps = _steps()
+        step_process.serve(*(steps[name] for name in _TAKE.value))
         return
     steps = {}
     for policy in ("float32", "mixed_bfloat16"):

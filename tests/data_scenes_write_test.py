@@ -55,6 +55,12 @@ def test_the_csv_describes_what_was_planned(written):
     assert all(row["label"] for row in rows if row["split"] == VAL)
 
 
+def test_another_fraction_is_evaluated(tmp_path, monkeypatch):
+    monkeypatch.setattr(write, "_write_videos", lambda folder, recordings: None)
+    rows = rows_of(write_scenes(tmp_path / "demo", 10, val_fraction=0.4))
+    assert [row["split"] for row in rows] == [TRAIN] * 30 + [VAL] * 20
+
+
 def test_the_csv_reader_reads_it(written):
     index = csv_videos.read_csv(written, written.parent)
     assert not index.bad_videos
@@ -209,6 +215,7 @@ def test_keeps_its_arguments(written):
     [
         ("num_videos", 1, "at least 2 videos"),
         ("labeled_fraction", 0.0, r"`labeled_fraction` must be in \(0, 1\]"),
+        ("val_fraction", 1.0, r"`val_fraction` must be in \(0, 1\)"),
     ],
 )
 def test_rejects_what_it_cannot_draw(tmp_path, argument, value, message):

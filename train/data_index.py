@@ -114,4 +114,5 @@ def _write_demo(config: Config, directory: RunDirectory | pathlib.Path) -> pathl
         num_videos=flags.demo_videos,
         labeled_fraction=flags.demo_labeled_fraction,
         seed=flags.demo_seed,
+        val_fraction=flags.demo_val_fraction,
     )

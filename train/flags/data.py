@@ -89,6 +89,13 @@ class Data:
         lower=0.1,
     )
     demo_videos: int = _flag(160, "Generated videos.", affects="data_set", lower=3)
+    demo_val_fraction: float = _flag(
+        0.25,
+        "Fraction of the generated videos that are evaluated and not trained on.",
+        affects="data_set",
+        lower=0.01,
+        upper=0.9,
+    )
     demo_seed: int = _flag(
         0,
         "Seed of the generated videos.",

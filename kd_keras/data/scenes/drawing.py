@@ -1,5 +1,6 @@
 """Draws the frames of the generated recordings."""
 
+import itertools
 from collections.abc import Iterator
 
 import cv2
@@ -86,6 +87,13 @@ class _Canvas:
         points = [self._to_pixels(contour) for contour in contours]
         cv2.fillPoly(self._image, points, color, cv2.LINE_AA, shift=4)
 
+    def fill_in_turn(self, contours, colors):
+        """Fills the areas of closed curves (curves, points, 2), the colors in turn."""
+        for points, color in zip(
+            self._to_pixels(contours), itertools.cycle(colors), strict=False
+        ):
+            cv2.fillPoly(self._image, [points], color, cv2.LINE_AA, shift=4)
+
     def stroke(self, start, end, radius, color):
         """Draws a thick line with round ends."""
         self._line(self._image, start, end, radius, color)
@@ -161,16 +169,17 @@ def _smash(canvas, item, done, since_s):
         _draw_item(canvas, item, item.place, np.ones(2))
         return
     spread = 1 - (1 - min(1.0, 1.6 * (done - 0.1))) ** 2
-    for number in range(_NUM_SHARDS):
-        # The golden angle spreads them evenly.
-        far = np.sqrt((number + 0.5) / _NUM_SHARDS)
-        way = 2.39996 * number
-        turn = _rotation(way + 3 * spread * far).T
-        place = item.place + spread * 0.45 * far * np.array([np.cos(way), np.sin(way)])
-        shade = (0.75, 1.0, 1.3)[number % 3]
-        canvas.fill(
-            [place + 0.45 * item.radius * _SHARD @ turn], _shaded(item.color, shade)
-        )
+    numbers = np.arange(_NUM_SHARDS)
+    far = np.sqrt((numbers + 0.5) / _NUM_SHARDS)
+    # The golden angle spreads them evenly.
+    way = 2.39996 * numbers
+    ways = np.stack([np.cos(way), np.sin(way)], axis=-1)
+    places = item.place + (spread * 0.45 * far)[:, None] * ways
+    turns = _rotation(way + 3 * spread * far).T
+    canvas.fill_in_turn(
+        places[:, None] + 0.45 * item.radius * _SHARD @ turns,
+        [_shaded(item.color, shade) for shade in (0.75, 1.0, 1.3)],
+    )
 
 
 _ACTIONS = {"lift": _lift, "press": _press, "smash": _smash}

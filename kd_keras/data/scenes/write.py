@@ -30,7 +30,6 @@ _ARGUMENTS = "scenes.json"
 _VERSION = 1  # Of what is drawn: folders of another version are written again.
 # About 4 s each.
 _SEGMENTS_PER_VIDEO = 5
-_VAL_FRACTION = 0.25
 _IMAGE_SIZE = (96, 96)
 _FRAME_RATE = 12.0
 
@@ -40,6 +39,7 @@ def write_scenes(
     num_videos: int = 160,
     labeled_fraction: float = 0.15,
     seed: int = 0,
+    val_fraction: float = 0.25,
 ) -> pathlib.Path:
     """Writes MP4 files and their annotations, `video,start,end,label,split`.
 
@@ -49,11 +49,13 @@ def write_scenes(
 
     Args:
         folder: Where `annotations.csv` and `videos/` are to be.
-        num_videos: Recordings in both parts, at least 2; a quarter of them are `val`.
+        num_videos: Recordings in both parts, at least 2.
         labeled_fraction: Part of the training segments that carry a label, evenly over
             the classes and at least one of each; the others have an empty one. All of
             `val` is labeled.
         seed: Another seed, other recordings.
+        val_fraction: Part of the recordings that are `val`, the last ones; each part
+            has at least one.
     Returns:
         The path of `annotations.csv`.
     Raises:
@@ -69,12 +71,14 @@ def write_scenes(
         raise ValueError(
             f"`labeled_fraction` must be in (0, 1]. Got {labeled_fraction}."
         )
+    if not 0 < val_fraction < 1:
+        raise ValueError(f"`val_fraction` must be in (0, 1). Got {val_fraction}.")
     arguments = {
         "version": _VERSION,
         "num_videos": num_videos,
         "segments_per_video": _SEGMENTS_PER_VIDEO,
         "labeled_fraction": labeled_fraction,
-        "val_fraction": _VAL_FRACTION,
+        "val_fraction": val_fraction,
         "image_size": [*_IMAGE_SIZE],
         "frame_rate": _FRAME_RATE,
         "seed": seed,
@@ -87,7 +91,7 @@ def write_scenes(
     width, height = _IMAGE_SIZE
     recordings = plan_recordings(num_videos, _SEGMENTS_PER_VIDEO, width / height, seed)
     # Whole videos belong to a part: a stop's neighbors share its bench and its light.
-    num_val = min(max(1, round(num_videos * _VAL_FRACTION)), num_videos - 1)
+    num_val = min(max(1, round(num_videos * val_fraction)), num_videos - 1)
     parts = [TRAIN] * (num_videos - num_val) + [VAL] * num_val
 
     with written_aside(folder) as aside:
