@@ -1,6 +1,6 @@
 """Scores finished runs of the demo on a thousand clips that none of them has seen.
 
-python docs/score_demo.py runs/seed-0 runs/seed-1 ...
+python -m docs.score_demo runs/seed-0 runs/seed-1 ...
 
 The clips come from other generated videos. The runs have the flags of
 configs/demo.flags and may differ in --seed. A line is one network, its top-1 in each
