@@ -107,10 +107,11 @@ clean: ## remove environments, caches and the demo's run
 	  $(@D)/bin/pip install -r /dev/stdin
 	@touch $@
 
-# PyTorch as above: what one would use instead.
+# PyTorch as above, ONNX Runtime and OpenVINO: what one would use instead.
 .venv-benchmarks/ready: requirements.txt constraints.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install -r requirements.txt -c constraints.txt torch==2.13.0
+	$(@D)/bin/pip install -r requirements.txt -c constraints.txt torch==2.13.0 \
+	  onnx==1.18.0 onnxruntime==1.32.0 tf2onnx==1.17.0 openvino==2026.4.1
 	@touch $@
 
 .venv-docs/ready: docs/requirements.txt constraints.txt

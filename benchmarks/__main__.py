@@ -27,13 +27,16 @@ BENCHMARKS = (
     "prepare_video",
     "flow",
     "streaming",
+    "runtimes",
+    "serving_input",
+    "loading",
     "memory",
     "epic_pairs",
 )
 # What is measured, and what it is compared with.
 _PACKAGES = (
     *("tensorflow", "keras", "numpy", "av", "opencv-contrib-python-headless"),
-    *("torch", "simplejpeg", "pandas"),
+    *("torch", "simplejpeg", "pandas", "onnxruntime", "openvino"),
 )
 
 _ONLY = flags.DEFINE_list(

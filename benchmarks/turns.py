@@ -9,7 +9,13 @@ import time
 
 
 def median_seconds(ways, repeats, untimed=0):
-    """Returns the median seconds of each way.
+    """Returns the median seconds of each way; see `all_seconds`."""
+    seconds = all_seconds(ways, repeats, untimed)
+    return {name: statistics.median(times) for name, times in seconds.items()}
+
+
+def all_seconds(ways, repeats, untimed=0):
+    """Returns the seconds of each turn of each way.
 
     Args:
         ways: Functions without arguments, by name; each waits for its result.
@@ -28,4 +34,4 @@ def median_seconds(ways, repeats, untimed=0):
             start = time.perf_counter()
             way()
             seconds[name].append(time.perf_counter() - start)
-    return {name: statistics.median(times) for name, times in seconds.items()}
+    return seconds

@@ -27,6 +27,16 @@ def inputs(student: ServedStudent) -> dict[str, tf.TensorSpec]:
 
 def serve(student: ServedStudent, encoded_frames: tf.Tensor) -> dict[str, tf.Tensor]:
     """Anticipates from files (batch, time) of pictures of any size."""
+    return student.anticipate(clips_of(student, encoded_frames))
+
+
+def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
+    files = [[_encode(frame) for frame in clip] for clip in frames]
+    return {"encoded_frames": np.array(files)}
+
+
+def clips_of(student: ServedStudent, encoded_frames: tf.Tensor) -> tf.Tensor:
+    """The float32 clips of the pictures in files."""
     clip_format = student.spec.clip_format
     files = checked(encoded_frames)
     batch, given = tf.unstack(tf.shape(files))
@@ -45,12 +55,7 @@ def serve(student: ServedStudent, encoded_frames: tf.Tensor) -> dict[str, tf.Ten
         parallel_iterations=PARALLEL,
     )
     squares = tf.reshape(squares, (batch, -1, side, side, student.channels))
-    return student.anticipate(preprocess.to_clips(squares, places, clip_format))
-
-
-def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
-    files = [[_encode(frame) for frame in clip] for clip in frames]
-    return {"encoded_frames": np.array(files)}
+    return preprocess.to_clips(squares, places, clip_format)
 
 
 def checked(files: tf.Tensor) -> tf.Tensor:
