@@ -126,39 +126,36 @@ def test_the_best_student_is_the_one_at_the_top(finished):
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_failed_export_costs_no_results(finished, tmp_path, monkeypatch, capsys):
-    run_dir = shutil.copytree(finished[0], tmp_path / "run")
-    shutil.rmtree(run_dir / "export")
-    (run_dir / "results.json").unlink()
+def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
+    data, run_dir = small_run.write_data_set(tmp_path / "data", 4), tmp_path / "run"
+    flags = (*small_run.SMALLEST_NETWORK, "--students=direct", "--export")
+    config = small_run.config(data, run_dir, *flags)
 
     def fails(*_, **__):
         raise RuntimeError("No such variable.")
 
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(results_lib.ExportFailedError) as raised,
-    ):
-        patch.setattr(results_lib, "export_and_check", fails)
-        experiment_lib.run_experiment(_config(run_dir))
+    monkeypatch.setattr(results_lib, "export_and_check", fails)
+    with pytest.raises(results_lib.ExportFailedError) as raised:
+        experiment_lib.run_experiment(config)
     assert f"its results are in {run_dir}, and its export failed" in str(raised.value)
     assert "RuntimeError: No such variable. Correct the cause" in str(raised.value)
     results = json.loads((run_dir / "results.json").read_text())
-    assert results["students"] == finished[1]["students"] and "export" not in results
+    assert results["students"]["direct"] and "export" not in results
     assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
     # The same command makes up for it, and trains nothing anew.
+    trained = (run_dir / "metrics.jsonl").read_bytes()
     exported = []
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            results_lib,
-            "export_and_check",
-            lambda student, folder, *_, **__: exported.append(folder) or folder / "1",
-        )
-        again = experiment_lib.run_experiment(_config(run_dir))
+
+    def export(student, folder, *_, **__):
+        exported.append(folder)
+        return folder / "1"
+
+    monkeypatch.setattr(results_lib, "export_and_check", export)
+    again = experiment_lib.run_experiment(config)
     assert exported == [run_dir / "export"]
     assert again["export"] == "export/1"
     assert again["students"] == results["students"]
-    metrics = [folder / "metrics.jsonl" for folder in (run_dir, finished[0])]
-    assert metrics[0].read_bytes() == metrics[1].read_bytes()
+    assert (run_dir / "metrics.jsonl").read_bytes() == trained
     assert json.loads((run_dir / "results.json").read_text()) == again
 
 
