@@ -11,11 +11,14 @@ BAZEL_TESTS ?= $(addprefix //:,$(addsuffix _test,data_pairs export_preprocess \
 # Such as --only=workers,memory; python -m benchmarks --help lists them.
 BENCHMARK_FLAGS ?=
 
+# For `make reproduce`: folders jhmdb and thetis, as docs/results.md describes them.
+DATA ?= data
+
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test coverage test-kills test-fuzz test-load lint format test-backends \
-  test-latest bazel-test benchmarks docs lock clean
+  test-latest bazel-test benchmarks reproduce docs lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -70,6 +73,14 @@ bazel-test: .venv/ready ## build every Bazel target and run BAZEL_TESTS
 benchmarks: .venv-benchmarks/ready ## time the project beside what else one would use
 	CUDA_VISIBLE_DEVICES=-1 .venv-benchmarks/bin/python -m benchmarks $(BENCHMARK_FLAGS)
 
+reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
+	$(call table,demo,demo,)
+	test ! -d $(DATA)/jhmdb || $(call table,jhmdb,jhmdb,--run_flag=--data_root=$(DATA)/jhmdb)
+	test ! -d $(DATA)/thetis || for percent in 25 100; do \
+	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=$(DATA)/thetis/strokes.csv \
+	    --run_flag=--feature_root=$(DATA)/thetis/inception_v3.npz \
+	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
+
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 
@@ -123,6 +134,10 @@ clean: ## remove environments, caches and the demo's run
 	$(call new_venv,$(@D))
 	$(@D)/bin/pip install uv==0.13.9
 	@touch $@
+
+# A table's flagfile, its folder in results/, and more flags.
+table = .venv/bin/python -m train.table --flagfile=configs/tables/$(1).flags \
+  --output=results/$(2) $(3)
 
 define new_venv
 @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

@@ -1,5 +1,6 @@
 """The network in other formats: answers by each runtime, refusals in words."""
 
+import contextlib
 import importlib.util
 import tomllib
 from pathlib import Path
@@ -69,10 +70,14 @@ def test_litert_says_what_it_lacks(tmp_path):
     with pytest.raises(ValueError, match=r"cannot hold pooled: it has no MaxPool3D\. "):
         formats.export_and_check(student, tmp_path / "out", TINY_SPEC, "litert")
     assert listing(tmp_path / "out") == []
-    path = formats.export_and_check(
-        student, tmp_path / "out", TINY_SPEC, "litert", select_tf_ops=True
-    )
-    assert versions.versions(tmp_path / "out") == [1] and path.endswith("/1")
+    # The interpreter of TensorFlow 2.21 cannot run what is TensorFlow's.
+    has_delegate = tf.__version__.startswith("2.17")
+    refused = pytest.raises(ValueError, match="has no Flex delegate, so a file with")
+    with contextlib.nullcontext() if has_delegate else refused:
+        formats.export_and_check(
+            student, tmp_path / "out", TINY_SPEC, "litert", select_tf_ops=True
+        )
+    assert versions.versions(tmp_path / "out") == ([1] if has_delegate else [])
 
 
 @pytest.fixture

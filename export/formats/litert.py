@@ -53,7 +53,21 @@ def write(network: keras.Model, file: str, select_tf_ops: bool = False) -> None:
 def load(file: str) -> Callable[[np.ndarray], np.ndarray]:
     """Clips to probabilities (batch, classes), by TensorFlow's interpreter."""
     runner = tf.lite.Interpreter(file).get_signature_runner()
-    return lambda clips: runner(clip=clips)["probabilities"]
+
+    def answer(clips):
+        try:
+            return runner(clip=clips)["probabilities"]
+        except RuntimeError as error:
+            if "Flex delegate" not in str(error):
+                raise
+            raise ValueError(
+                f"The interpreter of TensorFlow {tf.__version__} has no Flex delegate, "
+                "so a file with --select_tf_ops cannot be checked. Export with "
+                "TensorFlow 2.17, which requirements.txt gives Python 3.11 and 3.12, "
+                "or choose --format=onnx or openvino."
+            ) from error
+
+    return answer
 
 
 @contextlib.contextmanager
