@@ -6,7 +6,7 @@ JOBS ?= 3
 BAZEL_ROOT ?= $(or $(TMPDIR),/tmp)/kd_keras-bazel-$(shell id -u)
 # A few of each kind; BAZEL_TESTS=//... runs every test.
 BAZEL_TESTS ?= $(addprefix //:,$(addsuffix _test,data_pairs export_preprocess \
-  losses_direct models_student project_files train_config))
+  losses_direct models_student project_files train_flags_config))
 
 # Such as --only=workers,memory; python -m benchmarks --help lists them.
 BENCHMARK_FLAGS ?=
@@ -102,12 +102,12 @@ clean: ## remove environments, caches and the demo's run
 	$(@D)/bin/pip install -r requirements.txt -c constraints.txt
 	@touch $@
 
-# Keras, pytest and ImageNet weights as in requirements.txt. The newest JAX that this was
-# tried on, and a PyTorch whose CPU build (2.13.0+cpu) pip takes where an index has it:
-# it is smaller.
+# Keras, pytest, Matplotlib and ImageNet weights as in requirements.txt. The newest JAX
+# that this was tried on, and a PyTorch whose CPU build (2.13.0+cpu) pip takes where an
+# index has it: it is smaller.
 .venv-backends/ready: requirements.txt
 	$(call new_venv,$(@D))
-	grep -E '^(keras|pytest|efficientnet)' requirements.txt | \
+	grep -E '^(keras|pytest|efficientnet|matplotlib)' requirements.txt | \
 	  $(@D)/bin/pip install -r /dev/stdin jax==0.10.2 torch==2.13.0
 	@touch $@
 

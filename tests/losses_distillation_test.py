@@ -44,8 +44,13 @@ def test_keras_distiller_adds_the_loss_of_the_two_maps(clips):
         _map_of(model, clips) for model in (distiller.teacher, distiller.student)
     )
     assert tuple(teacher_map.shape[1:4]) != tuple(student_map.shape[1:4])
-    feature = float(loss(teacher_map, student_map))
-    labels = float(label_loss(label, distiller.student(clips)))
+    feature, labels = (
+        float(keras.ops.convert_to_numpy(value))
+        for value in (
+            loss(teacher_map, student_map),
+            label_loss(label, distiller.student(clips)),
+        )
+    )
     frozen = distiller.teacher.get_weights()
     first = distiller.student.get_weights()
     history = distiller.fit(clips, label, batch_size=4, verbose=0).history

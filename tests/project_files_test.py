@@ -57,6 +57,16 @@ def build():
     return _read_build(ROOT / "BUILD")
 
 
+def test_the_tests_that_make_names_are_there():
+    text = (ROOT / "Makefile").read_text().replace("\\\n", "")
+    (names,) = re.findall(r"^BAZEL_TESTS.*addsuffix _test,(.*?)\)", text, re.MULTILINE)
+    (patterns,) = re.findall(r"^BACKEND_TESTS = (.*)", text, re.MULTILINE)
+    for pattern in [f"tests/{name}_test.py" for name in names.split()]:
+        assert (ROOT / pattern).is_file(), pattern
+    for pattern in patterns.split():
+        assert list(ROOT.glob(pattern)), pattern
+
+
 def test_every_module_belongs_to_a_bazel_library(build):
     known = {
         source for rule in build if rule.kind == "py_library" for source in rule.srcs
