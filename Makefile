@@ -11,8 +11,8 @@ BAZEL_TESTS ?= $(addprefix //:,$(addsuffix _test,data_pairs export_preprocess \
 # Such as --only=workers,memory; python -m benchmarks --help lists them.
 BENCHMARK_FLAGS ?=
 
-# For `make reproduce`: folders jhmdb and thetis, as docs/results.md describes them.
-DATA ?= data
+# For `make reproduce`: what docs/table_data.py reads.
+DATA ?= ../shared/data
 
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
@@ -75,11 +75,12 @@ benchmarks: .venv-benchmarks/ready ## time the project beside what else one woul
 
 reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
 	$(call table,demo,demo,)
-	test ! -d $(DATA)/jhmdb || $(call table,jhmdb,jhmdb,--run_flag=--data_root=$(DATA)/jhmdb)
-	test ! -d $(DATA)/thetis || for percent in 25 100; do \
-	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=$(DATA)/thetis/strokes.csv \
-	    --run_flag=--feature_root=$(DATA)/thetis/inception_v3.npz \
+	.venv/bin/python -m docs.table_data --data=$(DATA) --output=runs/table_data
+	for percent in 10 25 50 100; do \
+	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes.csv \
+	    --run_flag=--feature_root=$(DATA)/thetis_features/inception_v3.npz \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
+	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
 
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict

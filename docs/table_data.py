@@ -1,0 +1,84 @@
+"""Writes the data of the tables of real clips, from the files that others published.
+
+python -m docs.table_data --data=DATA --output=DIR
+
+DATA has two folders. `jhmdb` has the silhouettes of the people, puppet_masks.npz, and
+J-HMDB's folder splits. `thetis_features` has inception_v3.npz. DIR then has
+`silhouettes`, in the layout of J-HMDB's release, and `strokes.csv`. What is there
+stays.
+"""
+
+import argparse
+import csv
+import pathlib
+import shutil
+
+import cv2
+import numpy as np
+
+from kd_keras.aside import written_aside
+
+
+def write_silhouettes(source, output):
+    """Writes a white person on black for each frame of J-HMDB, and copies its splits.
+
+    Args:
+        source: Folder with puppet_masks.npz and splits. The file has `bits` (frames,
+            height, bytes), of which a bit is a pixel; `offsets` (clips + 1), the first
+            frame of each clip; `video` and `label` of each clip; `shape`, the height
+            and the width of a frame.
+        output: The new folder, with Rename_Images and splits.
+    """
+    with np.load(source / "puppet_masks.npz") as file:
+        masks = dict(file)
+    first, width = masks["offsets"], int(masks["shape"][1])
+    with written_aside(output) as aside:
+        shutil.copytree(source / "splits", aside / "splits")
+        for clip, video in enumerate(masks["video"]):
+            folder = aside / "Rename_Images" / masks["label"][clip] / video
+            folder.mkdir(parents=True)
+            bits = masks["bits"][first[clip] : first[clip + 1]]
+            frames = 255 * np.unpackbits(bits, axis=2, count=width)
+            for number, frame in enumerate(frames, start=1):
+                if not cv2.imwrite(str(folder / f"{number:05}.png"), frame):
+                    raise OSError(f"{folder} cannot be written to.")
+
+
+def write_strokes(source, output):
+    """Writes the strokes of THETIS as segments; every fifth subject is evaluated.
+
+    Args:
+        source: inception_v3.npz, with `name`, `stroke` and `subject` of each clip, and
+            `features` (clips, time, channels). A time step counts as a second.
+        output: The CSV file.
+    """
+    with np.load(source) as file:
+        end = file["features"].shape[1]
+        clips = list(zip(file["name"], file["stroke"], file["subject"], strict=True))
+    with (
+        written_aside(output) as path,
+        open(path, "w", newline="", encoding="utf-8") as table,
+    ):
+        writer = csv.writer(table)
+        writer.writerow(["video", "start", "end", "label", "split"])
+        for name, stroke, subject in clips:
+            part = "test" if subject % 5 == 0 else "train"
+            writer.writerow([name, 0, end, stroke, part])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=pathlib.Path, required=True)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    arguments = parser.parse_args()
+    data, output = arguments.data, arguments.output
+    output.mkdir(parents=True, exist_ok=True)
+    if not (output / "silhouettes").exists():
+        write_silhouettes(data / "jhmdb", output / "silhouettes")
+    if not (output / "strokes.csv").exists():
+        strokes = data / "thetis_features" / "inception_v3.npz"
+        write_strokes(strokes, output / "strokes.csv")
+
+
+if __name__ == "__main__":
+    main()
