@@ -136,9 +136,10 @@ clean: ## remove environments, caches and the demo's run
 	$(@D)/bin/pip install uv==0.13.9
 	@touch $@
 
-# A table's flagfile, its folder in results/, and more flags.
+# A table's flagfile, its folder in results/, of which the JSON alone is checked in, and
+# more flags.
 table = .venv/bin/python -m train.table --flagfile=configs/tables/$(1).flags \
-  --output=results/$(2) $(3)
+  --output=results/$(2) $(3) && cp results/$(2)/table.json results/$(2).json
 
 define new_venv
 @$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
