@@ -14,10 +14,8 @@ def annotated(
 ) -> Iterator[tuple[float, np.ndarray]]:
     """Draws the newest anticipation on each frame."""
     for time_s, frame in frames:
-        frame = frame.copy()
         newest = live.newest
-        annotation.draw(frame, newest and newest.first(top_k))
-        yield time_s, frame
+        yield time_s, annotation.drawn(frame, newest and newest.first(top_k))
 
 
 def at_rate(

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -19,6 +20,8 @@ _JOINERS = "\u200c\u200d"
 _POINTS_PER_INCH = 72
 # Of a line's height, what letters take above the base line and below it.
 _FONT, _DESCENT = 0.72, 0.3
+# Of a line's height, to what `fitted` makes letters smaller.
+_SMALLEST = 2 / 3
 
 
 def families(texts: Iterable[str]) -> list[str]:
@@ -57,6 +60,30 @@ def write(frame, text, left, baseline, line_px, color) -> None:
     place = frame[max(top, 0) :, left:][: mask.shape[0], : mask.shape[1]]
     share = mask[: place.shape[0], :, None] / 255.0
     place[:] = np.round(place * (1 - share) + np.array(color) * share)
+
+
+def width_px(text: str, line_px: int) -> int:
+    """How wide `write` writes a line of text."""
+    return _mask(text, line_px).shape[1]
+
+
+@functools.lru_cache(maxsize=256)
+def fitted(text: str, line_px: int, room_px: int) -> tuple[str, int]:
+    """A text and its height of a line that take no more than `room_px` pixels.
+
+    The letters become smaller, down to two thirds. A text that is still too long loses
+    its end, for which "…" stands.
+    """
+    whole_px = width_px(text, line_px)
+    if whole_px <= room_px:
+        return text, line_px
+    line_px = max(line_px * room_px // whole_px, math.ceil(line_px * _SMALLEST), 1)
+    # Letters of a size are whole pixels wide, so the estimate may be too large.
+    for kept in range(len(text), 0, -1):
+        shorter = text if kept == len(text) else f"{text[:kept].rstrip()}…"
+        if width_px(shorter, line_px) <= room_px:
+            return shorter, line_px
+    return "", line_px
 
 
 @functools.lru_cache(maxsize=256)

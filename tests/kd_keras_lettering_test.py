@@ -111,6 +111,17 @@ def test_a_line_is_cut_at_the_edges_of_the_frame():
     lettering.write(frame, "", 0, 5, 20, WHITE)
 
 
+def test_long_text_becomes_smaller_and_then_loses_its_end():
+    whole_px = lettering.width_px("wash hands", 40)
+    assert lettering.fitted("wash hands", 40, whole_px) == ("wash hands", 40)
+    text, smaller_px = lettering.fitted("wash hands", 40, whole_px - 1)
+    assert text == "wash hands" and 36 <= smaller_px < 40
+    text, least_px = lettering.fitted("wash hands", 40, whole_px // 2)
+    assert text in ("wash h…", "wash ha…", "wash…") and least_px == 27
+    assert lettering.width_px(text, least_px) <= whole_px // 2
+    assert lettering.fitted("wash", 40, 0)[0] == ""
+
+
 def test_the_color_covers_what_was_there():
     frame = np.full((60, 90, 3), 90, np.uint8)
     lettering.write(frame, "\u2588", 5, 45, 40, (250, 10, 20))
