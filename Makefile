@@ -18,7 +18,7 @@ DATA ?= ../shared/data
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
 .PHONY: help demo test coverage test-kills test-fuzz test-load lint format test-backends \
-  test-latest bazel-test benchmarks reproduce docs lock clean
+  test-cluster test-latest bazel-test benchmarks reproduce docs lock clean
 
 help: ## list the targets
 	@sed -nE 's/^([a-z-]+):.*## (.*)/make \1\t\2/p' Makefile | expand -t 20
@@ -38,6 +38,10 @@ test-kills: .venv/ready ## kill preparations, runs, exports; distribute runs: th
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.kill_exports --kills=100
 	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m pytest -q \
 	  tests/train_loop_distribution_test.py
+
+test-cluster: .venv-cluster/ready ## kill a Dask worker; train from a tf.data service
+	KD_KERAS_LONG_TESTS=1 CUDA_VISIBLE_DEVICES=-1 .venv-cluster/bin/python -m pytest -q \
+	  tests/data_records_cluster_test.py tests/train_loop_service_test.py
 
 test-fuzz: .venv/ready ## read thousands of broken recordings, tables, flagfiles, records
 	CUDA_VISIBLE_DEVICES=-1 .venv/bin/python -m tests.fuzz_recordings --cases=2000
@@ -91,7 +95,7 @@ lock: .venv-lock/ready ## renew constraints.txt after a change of requirements.t
 	  requirements.txt docs/requirements.txt
 
 clean: ## remove environments, caches and the demo's run
-	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks .venv-docs .venv-lock runs/demo build *.egg-info
+	rm -rf .venv .venv-backends .venv-latest .venv-benchmarks .venv-cluster .venv-docs .venv-lock runs/demo build *.egg-info
 	rm -rf .pytest_cache .ruff_cache .mypy_cache bazel-* $(BAZEL_ROOT)
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -124,6 +128,12 @@ clean: ## remove environments, caches and the demo's run
 	$(call new_venv,$(@D))
 	$(@D)/bin/pip install -r requirements.txt -c constraints.txt torch==2.13.0 \
 	  onnx==1.18.0 onnxruntime==1.32.0 tf2onnx==1.17.0 openvino==2026.4.1
+	@touch $@
+
+# As the extra `cluster` of pyproject.toml pins it.
+.venv-cluster/ready: requirements.txt constraints.txt
+	$(call new_venv,$(@D))
+	$(@D)/bin/pip install -r requirements.txt -c constraints.txt distributed==2026.8.0
 	@touch $@
 
 .venv-docs/ready: docs/requirements.txt constraints.txt

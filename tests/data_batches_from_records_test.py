@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -22,7 +20,7 @@ from kd_keras.data.records.shards import Shards
 from kd_keras.data.segments import TRAIN, Clip, Pair
 from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video
-from tests import numbered_video
+from tests import loopback_data_service, numbered_video
 
 _FORMAT = ClipFormat(num_frames=4, image_size=28)
 _PAIRS = [
@@ -33,15 +31,6 @@ _PAIRS = [
     )
     for k in range(7)
 ]
-_SERVER = """
-import tensorflow as tf
-service = tf.data.experimental.service
-dispatcher = service.DispatchServer()
-address = dispatcher.target.split("://")[1]
-worker = service.WorkerServer(service.WorkerConfig(dispatcher_address=address))
-print(dispatcher.target, flush=True)
-input()
-"""
 
 
 @pytest.fixture(scope="module")
@@ -155,24 +144,39 @@ def test_views_repeat_and_draws_are_shared(loader):
     assert any(not np.array_equal(shown[0], shown[1]) for shown in seen.values())
 
 
-def test_a_service_in_another_process_gives_the_same_batches(loader):
-    expected = _batches(loader, 5, fields=(FUTURE,))
-    server = subprocess.Popen(
-        [sys.executable, "-c", _SERVER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    try:
-        address = server.stdout.readline().strip()
-        found = _batches(loader, 5, fields=(FUTURE,), data_service=address)
-    finally:
-        server.kill()
-        server.wait()
+def test_a_service_of_two_workers_gives_the_same_batches(loader):
+    expected = _batches(loader, 12, fields=(FUTURE,))
+    with loopback_data_service.processes(2) as address:
+        found = _batches(loader, 12, fields=(FUTURE,), data_service=address)
     for one, other in zip(expected, found, strict=True):
+        assert one.keys() == other.keys()
         for field in one:
             np.testing.assert_array_equal(one[field], other[field])
+
+
+def test_batches_of_a_service_are_put_in_order():
+    made = []
+
+    def make(step):
+        made.append(step)
+        return {"step": step, "from": "here"}
+
+    # The fourth never comes, the sixth when it was made here already.
+    numbers = [5, 3, 7, 8, *range(9, 60), 6]
+    batches = [{"step": number, "from": "service"} for number in numbers]
+    found = list(from_records._in_order(batches, 3, make))
+    assert [batch["step"] for batch in found] == [*range(3, 60)]
+    assert made == [4, 6]
+    assert [batch["step"] for batch in found if batch["from"] == "here"] == made
+
+
+def test_workers_read_their_rows_alone(loader):
+    whole = _batches(loader, 3, batch_size=4)
+    for worker in range(2):
+        rows = _batches(loader, 3, batch_size=4, shard=(worker, 2))
+        for one, other in zip(whole, rows, strict=True):
+            for field in one:
+                np.testing.assert_array_equal(one[field][worker::2], other[field])
 
 
 def test_a_corrupt_shard_is_named_where_batches_are_made(loader, tmp_path):

@@ -42,7 +42,9 @@ ARROWS = {
     "kd_keras.data.readers": {"checks", "data", "features", "video"},
     "kd_keras.data.batches": {"records", "clips", "data", "video"},
     "kd_keras.training": {"batches"},
-    "kd_keras.distill": {"batches", "training", "losses", "models", "kd_keras"},
+    "kd_keras.distill": {
+        *("batches", "records", "training", "losses", "models", "kd_keras"),
+    },
 }
 # What the rooms of the command lines must leave alone.
 CLOSED = {

@@ -6,7 +6,8 @@ import time
 from train import prepare
 
 
-def _slow_down(pause_s):
+def slow_down(pause_s):
+    """Pauses in every record of this process."""
     from kd_keras.data.records import media_sequence
 
     for name in ("encode_clip", "encode_features"):
@@ -20,5 +21,5 @@ def _slow_down(pause_s):
 
 
 if __name__ == "__main__":
-    _slow_down(float(sys.argv.pop(1)))
+    slow_down(float(sys.argv.pop(1)))
     prepare.run()

@@ -64,9 +64,10 @@ def _start(folder, run_dir, *arguments, **environment):
     )
 
 
-def _start_workers(folder, run_dir):
+def _start_workers(folder, run_dir, *arguments):
+    arguments = (*arguments, "--distribution=multi_worker")
     return [
-        _start(folder, run_dir, "--distribution=multi_worker", TF_CONFIG=config)
+        _start(folder, run_dir, *arguments, TF_CONFIG=config)
         for config in processes.loopback_cluster(2)
     ]
 

@@ -48,17 +48,12 @@ def training_batches(
         "as_uint8": True,
     }
     distribution, service = experiment.distribution, config.data.data_service
+    shared["shard"] = distribution.worker, distribution.num_workers
     if service is None or not isinstance(data.loader, RecordLoader):
-        return from_clips.training_batches(
-            stream,
-            data.loader,
-            shard=(distribution.worker, distribution.num_workers),
-            **shared,
-        )
-    batches = from_records.training_batches(
+        return from_clips.training_batches(stream, data.loader, **shared)
+    return from_records.training_batches(
         stream, data.loader, data_service=service, **shared
     )
-    return own_rows(batches, distribution)
 
 
 def stream_of(config: Config, pairs: Sequence[Pair], start_step: int) -> Stream:

@@ -5,9 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from absl import logging
-
-from kd_keras.data import bad_videos, csv_table, pair_lists, pairs, unlabeled
+from kd_keras.data import csv_table, pair_lists, pairs, unlabeled
 from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.feature_format import FeatureFormat
@@ -313,16 +311,3 @@ def _record_loader(
             "folder."
         )
     return loader
-
-
-def check_left_out(config: Config, records: shards.Shards, index: Index) -> None:
-    """Raises TooManyBadVideos if preparation left out more than --max_bad_videos."""
-    for name, reason in records.left_out.items():
-        logging.warning("Left out %s: %s", name, reason)
-    num_videos = len(index.videos)
-    bad_videos.refuse_too_many(
-        records.left_out,
-        bad_videos.num_allowed(config.data.max_bad_videos, num_videos),
-        num_videos,
-        f", then delete {records.folder} and prepare it again",
-    )

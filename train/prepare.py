@@ -3,6 +3,7 @@
 python -m train.prepare --flagfile=RUN.flags --output=DIR
 python -m train.prepare --flagfile=RUN.flags --kind=features --views=4 --output=DIR
 python -m train.prepare --flagfile=RUN.flags --check --output=DIR
+python -m train.prepare --flagfile=RUN.flags --scheduler=ADDRESS --output=DIR
 """
 
 import dataclasses
@@ -52,7 +53,6 @@ def prepare(
             data, or the disk has too little room.
     """
     from kd_keras.data import exclusive, remote
-    from train import remote_run
 
     if config.data.dataset == "features" and (
         preparation.check or preparation.kind == "clips"
@@ -65,15 +65,41 @@ def prepare(
     # Before the videos are opened, which may take long.
     exclusive.require_free(preparation.folder)
     files = {_FLAGFILE: _flagfile(config, preparation).encode()}
+    if preparation.scheduler is None:
+        return _prepare_in_run(config, preparation, files)
+    from kd_keras.data.records import cluster
+
+    with cluster.Cluster(preparation.scheduler) as run_jobs:
+        groups = {
+            field.name: config_lib.with_absolute_paths(getattr(config, field.name))
+            for field in dataclasses.fields(config)
+        }
+        return _prepare_in_run(
+            Config(**groups),
+            config_lib.with_absolute_paths(preparation),
+            files,
+            run_jobs=run_jobs,
+        )
+
+
+def _prepare_in_run(
+    config: Config, *arguments: Any, **options: Any
+) -> "shards.Shards | dict[str, Any]":
+    """Prepares with a copy of the run's folder if that is remote."""
+    from train import remote_run
+
     if not config.run.run_dir:
-        return _prepare(config, preparation, files)
+        return _prepare(config, *arguments, **options)
     with remote_run.fetched(config.run.run_dir) as (run_dir,):
         config = config_lib.with_run_dir(config, run_dir)
-        return _prepare(config, preparation, files)
+        return _prepare(config, *arguments, **options)
 
 
 def _prepare(
-    config: Config, preparation: Preparation, files: Mapping[str, bytes]
+    config: Config,
+    preparation: Preparation,
+    files: Mapping[str, bytes],
+    **how: Any,
 ) -> "shards.Shards | dict[str, Any]":
     from kd_keras.data import exclusive
     from train import data as data_lib
@@ -92,7 +118,7 @@ def _prepare(
             return check_data.report(config, data, preparation.folder)
     work = {"clips": prepare_clips, "features": prepare_features}[preparation.kind]
     return work.write(
-        config, preparation, data, rerun_command=_RERUN_COMMAND, files=files
+        config, preparation, data, rerun_command=_RERUN_COMMAND, files=files, **how
     )
 
 

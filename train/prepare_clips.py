@@ -1,6 +1,7 @@
 """Writes the clips of a run as records: JPEG frames, or optical flow."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from kd_keras.data.records import shards
 from kd_keras.data.records.shard_writer import write_shards
 from kd_keras.data.segments import Index, Pair
 from train import data as data_lib
-from train import data_set
+from train import data_set, left_out
 from train.data import RunData
 from train.flags import fields as flag_fields
 from train.flags.config import Config
@@ -26,6 +27,7 @@ def write(
     data: RunData,
     rerun_command: str,
     files: Mapping[str, bytes],
+    **how: Any,
 ) -> shards.Shards:
     """Writes the clips of all pairs; returns their reader.
 
@@ -35,6 +37,7 @@ def write(
         data: The `RunData`.
         rerun_command: The command that continues the folder, and repairs it.
         files: Other files of the folder, by name.
+        how: Other arguments of `write_shards`, such as `run_jobs`.
     """
     scored = [pair for members in data.scored.values() for pair in members]
     pairs = [*data.for_students, *scored]
@@ -55,7 +58,7 @@ def write(
         with_times=config.data.observed_fraction is not None,
     )
     data_set.refuse_changes(preparation.folder, values, "clips")
-    written = write_shards(
+    return write_shards(
         preparation.folder,
         shard_keys,
         recorder,
@@ -71,9 +74,9 @@ def write(
         expected_bytes=_expected_bytes(shard_keys, recorder),
         files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
+        note_left_out=left_out.noting(config, preparation.folder, data.whole_index),
+        **how,
     )
-    data_lib.check_left_out(config, written, data.whole_index)
-    return written
 
 
 def _stored_flow(index: Index) -> dict[str, float | None]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from absl import flags
 
 from export import flagfiles
-from kd_keras.data import given_paths
+from kd_keras.data import given_paths, remote
 from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
 from train.flags import learning as learning_flags
@@ -176,6 +176,18 @@ def with_run_dir(config: Config, run_dir: str | os.PathLike) -> Config:
     """Returns the `Config` of the same run in another folder."""
     run = dataclasses.replace(config.run, run_dir=str(run_dir))
     return dataclasses.replace(config, run=run)
+
+
+def with_absolute_paths(group: _Group) -> _Group:
+    """Returns the same flags, with paths that a process in another folder can use."""
+    paths = {
+        field.name: os.path.abspath(path)
+        for field in dataclasses.fields(group)
+        if flag_fields.is_path(field)
+        and isinstance(path := getattr(group, field.name), str)
+        and not remote.is_remote(path)
+    }
+    return dataclasses.replace(group, **paths)
 
 
 def from_flagfile(path: str | os.PathLike) -> Config:

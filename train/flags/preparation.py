@@ -39,6 +39,14 @@ class Preparation:
         affects=("clips", "features"),
         lower=1,
     )
+    scheduler: str | None = _flag(
+        None,
+        "Address of a Dask scheduler, such as tcp://host:8786, or the file that dask "
+        "scheduler --scheduler-file writes: its workers write the shards, in place of "
+        "this process. They need this environment, and the videos and --output under "
+        "the same paths.",
+        affects=None,
+    )
     verify: bool = _flag(
         False,
         "Compare what is there with its checksums, and write again what differs.",

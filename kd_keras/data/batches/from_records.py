@@ -6,6 +6,7 @@ decodes faster; Python cannot travel to the workers of a service.
 
 from collections.abc import Sequence
 
+import numpy as np
 import tensorflow as tf
 
 from kd_keras.data import remote
@@ -16,6 +17,11 @@ from kd_keras.data.clips.views import normalize_batch
 from kd_keras.data.records import media_sequence
 from kd_keras.data.records.clips import RecordLoader, clip_key
 
+# The number of a batch, by which batches of a service are put in order.
+_STEP = "step"
+# Batches that may wait for one that a service has not delivered.
+_MOST_WAITING = 32
+
 # The random numbers of a clip, in the order of `augment.AugmentationParams`.
 _TOP, _LEFT, _FLIP, _BRIGHTNESS, _CONTRAST, _SATURATION = range(6)
 
@@ -24,6 +30,7 @@ def training_batches(
     stream: Stream,
     loader: RecordLoader,
     *,
+    shard: tuple[int, int] = (0, 1),
     augmentation: augment.Augmentation = augment.Augmentation(),  # noqa: B008 - frozen
     same_augmentation: bool = True,
     fields: Sequence[str] = (OBSERVED, FUTURE),
@@ -34,12 +41,14 @@ def training_batches(
 
     Everything depends on the seed and the position alone, but orders and random
     numbers differ from those of clips, whose generators TensorFlow lacks. Pairs that
-    could not be read are left out. Several workers share the positions and deliver
-    what is ready first; one worker keeps the order.
+    could not be read are left out. However many workers a service has, it gives the
+    batches that this process would make: a batch is made by one of them, and those that
+    come too early wait. One that does not come is made here.
 
     Args:
         stream: Which pairs are shown, from which step on; each once in a pass, whatever
             its `sampling` says.
+        shard: As in `from_clips.training_batches`.
         data_service: Address of a dispatcher, such as "grpc://host:5000". Its workers
             must see the records under the same path. None runs the graph here.
     """
@@ -80,16 +89,28 @@ def training_batches(
         }
         for number, field in enumerate(fields):
             own = params[0 if same_augmentation else number]
-            path, start = (column[index] for column in places[field])
-            one[field] = _record_at(path, start).map(
+            paths, files, starts = places[field]
+            one[field] = _record_at(paths[files[index]], starts[index]).map(
                 lambda record, own=own: _clip(record, own, augmentation, clip_format)
             )
         return tf.data.Dataset.zip(one)
 
-    dataset = stream.positions.interleave(
-        at, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    (worker, count), size = shard, stream.batch_size
+
+    def batch_at(step):
+        """A batch, as a data set of one element: the unit that a service shares out."""
+        step = tf.cast(step, tf.int64)
+        first, end = step * size + worker, (step + 1) * size
+        rows = tf.data.Dataset.range(first, end, count).interleave(
+            at, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        )
+        batches = rows.batch(size // count, drop_remainder=True)
+        return batches.map(lambda batch: {_STEP: step, **batch})
+
+    steps = tf.data.Dataset.range(stream.start_step, tf.int64.max)
+    dataset = steps.interleave(
+        batch_at, cycle_length=2, num_parallel_calls=2, deterministic=True
     )
-    dataset = dataset.batch(stream.batch_size, drop_remainder=True)
     if data_service is not None:
         # Bytes travel; floats would be four times as many.
         dataset = dataset.apply(
@@ -97,19 +118,43 @@ def training_batches(
                 tf.data.experimental.service.ShardingPolicy.DYNAMIC, data_service
             )
         )
-    if not as_uint8:
+        dataset = tf.data.Dataset.from_generator(
+            lambda delivered=dataset: _in_order(
+                delivered, stream.start_step, lambda step: next(iter(batch_at(step)))
+            ),
+            output_signature=dataset.element_spec,
+        )
+
+    def finish(batch):
+        batch = {name: value for name, value in batch.items() if name != _STEP}
         flow_scale = clip_format.flow_scale
-        dataset = dataset.map(lambda batch: normalize_batch(batch, flow_scale))
-    return dataset.prefetch(2)
+        return batch if as_uint8 else normalize_batch(batch, flow_scale)
+
+    return dataset.map(finish).prefetch(2)
+
+
+def _in_order(batches, step, make):
+    """Yields batches by their number, from `step` on; `make` makes one that is lost."""
+    waiting = {}
+    for batch in batches:
+        number = int(batch[_STEP])
+        if number >= step:
+            waiting[number] = batch
+        if len(waiting) > _MOST_WAITING and step not in waiting:
+            waiting[step] = make(step)
+        while step in waiting:
+            yield waiting.pop(step)
+            step += 1
 
 
 def _places(records, clips):
-    """Paths and starts of the records of clips, as constants."""
+    """The files, and of each clip the file's number and where its record starts."""
     remote.require_file_system(records.folder)
     found = [records.place(clip_key(clip)) for clip in clips]
-    return tf.constant([path for path, _ in found]), tf.constant(
-        [start for _, start in found], tf.int64
-    )
+    # A million clips lie in thousands of files.
+    paths, files = np.unique([path for path, _ in found], return_inverse=True)
+    starts = tf.constant([start for _, start in found], tf.int64)
+    return tf.constant(paths.astype(object)), tf.constant(files, tf.int64), starts
 
 
 def _record_at(path, start):

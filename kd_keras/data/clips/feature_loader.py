@@ -39,6 +39,9 @@ class FeatureLoader(ClipLoader):
         super().__init__(videos, clip_format, cache, None, max_bad_videos, infos=infos)
         self._store = store
 
+    def paths(self):
+        return [self._store.path(name) for name in self.videos]
+
     def estimate_bytes(self, clips) -> int:
         return len(set(clips)) * self.clip_format.blank_clip.nbytes
 

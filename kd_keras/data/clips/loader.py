@@ -6,7 +6,7 @@ import logging
 import os
 import pathlib
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -54,6 +54,15 @@ class ClipReader(Protocol):
         Raises:
             BadVideo: Its video cannot be read.
         """
+
+    def part(self, names: Collection[str]) -> "ClipReader":
+        """A reader of some of the videos, small enough to be sent elsewhere.
+
+        What it finds unreadable it notes for itself alone.
+        """
+
+    def paths(self) -> list[str | os.PathLike]:
+        """The files and folders that it reads."""
 
 
 class ClipLoader:
@@ -126,6 +135,31 @@ class ClipLoader:
             if self.cache == "memory":
                 self._clips[clip] = frames
         return frames
+
+    def part(self, names: Collection[str]) -> "ClipLoader":
+        """A loader of some of the videos, as `ClipReader` describes it."""
+        part = object.__new__(type(self))
+        # What is found out about a video is kept for all.
+        part.__dict__ |= self.__dict__
+        part.videos = {name: self.videos[name] for name in names}
+        part.bad_videos = {
+            name: self.bad_videos[name] for name in names if name in self.bad_videos
+        }
+        return part
+
+    def paths(self) -> list[str | os.PathLike]:
+        """The files and folders that it reads."""
+        return [path for video in self.videos.values() for path in video.paths]
+
+    def __getstate__(self):
+        state = self.__dict__ | {"_clips": {}, "_lock": None}
+        for infos in ("_infos", "_flow_infos"):
+            known = state[infos]
+            state[infos] = {name: known[name] for name in self.videos if name in known}
+        return state
+
+    def __setstate__(self, state):
+        self.__dict__ |= state | {"_lock": threading.Lock()}
 
     def estimate_bytes(self, clips: Iterable[Clip]) -> int:
         """Bytes that the cache takes for these clips; bad videos count as 0."""

@@ -6,6 +6,7 @@ Rolling-Unrolling LSTMs and Modality Attention", ICCV 2019. The key of a frame i
 numbered from 1, at 30 a second as released; some may be missing.
 """
 
+import functools
 import pathlib
 import threading
 
@@ -39,6 +40,9 @@ class RulstmStore:
         except lmdb.Error as error:
             raise ValueError(f"{folder} cannot be opened as LMDB: {error}") from error
         self._frames, self._lock = {}, threading.Lock()
+
+    def __reduce__(self):
+        return _opened, (self._folder,)
 
     def path(self, name):
         return self._folder / "data.mdb"
@@ -83,6 +87,12 @@ class RulstmStore:
                 number = key[len(prefix) :].removesuffix(b".jpg")
                 if number.isdigit():
                     yield int(number)
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(folder):
+    """The store that another process opens once, whatever number of jobs it is sent."""
+    return RulstmStore(folder)
 
 
 def _key(name):

@@ -1,5 +1,6 @@
 """Where features lie: a .npy file for each video, one .npz, or RULSTM's LMDB."""
 
+import functools
 import os
 import pathlib
 from typing import Protocol
@@ -145,6 +146,9 @@ class NpzStore(_ArrayStore):
             arrays = dict(zip(map(str, names), features, strict=True))
         self._arrays = arrays
 
+    def __reduce__(self):
+        return _opened_npz, (self._path,)
+
     def path(self, name):
         return self._path
 
@@ -156,6 +160,12 @@ class NpzStore(_ArrayStore):
         if name not in self._arrays:
             raise BadVideo(name, f"{self._path} has no array of this name")
         return _numbers(name, self._arrays[name])
+
+
+@functools.lru_cache(maxsize=2)
+def _opened_npz(path):
+    """The store that another process reads once, whatever number of jobs it is sent."""
+    return NpzStore(path)
 
 
 def _numbers(name, array):

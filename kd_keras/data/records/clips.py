@@ -4,13 +4,16 @@ Frames are JPEGs. Flow is a PNG for each step, with u in its red and v in its gr
 channel, and loses nothing: one level is more than most things move.
 """
 
+import functools
 import itertools
-from collections.abc import Iterable, Mapping, Sequence
+import os
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import cv2
 import numpy as np
 import simplejpeg
 
+from kd_keras.data import remote
 from kd_keras.data.clips import frames as clip_frames
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
@@ -71,11 +74,29 @@ class ClipRecorder:
         self._format, self._quality = clip_format, jpeg_quality
         self._labels = {} if labels is None else labels
 
+    # Nothing is so large that it is sent to another process apart from the jobs.
+    shared = None
+
     def __call__(self, keys: Sequence[tuple]) -> ShardContents:
         """The records of a shard; videos that cannot be read are left out."""
         made = ShardContents([])
         made.records = self._records(keys, made.left_out)
         return made
+
+    def part(self, keys: Sequence[tuple]) -> "ClipRecorder":
+        """A recorder of these keys alone, small enough to be sent elsewhere."""
+        names = {key[0] for key in keys}
+        return ClipRecorder(
+            {name: self._videos[name] for name in names},
+            {name: self._infos[name] for name in names if name in self._infos},
+            self._format,
+            self._quality,
+            {key: self._labels[key] for key in keys if key in self._labels},
+        )
+
+    def paths(self) -> list[str | os.PathLike]:
+        """The files and folders that it reads."""
+        return [path for video in self._videos.values() for path in video.paths]
 
     def _records(self, keys, left_out):
         for name, own in itertools.groupby(keys, key=lambda key: key[0]):
@@ -164,6 +185,19 @@ class RecordLoader:
         self.bad_videos = dict(records.left_out)
         self.records = records
 
+    def __reduce__(self):
+        # Another process reads the index once, unless the records change.
+        content = shards.digest([shard.sha256 for shard in self.records.shards])
+        return _opened, (self.records.folder, content, self.clip_format)
+
+    def part(self, names: Collection[str]) -> "RecordLoader":
+        """As `ClipLoader.part`; records need no cutting."""
+        return self
+
+    def paths(self) -> list[str | os.PathLike]:
+        """The file without which it cannot be opened."""
+        return [remote.join(self.records.folder, shards.INDEX)]
+
     def __contains__(self, clip: Clip) -> bool:
         """Whether the records hold the clip, or say why they do not."""
         return clip_key(clip) in self.records or clip.video in self.bad_videos
@@ -189,6 +223,11 @@ class RecordLoader:
             decode(image, frame)
         repeated = len(images.frame_index) > len(frames)
         return frames[images.frame_index] if repeated else frames
+
+
+@functools.lru_cache(maxsize=2)
+def _opened(folder, content, clip_format):
+    return RecordLoader(shards.Shards(folder), clip_format)
 
 
 def format_values(clip_format: ClipFormat | FeatureFormat) -> dict:

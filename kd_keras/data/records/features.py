@@ -4,7 +4,8 @@ A record holds one augmented view of one pair: what reaches a layer of the stude
 the observed clip, and the teacher's targets from the same view of the future clip.
 """
 
-import threading
+import copy
+import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -58,7 +59,7 @@ class FeatureRecorder:
         pairs: Every pair that is asked for.
         loader: Reads the clips of the pairs.
         predict: Function (observed, future) of batches of clips in [-1, 1] that gives
-            arrays by prefix, each with the batch first.
+            arrays by prefix, each with the batch first; called from several threads.
         augmentation: Of the views.
         same_augmentation: As in `from_clips.training_batches`.
         precision: "float16" or "float32"; probabilities are float32 always.
@@ -81,14 +82,32 @@ class FeatureRecorder:
         self._loader, self._predict = loader, predict
         self._augmentation, self._same_augmentation = augmentation, same_augmentation
         self._precision, self._batch_size = precision, batch_size
-        # One shard runs the networks while the others read their clips.
-        self._lock = threading.Lock()
+
+    @property
+    def shared(self) -> Callable:
+        """What all parts have, and is sent to another process apart from the jobs."""
+        return self._predict
 
     def __call__(self, keys: Sequence[tuple]) -> ShardContents:
-        """The records of a shard; pairs that cannot be read are left out."""
+        """The records of a shard; pairs that cannot be read are left out.
+
+        What is left out depends on the keys alone, not on what other shards met.
+        """
         made = ShardContents([])
-        made.records = self._records(keys, made.left_out)
+        made.records = self.part(keys)._records(keys, made.left_out)
         return made
+
+    def part(self, keys: Sequence[tuple]) -> "FeatureRecorder":
+        """A recorder of these keys alone; all of it is small except `shared`."""
+        part = copy.copy(self)
+        pairs = {key[:-1]: self._pairs[key[:-1]] for key in keys}
+        videos = {c.video for p in pairs.values() for c in (p.observed, p.future)}
+        part._pairs, part._loader = pairs, self._loader.part(videos)
+        return part
+
+    def paths(self) -> list[str | os.PathLike]:
+        """The files and folders that it reads."""
+        return self._loader.paths()
 
     def _records(self, keys, left_out):
         batch = []
@@ -115,11 +134,10 @@ class FeatureRecorder:
     def _encoded(self, batch):
         keys, observed, future = zip(*batch, strict=True)
         clip_format = self._loader.clip_format
-        with self._lock:
-            outputs = self._predict(
-                as_input(np.stack(observed), clip_format),
-                as_input(np.stack(future), clip_format),
-            )
+        outputs = self._predict(
+            as_input(np.stack(observed), clip_format),
+            as_input(np.stack(future), clip_format),
+        )
         outputs = {prefix: np.asarray(array) for prefix, array in outputs.items()}
         for number, key in enumerate(keys):
             arrays = {

@@ -14,9 +14,8 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kd_keras.data import exclusive, remote
 from kd_keras.data.parallel import num_cores, progress_bar
@@ -36,6 +35,40 @@ class ShardContents:
     left_out: dict = dataclasses.field(default_factory=dict)
 
 
+@dataclasses.dataclass(frozen=True)
+class ShardJob:
+    """The work of one shard, for any process that sees the same files.
+
+    Attributes:
+        folder: Of the shards, local or remote.
+        name: Of the shard's file.
+        keys: Of its records, in order.
+        make: Makes the records of the keys.
+    """
+
+    folder: str | os.PathLike
+    name: str
+    keys: Sequence
+    make: Callable[[Sequence], ShardContents]
+
+    def run(self) -> shards.Shard:
+        """Writes the shard and the small file that describes it."""
+        shard = _write_shard(self.folder, self.name, self.make(self.keys))
+        _write_json(_description(self.folder, self.name), dataclasses.asdict(shard))
+        return shard
+
+
+def in_threads(jobs: Sequence[ShardJob]) -> Iterator[shards.Shard]:
+    """Runs jobs in this process, one thread per core; yields shards as they end."""
+    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
+        futures = [pool.submit(job.run) for job in jobs]
+        try:
+            for future in concurrent.futures.as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
 def write_shards(
     folder: str | os.PathLike,
     shard_keys: Sequence[Sequence],
@@ -48,6 +81,8 @@ def write_shards(
     files: Mapping[str, bytes] = {},
     verify: bool = False,
     progress: bool = True,
+    run_jobs: Callable[[Sequence[ShardJob]], Iterator[shards.Shard]] = in_threads,
+    note_left_out: Callable[[Mapping[str, str]], None] = lambda left_out: None,
 ) -> shards.Shards:
     """Writes what is missing of a folder of shards and returns its reader.
 
@@ -55,8 +90,7 @@ def write_shards(
         folder: Local or remote; made if it is missing.
         shard_keys: The keys of the records of each shard, in order; tuples of strings
             and numbers.
-        make: Makes the records of the keys of a shard; called from one thread per
-            core.
+        make: Makes the records of the keys of a shard; called from several threads.
         kind: What the records are; begins the names of the shards.
         fingerprint: Values by name that decide what is written; a folder that was made
             from other values is refused.
@@ -67,14 +101,17 @@ def write_shards(
         verify: Compare the finished shards with their checksums, and make those that
             differ again.
         progress: Show how far it is.
+        run_jobs: Runs the jobs of the missing shards, here or elsewhere, and yields
+            each shard when it is written.
+        note_left_out: Told of each shard what could not be read, reason by name; may
+            raise an error to stop.
     Raises:
         StaleRecords: The folder holds other data.
         OSError: The disk has less room than is needed, or another process writes here.
     """
     names = [_shard_name(kind, k, len(shard_keys)) for k in range(len(shard_keys))]
     with exclusive.exclusive_lock(folder):
-        for left in remote.left_aside(folder):
-            left.unlink()
+        _remove_left_aside(folder)
         fingerprint = {
             "kind": kind,
             **fingerprint,
@@ -83,30 +120,38 @@ def write_shards(
         index = _begin(folder, fingerprint, rerun_command)
         finished = _finished(folder, index, names, verify)
         missing = [k for k, name in enumerate(names) if name not in finished]
-        total = sum(map(len, shard_keys))
-        left = sum(len(shard_keys[k]) for k in missing)
+        num_records = dict(zip(names, map(len, shard_keys), strict=True))
+        total = sum(num_records.values())
+        left = sum(num_records[names[k]] for k in missing)
         _require_room(folder, expected_bytes, left / max(1, total))
         for name, content in files.items():
             remote.write_bytes(remote.join(folder, name), content)
         _write_json(remote.join(folder, shards.INDEX), index)
-        lock, bar = threading.Lock(), progress_bar(left, "record", progress)
-
-        def work(number):
-            name = names[number]
-            shard = _write_shard(folder, name, make(shard_keys[number]))
-            _write_json(_description(folder, name), dataclasses.asdict(shard))
-            with lock:
-                finished[name] = shard
-                bar.add(len(shard_keys[number]))
-
-        with _room_explained(folder, expected_bytes):
-            _in_parallel(work, missing)
+        bar = progress_bar(left, "record", progress)
+        for shard in finished.values():
+            note_left_out(shard.left_out)
+        jobs = [ShardJob(folder, names[k], shard_keys[k], make) for k in missing]
+        with (
+            _room_explained(folder, expected_bytes),
+            contextlib.closing(run_jobs(jobs)) as written,
+        ):
+            for shard in written:
+                finished[shard.name] = shard
+                note_left_out(shard.left_out)
+                bar.add(num_records[shard.name])
         index["complete"] = True
         index["shards"] = [dataclasses.asdict(finished[name]) for name in names]
         _write_json(remote.join(folder, shards.INDEX), index)
         for name in names:
             remote.remove(_description(folder, name))
+        # Of processes elsewhere that died.
+        _remove_left_aside(folder)
     return shards.Shards(folder)
+
+
+def _remove_left_aside(folder):
+    for left in remote.left_aside(folder):
+        left.unlink(missing_ok=True)
 
 
 def _begin(folder, fingerprint, rerun_command):
@@ -183,17 +228,6 @@ def _write_shard(folder, name, made):
 def _write_json(path, value):
     content = json.dumps(value, separators=(",", ":"), sort_keys=True)
     remote.write_bytes(path, content.encode())
-
-
-def _in_parallel(work, numbers):
-    with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
-        futures = [pool.submit(work, number) for number in numbers]
-        try:
-            for future in concurrent.futures.as_completed(futures):
-                future.result()
-        except BaseException:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
 
 
 def _require_room(folder, expected_bytes, fraction_left):

@@ -55,6 +55,11 @@ class Video:
     flow_encoding: "FlowEncoding | None" = None
     flow_frame_rate: float | None = None
 
+    @property
+    def paths(self) -> tuple[pathlib.Path, ...]:
+        """Its file or folder, and that of its stored flow."""
+        return tuple(path for path in (self.path, self.flow_path) if path is not None)
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class VideoInfo:

@@ -1,0 +1,37 @@
+"""Two workers that read from a tf.data service of two workers train as one process.
+
+`make test-cluster` runs it.
+"""
+
+import os
+
+import pytest
+
+from tests import loopback_data_service, small_run
+from tests import train_loop_distribution_test as runs
+from train import prepare
+
+pytestmark = pytest.mark.skipif(
+    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-cluster runs it."
+)
+
+
+def test_two_workers_of_a_service_give_what_one_process_gives(tmp_path):
+    folder = small_run.write_data_set(tmp_path / "data")
+    records = tmp_path / "records"
+    prepare.prepare(
+        small_run.config(folder, tmp_path / "none"),
+        small_run.preparation(records, "--shard_records=5"),
+    )
+    found = {}
+    for count in (1, 2):
+        run_dir = found[count] = tmp_path / f"run{count}"
+        with loopback_data_service.processes(count) as address:
+            flags = (f"--records={records}", f"--data_service={address}")
+            if count == 1:
+                started = [runs._start(folder, run_dir, *flags)]
+            else:
+                started = runs._start_workers(folder, run_dir, *flags)
+            for process in started:
+                runs._finish(process)
+    runs._assert_same_run(found[2], found[1])
