@@ -3,7 +3,7 @@
 python -m benchmarks.million_clips [--clips=N]
 
 No video is read: the index is that of records that would be there. Each row of the
-table is a process of its own. "MB" is the peak of its memory beyond that of its imports.
+table is a process of its own. "MB" is what it took at its peak, its input left out.
 """
 
 import argparse
