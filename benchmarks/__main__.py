@@ -32,6 +32,8 @@ BENCHMARKS = (
     "loading",
     "memory",
     "epic_pairs",
+    "million_clips",
+    "scale",
 )
 # What is measured, and what it is compared with.
 _PACKAGES = (

@@ -15,6 +15,7 @@ import json
 import pathlib
 import pickle
 import platform
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 
 from kd_keras.data import remote
@@ -129,7 +130,10 @@ class Cluster:
         """What all jobs share, as a future: unpickled once on each worker."""
         if value is None:
             return None
-        return self._client.submit(pickle.loads, pickle.dumps(value), pure=False)
+        with warnings.catch_warnings():
+            # Networks have tens of megabytes, and are sent once.
+            warnings.filterwarnings("ignore", "Sending large graph")
+            return self._client.submit(pickle.loads, pickle.dumps(value), pure=False)
 
     def _check_environments(self):
         try:
