@@ -20,7 +20,7 @@ def test_two_workers_of_a_service_give_what_one_process_gives(tmp_path):
     folder = small_run.write_data_set(tmp_path / "data")
     records = tmp_path / "records"
     prepare.prepare(
-        small_run.config(folder, tmp_path / "none"),
+        small_run.config(folder, tmp_path / "none", *small_run.SMALLEST_NETWORK),
         small_run.preparation(records, "--shard_records=5"),
     )
     found = {}
