@@ -25,8 +25,8 @@ PAGES = {
 }
 OURS = "train|export|examples|benchmarks|tests|kd_keras"
 # Flags of other programs, and of absl.
-_FOREIGN_FLAGS = {"flagfile", "help", "kills", "only", "repeats", "strict"}
-_FOREIGN_FLAGS |= {"gpus", "image", "nodes", "ntasks"}
+_FOREIGN_FLAGS = {"flagfile", "help", "kills", "only", "repeats", "sizes"}
+_FOREIGN_FLAGS |= {"gpus", "image", "nodes", "ntasks", "strict"}
 _FOREIGN_FLAGS |= {"nworkers", "nthreads", "gres"}
 
 each_page = pytest.mark.parametrize("page", PAGES)
