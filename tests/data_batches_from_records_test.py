@@ -146,7 +146,7 @@ def test_views_repeat_and_draws_are_shared(loader):
 
 def test_a_service_of_two_workers_gives_the_same_batches(loader):
     expected = _batches(loader, 12, fields=(FUTURE,))
-    with loopback_data_service.processes(2) as address:
+    with loopback_data_service.service(2) as address:
         found = _batches(loader, 12, fields=(FUTURE,), data_service=address)
     for one, other in zip(expected, found, strict=True):
         assert one.keys() == other.keys()

@@ -26,7 +26,7 @@ def test_two_workers_of_a_service_give_what_one_process_gives(tmp_path):
     found = {}
     for count in (1, 2):
         run_dir = found[count] = tmp_path / f"run{count}"
-        with loopback_data_service.processes(count) as address:
+        with loopback_data_service.service(count, apart=True) as address:
             flags = (f"--records={records}", f"--data_service={address}")
             if count == 1:
                 started = [runs._start(folder, run_dir, *flags)]
