@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -181,35 +182,43 @@ def _command(data_set, kind, output, *more):
 def test_a_killed_worker_and_a_killed_command_leave_no_trace(
     distributed, data_set, kind, tmp_path
 ):
-    assert _command(data_set, kind, tmp_path / "here").wait() == 0
-    there = tmp_path / "there"
+    here, there, permits = (tmp_path / name for name in ("here", "there", "permits"))
+    permits.mkdir()
+    assert _command(data_set, kind, here).wait() == 0
     with (
-        loopback_dask.processes(3, pause_s=0.3) as file,
+        loopback_dask.processes(3, permits) as file,
         distributed.Client(scheduler_file=str(file), set_as_default=False) as client,
     ):
-        client.wait_for_workers(3, timeout=120)
+        client.wait_for_workers(3, timeout=600)
         more = f"--scheduler={file}"
-        first = _command(data_set, kind, there, more)
-        _kill_a_worker_at_work(client, there)
-        _wait_for_shards(there, 4)
-        first.kill()
-        assert first.wait() == -signal.SIGKILL
-        assert len(list(there.glob("*.tfrecord"))) < len(
-            list((tmp_path / "here").glob("*.tfrecord"))
-        )
+        command = _command(data_set, kind, there, more)
+        _wait_until(lambda: _at_work(client))
+        os.kill(client.run(os.getpid)[_at_work(client)[0]], signal.SIGKILL)
+        for number in range(4):
+            (permits / str(number)).touch()
+        _wait_until(lambda: len(_shards(there)) == 4)
+        command.kill()
+        assert command.wait() == -signal.SIGKILL
+        assert len(_shards(there)) < len(_shards(here))
+        (permits / "any").touch()
         assert _command(data_set, kind, there, more).wait() == 0
         assert len(client.scheduler_info()["workers"]) == 2
-    assert _contents(there) == _contents(tmp_path / "here")
+    assert _contents(there) == _contents(here)
 
 
-def _kill_a_worker_at_work(client, folder):
-    _wait_for_shards(folder, 1)
-    workers = client.run(os.getpid)
-    busy = [worker for worker, jobs in client.processing().items() if jobs]
-    os.kill(workers[busy[0]], signal.SIGKILL)
+def _at_work(client):
+    """The workers that have a shard to write."""
+    return [
+        worker
+        for worker, keys in client.processing().items()
+        if any(key.startswith("_run") for key in keys)
+    ]
 
 
-def _wait_for_shards(folder, count):
-    pause = threading.Event()
-    while len(list(folder.glob("*.tfrecord"))) < count:
-        pause.wait(0.05)
+def _shards(folder):
+    return list(folder.glob("[!.]*.tfrecord"))
+
+
+def _wait_until(is_so):
+    while not is_so():
+        time.sleep(0.05)

@@ -1,6 +1,7 @@
 """A Dask scheduler and workers as processes of this machine.
 
-python -m tests.loopback_dask ADDRESS PAUSE_S  runs a worker that pauses in each record.
+python -m tests.loopback_dask FILE PERMITS  runs a worker that uses up a permit for each
+record: a file in the folder PERMITS. One that is named `any` is enough for all.
 """
 
 import contextlib
@@ -15,7 +16,7 @@ _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
 
 @contextlib.contextmanager
-def processes(num_workers, pause_s=0.0):
+def processes(num_workers, permits):
     """Yields the file that names the scheduler; ends everything at the end."""
     with contextlib.ExitStack() as stack, tempfile.TemporaryDirectory() as folder:
         file = pathlib.Path(folder, "scheduler.json")
@@ -27,7 +28,7 @@ def processes(num_workers, pause_s=0.0):
         while not file.exists():
             time.sleep(0.1)
         for _ in range(num_workers):
-            _start(stack, ["tests.loopback_dask", str(file), str(pause_s)])
+            _start(stack, ["tests.loopback_dask", str(file), str(permits)])
         yield file
 
 
@@ -43,13 +44,24 @@ def _start(stack, arguments):
     stack.callback(process.kill)
 
 
+def _take_one(permits):
+    """Waits for a permit and uses it up."""
+    while not (permits / "any").exists():
+        for path in permits.iterdir():
+            # Another worker may be faster.
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()
+                return
+        time.sleep(0.05)
+
+
 def main():
     from distributed.cli import dask_worker
 
     from tests import slow_preparation
 
-    file, pause_s = sys.argv[1:]
-    slow_preparation.slow_down(float(pause_s))
+    file, permits = sys.argv[1:]
+    slow_preparation.before_each_record(lambda: _take_one(pathlib.Path(permits)))
     # A nanny would start the worker in another process, and again.
     flags = ["--no-nanny", "--nthreads=1", "--no-dashboard", "--host=127.0.0.1"]
     dask_worker.main([f"--scheduler-file={file}", *flags])

@@ -6,20 +6,21 @@ import time
 from train import prepare
 
 
-def slow_down(pause_s):
-    """Pauses in every record of this process."""
+def before_each_record(wait):
+    """Makes this process call a function before each record that it encodes."""
     from kd_keras.data.records import media_sequence
 
     for name in ("encode_clip", "encode_features"):
         encode = getattr(media_sequence, name)
 
-        def slowly(*args, _encode=encode, **options):
-            time.sleep(pause_s)
+        def later(*args, _encode=encode, **options):
+            wait()
             return _encode(*args, **options)
 
-        setattr(media_sequence, name, slowly)
+        setattr(media_sequence, name, later)
 
 
 if __name__ == "__main__":
-    slow_down(float(sys.argv.pop(1)))
+    pause_s = float(sys.argv.pop(1))
+    before_each_record(lambda: time.sleep(pause_s))
     prepare.run()
