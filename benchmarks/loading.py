@@ -46,16 +46,12 @@ def main(argv):
 
 def _write(folder):
     """Exports both ways; returns the folder and the signature of each, by name."""
-    import kd_keras
+    from benchmarks.served_i3d import served_i3d
     from export import saved_model
-    from export.student_file import ExportSpec
-    from kd_keras.data.clips.format import ClipFormat
 
-    model = kd_keras.I3D(400, _SHAPE[0], _SHAPE[1])
-    classes = tuple(f"class {number}" for number in range(400))
-    spec = ExportSpec(classes, ClipFormat(_SHAPE[0], _SHAPE[1]))
-    ours = saved_model.export_student(model, f"{folder}/ours", spec)
-    model.export(f"{folder}/plain", verbose=False)
+    student = served_i3d(*_SHAPE[:2])
+    ours = saved_model.export_student(student.model, f"{folder}/ours", student.spec)
+    student.model.export(f"{folder}/plain", verbose=False)
     return {
         "kd_keras": (ours, "clip"),
         "model.export": (f"{folder}/plain", "serving_default"),

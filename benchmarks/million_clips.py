@@ -2,7 +2,7 @@
 
 python -m benchmarks.million_clips [--clips=N]
 
-No video is read: the index is that of records that would be there. Each row of the
+No video is read. The index is made up, and its records do not exist. Each row of the
 table is a process of its own. "MB" is what it took at its peak, its input left out.
 """
 

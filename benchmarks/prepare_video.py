@@ -40,7 +40,7 @@ def measure(video, rounds):
         folder = pathlib.Path(folder)
         if video is None:
             video = folder / "generated.mp4"
-            _generate(video)
+            generate(video)
         names = [f"video{k}" for k in range(num_cores())]
         videos = {name: Video(name, pathlib.Path(video), TRAIN) for name in names}
         infos = {name: reading.probe(one) for name, one in videos.items()}
@@ -75,7 +75,7 @@ def measure(video, rounds):
 
         def decode():
             with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
-                list(pool.map(_decode, [video] * len(names)))
+                list(pool.map(decode, [video] * len(names)))
 
         rates = {"PyAV": [], "prepare": []}
         for _ in range(rounds):
@@ -86,7 +86,7 @@ def measure(video, rounds):
         return rates
 
 
-def _decode(path):
+def decode(path):
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
@@ -94,7 +94,7 @@ def _decode(path):
             pass
 
 
-def _generate(path):
+def generate(path):
     """Five seconds of 1920x1080 at 60 fps, as EPIC-KITCHENS has it."""
     draws = np.random.default_rng(0)
     blocks = draws.integers(0, 255, (18, 64, 3), np.uint8)

@@ -19,12 +19,9 @@ import openvino
 import tensorflow as tf
 from absl import app, flags
 
-import kd_keras
 from benchmarks import turns
-from export import formats, precision, saved_model
-from export.signatures import ServedStudent
-from export.student_file import ExportSpec
-from kd_keras.data.clips.format import ClipFormat
+from benchmarks.served_i3d import served_i3d
+from export import formats, precision, saved_model, verification
 from kd_keras.data.parallel import num_cores
 from kd_keras.models.outputs import as_probabilities
 
@@ -33,21 +30,15 @@ _SIZES = flags.DEFINE_list("sizes", ["16x112", "32x224"], "Frames x side of the 
 _BATCHES = flags.DEFINE_list("batches", ["1", "8"], "Clips in a request.")
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Timed turns of each.", lower_bound=1)
 
-_CLASSES = tuple(f"class {number}" for number in range(400))
-
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
-    # It calls its Session loader deprecated, which is what TF Serving uses.
-    tf.get_logger().setLevel("ERROR")
     keras.utils.set_random_seed(0)
     print(f"{'':34}{'median ms':>11}{'p99 ms':>9}{'error':>10}")
     for size in _SIZES.value:
         num_frames, side = map(int, size.split("x"))
-        clip_format = ClipFormat(num_frames, side)
-        model = kd_keras.I3D(len(_CLASSES), num_frames, side, width=_WIDTH.value)
-        student = ServedStudent(model, ExportSpec(_CLASSES, clip_format))
+        student = served_i3d(num_frames, side, _WIDTH.value)
         with tempfile.TemporaryDirectory() as folder:
             runtimes = _runtimes(student, pathlib.Path(folder))
             for batch in map(int, _BATCHES.value):
@@ -94,12 +85,9 @@ def _runtimes(student, folder):
 
 
 def _session(version):
-    graph = tf.Graph()
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=num_cores())
-    session = tf.compat.v1.Session(graph=graph, config=config)
-    with graph.as_default():
-        loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], version)
-    signature = loaded.signature_def["clip"]
+    session, signatures = verification.load_session(version, config)
+    signature = signatures["clip"]
     return session.make_callable(
         signature.outputs["probabilities"].name, [signature.inputs["clip"].name]
     )

@@ -54,11 +54,11 @@ def measure():
     cv2.setNumThreads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = pathlib.Path(folder, "video.mp4")
-        prepare_video._generate(path)
+        prepare_video.generate(path)
         video = Video("video", path, TRAIN)
         info = reading.probe(video)
         count = len(info.times_s)
-        rates = {"decode": _cpu_s(lambda: prepare_video._decode(path)) / count}
+        rates = {"decode": _cpu_s(lambda: prepare_video.decode(path)) / count}
         shown, size = np.arange(0, count, 2), (256, 256)
         both = _cpu_s(lambda: reading.read_frames(video, info, shown, size))
         frames = list(reading.read_frames(video, info, shown, size))

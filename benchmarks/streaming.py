@@ -11,25 +11,20 @@ import numpy as np
 import tensorflow as tf
 from absl import app, flags
 
-import kd_keras
 from benchmarks import turns
-from export.signatures import ServedStudent, clip, frames, init_state, step
-from export.student_file import ExportSpec
-from kd_keras.data.clips.format import ClipFormat
+from benchmarks.served_i3d import served_i3d
+from export.signatures import clip, frames, init_state, step
 
 _REPEATS = flags.DEFINE_integer("repeats", 15, "Timed turns of each.", lower_bound=1)
 
 _WINDOW, _HEIGHT, _WIDTH = 50, 480, 640
-_CLIP = ClipFormat(16, 112)
 
 
 def main(argv):
     if len(argv) > 1:
         raise app.UsageError(f"Got the arguments {argv[1:]}; only flags are expected.")
     keras.utils.set_random_seed(0)
-    model = kd_keras.I3D(400, _CLIP.num_frames, _CLIP.image_size)
-    classes = tuple(f"class {number}" for number in range(400))
-    student = ServedStudent(model, ExportSpec(classes, _CLIP))
+    student = served_i3d(num_frames=16, side=112)
     video = np.random.default_rng(0).integers(
         0, 256, (1, _WINDOW, _HEIGHT, _WIDTH, 3), np.uint8
     )

@@ -1,7 +1,7 @@
 """What a lower precision costs: accuracy on validation clips, before and after.
 
-The clips are those of the run that the student is of. A process of `train` reads them:
-the export knows nothing of data sets.
+The clips come from the run that trained the student. A process of `train` reads them,
+because the export knows nothing of data sets.
 """
 
 import dataclasses
@@ -92,13 +92,13 @@ def require_small(change: AccuracyChange, most: float) -> None:
 def clips_of_run(
     student: str | os.PathLike, part: str, count: int = MAX_CLIPS
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields (clips, labels) of the run that a student's file is of.
+    """Yields (clips, labels) of the run that trained a student.
 
     Args:
         part: `training` or `validation`.
         count: Number of clips at most.
     Raises:
-        ValueError: If the file is of no run, or the run has no such clips.
+        ValueError: If the file lies in no run, or the run has no such clips.
     """
     folder = run_directory(student)
     if folder is None or not (folder / "run.flags").is_file():

@@ -1,6 +1,6 @@
 """Frames to the clip of a flow student, in the exported graph.
 
-The rule is that of `kd_keras.data.clips.frames.read_clip`: each picture of the clip is
+This follows `kd_keras.data.clips.frames.read_clip`: each picture of the clip is
 the TV-L1 flow to a frame from the one nearest to 1/25 s before it, computed at the
 clip's size and scaled to pixels per 1/25 s of a picture 256 pixels high. Frames that a
 request holds carry no times. They are taken to be spread evenly over the seconds that
@@ -24,7 +24,8 @@ class FlowPairs:
     Attributes:
         befores, afters: int32 (pairs,), numbers of frames. They are the same frame if
             there is only one: it stands still.
-        scales: float32 (pairs,), by which pixels of a pair become those of a flow clip.
+        scales: float32 (pairs,), factors from the pixels of a pair to the pixels that a
+            clip of flow counts in.
         places: int32 (num_frames,), the pair that each picture of the clip shows.
     """
 

@@ -50,7 +50,7 @@ def verify(model: str, student: str | None = None, report=print) -> None:
     """
     folder = exported_student.newest(os.fspath(model).rstrip("/"))
     report(f"{folder}:")
-    session, signatures = _loaded(folder)
+    session, signatures = load_session(folder)
     with contextlib.closing(session):
         report(f"  a Session loads it; its signatures are {sorted(signatures)}")
         records = _records(folder, signatures, report)
@@ -66,9 +66,10 @@ def verify(model: str, student: str | None = None, report=print) -> None:
     report(NOT_COVERED)
 
 
-def _loaded(folder):
+def load_session(folder, config=None):
+    """A Session of a version, as TF Serving has it, and its signatures by name."""
     with tf.Graph().as_default() as graph, _without_advice():
-        session = tf.compat.v1.Session(graph=graph)
+        session = tf.compat.v1.Session(graph=graph, config=config)
         loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
     names = [name for name in loaded.signature_def if not name.startswith(INTERNAL)]
     return session, {name: loaded.signature_def[name] for name in names}

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import formats, student_file, versions
+from export import formats, int8, student_file, versions
 from export import main as export_main
 from export.checking import CheckFailedError
 from export.format_files import FORMAT_FILES
@@ -127,3 +127,4 @@ def test_the_extras_pin_what_the_formats_need():
     for name in OTHERS:
         module = importlib.import_module(f"export.formats.{name}")
         assert extras.get(name, []) == list(module.PACKAGES.values())
+    assert extras["int8"] == [*extras["openvino"], *int8.PACKAGES.values()]

@@ -78,7 +78,7 @@ def test_the_check_does_not_pass_on_that_its_loader_is_deprecated(model, monkeyp
         monkeypatch.setattr(deprecation, "_PRINTED_WARNING", {})
         said.clear()
         if silent:
-            verification._loaded(str(model / "2"))
+            verification.load_session(str(model / "2"))
         else:
             with tf.Graph().as_default(), tf.compat.v1.Session() as session:
                 load(session, ["serve"], str(model / "2"))

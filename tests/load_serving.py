@@ -101,8 +101,7 @@ class _Client:
 
     def __init__(self, address, seed):
         self._protocol = "grpc" if address.startswith("grpc") else "rest"
-        # A machine with much else to do may leave the server waiting.
-        self._model = remote_student.connect(Asked(address, "name", timeout_s=600))
+        self._model = remote_student.connect(Asked(address, "name", timeout_s=60))
         self._random, self._draws = np.random.default_rng(seed), random.Random(seed)
 
     def ask(self):

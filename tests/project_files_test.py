@@ -11,6 +11,7 @@ from absl import flags
 
 import kd_keras
 from benchmarks import __main__ as benchmarks
+from kd_keras.data.records import cluster
 from train.flags import config as config_lib
 
 # Not resolved: under Bazel the files stand as links beside this one.
@@ -141,6 +142,17 @@ def test_the_lock_has_the_pins_of_the_requirements():
     for file in ("requirements.txt", "docs/requirements.txt"):
         missing = _pins(file) - locked
         assert not missing, f"constraints.txt is old, run `make lock`: {missing}"
+
+
+def test_the_pins_of_the_extras_are_those_of_make_and_of_messages():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    extras = settings["project"]["optional-dependencies"]
+    needs = [need for extra in extras.values() for need in extra]
+    pins = dict(need.split("==") for need in needs if "==" in need)
+    make = re.findall(r"([\w-]+)==([\w.]+)", (ROOT / "Makefile").read_text())
+    both = [(name, version) for name, version in make if name in pins]
+    assert len(both) == 5 and all(pins[name] == version for name, version in both)
+    assert extras["cluster"] == [cluster.PACKAGE]
 
 
 def test_commits_are_formatted_by_the_pinned_ruff():

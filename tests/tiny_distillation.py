@@ -53,16 +53,19 @@ def batch(step):
     }
 
 
-def _train(num_devices, optimizer):
-    strategy = tf.distribute.get_strategy()
-    if num_devices > 1:
-        tf.config.set_logical_device_configuration(
-            tf.config.list_physical_devices("CPU")[0],
-            [tf.config.LogicalDeviceConfiguration()] * num_devices,
-        )
-        strategy = tf.distribute.MirroredStrategy(
-            [f"CPU:{number}" for number in range(num_devices)]
-        )
+def _strategy(num_devices):
+    if num_devices == 1:
+        return tf.distribute.get_strategy()
+    tf.config.set_logical_device_configuration(
+        tf.config.list_physical_devices("CPU")[0],
+        [tf.config.LogicalDeviceConfiguration()] * num_devices,
+    )
+    return tf.distribute.MirroredStrategy(
+        [f"CPU:{number}" for number in range(num_devices)]
+    )
+
+
+def _train(strategy, optimizer):
     with strategy.scope():
         options = tiny_training.config(f"--optimizer={optimizer}")
         model = distiller(
@@ -85,10 +88,10 @@ def _train(num_devices, optimizer):
         take_step(rows)
     return {
         "weight": float(model.current_feature_weight()),
-        "weights": np.concatenate([np.ravel(w) for w in model.student.get_weights()]),
+        "weights": [float(x) for w in model.student.get_weights() for x in np.ravel(w)],
     }
 
 
 if __name__ == "__main__":
-    result = _train(int(sys.argv[1]), sys.argv[2])
-    print(json.dumps({**result, "weights": result["weights"].tolist()}))
+    strategy = _strategy(int(sys.argv[1]))
+    print(json.dumps([_train(strategy, optimizer) for optimizer in sys.argv[2:]]))

@@ -133,6 +133,7 @@ def predictions(monkeypatch, better_by_part):
         (("--eval_part=test",), True, "validation", "labels"),
         (("--holdout=0.4",), False, "holdout", "labels"),
         ((), False, "last", "pseudo_labels"),
+        (("--eval_part=val",), True, "validation", "labels"),
     ],
 )
 def test_the_test_part_chooses_nothing(
@@ -181,7 +182,7 @@ def test_the_test_part_chooses_nothing(
     assert kept == (tmp_path / "students" / f"{best}.keras").read_bytes()
     text = results["student_choice"]["text"]
     assert text in capsys.readouterr().out
-    assert "evaluated ones" not in text
+    assert ("evaluated ones" in text) == (flags == ("--eval_part=val",))
     assert json.loads((tmp_path / "results.json").read_text()) == results
     validated = [
         json.loads(line)

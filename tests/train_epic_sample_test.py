@@ -101,9 +101,7 @@ def _config(root, run_dir, modality, *more):
 
 
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
-def test_sample_is_prepared_checked_and_its_flow_is_trained_on(
-    kitchens, tmp_path, modality
-):
+def test_sample_is_prepared_checked_and_trained_on(kitchens, tmp_path, modality):
     shards = {}
     for packing, root in kitchens.items():
         output = tmp_path / packing
@@ -128,12 +126,9 @@ def test_sample_is_prepared_checked_and_its_flow_is_trained_on(
         assert found["flow"]["num_stored"] == 2
         assert found["flow"]["zero_level"] == 128
         assert min(found["flow"]["agreement"]) > 0.2
-        _trains_from(tmp_path / "tars", tmp_path / "run")
-
-
-def _trains_from(records, run_dir):
+    records = f"--records={tmp_path / 'tars'}"
     results = experiment.run_experiment(
-        _config("gone", run_dir, "flow", f"--records={records}")
+        _config("gone", tmp_path / "run", modality, records)
     )
     assert results["num_train_labeled"] == 3 and results["num_evaluated"] == 2
     assert results["num_train_unlabeled"] == 4

@@ -1,7 +1,7 @@
 """The signature `encoded_frames` of two streams: JPEG or PNG files, without flow.
 
-Pictures are scaled as soon as they are decoded. So the answer is that of frames that
-the client scaled, as `export.client` does.
+Pictures are scaled as soon as they are decoded. The answer is the same as for frames
+that the client scales before it sends them, as `export.client` does.
 """
 
 import numpy as np

@@ -34,6 +34,7 @@ class Request:
     run_flag: list[str]
     seeds: list[str]
     splits: list[str]
+    shared_teacher: bool = False
     baseline: str | None = None
     paper: list[str] | None = None
     devices: list[str] = dataclasses.field(default_factory=list)
@@ -51,6 +52,12 @@ def define_flags() -> None:
         "teacher.future, teacher.observed, or a student: labels, pseudo_labels, direct "
         "or attention. FLAGS are added to the runs of this row. Rows of the same FLAGS "
         "share runs and teacher.",
+    )
+    flags.DEFINE_bool(
+        "shared_teacher",
+        False,
+        "Let the run of the first row train the teacher of all rows with its split and "
+        "seed. The FLAGS of the other rows then change students alone.",
     )
     flags.DEFINE_multi_string(
         "run_flag", [], "A flag of every run, such as --run_flag=--batch_size=8."
@@ -99,7 +106,9 @@ def run(request: Request) -> "list[Score]":
     paper = dict(_paper(text, titles) for text in request.paper or ())
     output = pathlib.Path(request.output)
     seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
-    jobs = plan.jobs(rows, request.run_flag, splits, seeds, output)
+    jobs = plan.jobs(
+        rows, request.run_flag, splits, seeds, output, request.shared_teacher
+    )
     running.run(list(jobs.values()), request.devices)
     scores = scores_lib.scores(rows, jobs, splits, seeds, baseline)
     commands = {

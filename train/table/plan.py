@@ -48,10 +48,12 @@ class Job:
     Attributes:
         folder: The run directory.
         flags: All of its flags except --run_dir.
+        after: The job that trains its teacher; None if it trains its own.
     """
 
     folder: pathlib.Path
     flags: tuple[str, ...]
+    after: "Job | None" = None
 
     @property
     def is_done(self) -> bool:
@@ -98,10 +100,12 @@ def jobs(
     splits: Sequence[int],
     seeds: Sequence[int],
     output: pathlib.Path,
+    shared_teacher: bool = False,
 ) -> Jobs:
     """Returns the `Job` of each (flags of rows, split, seed).
 
-    Rows of the same flags share their runs, and so their teacher.
+    Rows of the same flags share their runs, and so their teacher. A job comes after the
+    one that trains its teacher.
 
     Args:
         rows: Of the table.
@@ -109,13 +113,16 @@ def jobs(
         splits: Values of --split.
         seeds: Values of --seed.
         output: The table's folder.
+        shared_teacher: Whether all rows of a split and seed have the teacher of the
+            first row.
     """
     methods: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         known = methods.setdefault(row.flags, [])
         if row.network in _METHODS and row.network not in known:
             known.append(row.network)
-    found = {}
+    first = next(iter(methods))
+    found: dict[tuple[tuple[str, ...], int, int], Job] = {}
     for (flags, students), split, seed in itertools.product(
         methods.items(), splits, seeds
     ):
@@ -124,7 +131,13 @@ def jobs(
         # Another set of flags is another run; the order of the rows does not matter.
         code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
         folder = output / "runs" / f"{code}-split{split}-seed{seed}"
+        after, teacher = None, []
+        if shared_teacher and flags != first:
+            after = found[first, split, seed]
+            teacher = [f"--teacher={after.folder / 'teacher.keras'}"]
         found[flags, split, seed] = Job(
-            folder, (*own, f"--split={split}", f"--seed={seed}", "--noexport")
+            folder,
+            (*own, *teacher, f"--split={split}", f"--seed={seed}", "--noexport"),
+            after,
         )
     return found

@@ -21,7 +21,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
     A job that was interrupted goes on where it stopped.
 
     Args:
-        jobs: All jobs of the table.
+        jobs: All jobs of the table, each behind the one that it comes after.
         devices: Numbers of GPUs, each of which has one run at a time. None runs one
             job after the other on what TensorFlow finds.
     Raises:
@@ -33,7 +33,12 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
     for device in devices or (None,):
         free.put(device)
 
-    def work(job: Job) -> str | None:
+    def work(
+        job: Job, before: "concurrent.futures.Future[str | None] | None"
+    ) -> str | None:
+        if before is not None:
+            # It was submitted earlier, so it runs or has ended.
+            concurrent.futures.wait([before])
         device = free.get()
         try:
             return _run(job, device)
@@ -43,9 +48,11 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
     progress = progress_bar(len(todo), "run", shows=bool(todo))
     problems = []
     with concurrent.futures.ThreadPoolExecutor(len(devices) or 1) as executor:
-        running = [executor.submit(work, job) for job in todo]
+        running: dict[Job | None, concurrent.futures.Future[str | None]] = {}
+        for job in todo:
+            running[job] = executor.submit(work, job, running.get(job.after))
         try:
-            for done in concurrent.futures.as_completed(running):
+            for done in concurrent.futures.as_completed(running.values()):
                 if (problem := done.result()) is not None:
                     problems.append(problem)
                 progress.add(1)
