@@ -2,10 +2,11 @@
 
 python -m docs.table_data --data=DATA --output=DIR
 
-DATA has two folders. `jhmdb` has the silhouettes of the people, puppet_masks.npz, and
-J-HMDB's folder splits. `thetis_features` has inception_v3.npz. DIR then has
-`silhouettes`, in the layout of J-HMDB's release, and `strokes.csv`. What is there
-stays.
+DATA has three folders. `jhmdb` has the silhouettes of the people, puppet_masks.npz, and
+J-HMDB's folder splits. `thetis_features` has inception_v3.npz. `ut_interaction` has
+annotations.csv and its videos. DIR then has `silhouettes`, in the layout of J-HMDB's
+release, `strokes.csv`, and `ut_interaction_1.csv` to `ut_interaction_10.csv`. What is
+there stays.
 """
 
 import argparse
@@ -66,6 +67,29 @@ def write_strokes(source, output):
             writer.writerow([name, 0, end, stroke, part])
 
 
+def write_sequences(source, output, fold):
+    """Writes the clips of UT-Interaction; a sequence of each of its sets is evaluated.
+
+    Args:
+        source: The annotations, with `sequence` from 1 to 10 in set 1, to 20 in set 2.
+        output: The CSV file.
+        fold: From 1 to 10. Sequences `fold` and `fold + 10` are the test part.
+    """
+    with (
+        open(source, newline="", encoding="utf-8") as clips,
+        written_aside(output) as path,
+        open(path, "w", newline="", encoding="utf-8") as table,
+    ):
+        reader = csv.DictReader(clips)
+        writer = csv.DictWriter(table, reader.fieldnames)
+        writer.writeheader()
+        for clip in reader:
+            clip["split"] = (
+                "test" if int(clip["sequence"]) % 10 == fold % 10 else "train"
+            )
+            writer.writerow(clip)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
@@ -78,6 +102,11 @@ def main():
     if not (output / "strokes.csv").exists():
         strokes = data / "thetis_features" / "inception_v3.npz"
         write_strokes(strokes, output / "strokes.csv")
+    for fold in range(1, 11):
+        clips = output / f"ut_interaction_{fold}.csv"
+        if not clips.exists():
+            annotations = data / "ut_interaction" / "annotations.csv"
+            write_sequences(annotations, clips, fold)
 
 
 if __name__ == "__main__":

@@ -46,3 +46,18 @@ def test_every_fifth_subject_is_evaluated(tmp_path):
         ("p5", "0", "16", "serve", "test"),
         ("p6", "0", "16", "lob", "train"),
     ]
+
+
+def test_a_sequence_of_each_set_is_evaluated(tmp_path):
+    clips = tmp_path / "annotations.csv"
+    clips.write_text(
+        "video,start,end,label,split,set,sequence\n"
+        "a.avi,0,3.6,hug,val,1,1\nb.avi,0,2,kick,train,1,10\n"
+        "c.avi,0,2.5,hug,train,2,11\nd.avi,0,2,push,val,2,20\n"
+    )
+    for fold, parts in ((1, "test train test train"), (10, "train test train test")):
+        table_data.write_sequences(clips, tmp_path / "fold.csv", fold)
+        with open(tmp_path / "fold.csv", newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["split"] for row in rows] == parts.split()
+        assert rows[0]["video"] == "a.avi" and rows[2]["end"] == "2.5"

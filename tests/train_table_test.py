@@ -66,6 +66,12 @@ def test_rows_of_the_same_flags_share_their_runs(tmp_path):
     assert list(turned.values()) == [jobs[("--brightness=0.2",), 1, 0]]
 
 
+def test_a_flag_may_name_the_split(tmp_path):
+    jobs = plan.jobs(_ROWS, ["--annotations=fold{split}.csv"], (1, 3), (0,), tmp_path)
+    assert "--annotations=fold1.csv" in jobs[(), 1, 0].flags
+    assert "--annotations=fold3.csv" in jobs[(), 3, 0].flags
+
+
 def test_a_shared_teacher_is_the_one_of_the_first_row(tmp_path):
     jobs = plan.jobs(_ROWS, [], (1,), (0, 2), tmp_path, shared_teacher=True)
     for seed in (0, 2):

@@ -60,7 +60,10 @@ def define_flags() -> None:
         "seed. The FLAGS of the other rows then change students alone.",
     )
     flags.DEFINE_multi_string(
-        "run_flag", [], "A flag of every run, such as --run_flag=--batch_size=8."
+        "run_flag",
+        [],
+        "Flag of every run, such as --run_flag=--batch_size=8. In it, {split} becomes "
+        "the number of the split, as in --run_flag=--annotations=fold{split}.csv.",
     )
     flags.DEFINE_list("seeds", ["0"], "Values of --seed.")
     flags.DEFINE_list("splits", ["1"], "Values of --split.")

@@ -109,7 +109,7 @@ def jobs(
 
     Args:
         rows: Of the table.
-        run_flags: Flags of every run.
+        run_flags: Flags of every run. A `{split}` in them becomes the split's number.
         splits: Values of --split.
         seeds: Values of --seed.
         output: The table's folder.
@@ -137,7 +137,10 @@ def jobs(
             teacher = [f"--teacher={after.folder / 'teacher.keras'}"]
         found[flags, split, seed] = Job(
             folder,
-            (*own, *teacher, f"--split={split}", f"--seed={seed}", "--noexport"),
+            (
+                *(flag.replace("{split}", str(split)) for flag in own),
+                *(*teacher, f"--split={split}", f"--seed={seed}", "--noexport"),
+            ),
             after,
         )
     return found
