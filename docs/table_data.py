@@ -5,8 +5,8 @@ python -m docs.table_data --data=DATA --output=DIR
 DATA has three folders. `jhmdb` has the silhouettes of the people, puppet_masks.npz, and
 J-HMDB's folder splits. `thetis_features` has inception_v3.npz. `ut_interaction` has
 annotations.csv and its videos. DIR then has `silhouettes`, in the layout of J-HMDB's
-release, `strokes.csv`, and `ut_interaction_1.csv` to `ut_interaction_10.csv`. What is
-there stays.
+release, `strokes.csv`, `ut_interaction_1.csv` to `ut_interaction_10.csv`, and the
+features of those videos in the folder `ut_interaction`. What is there stays.
 """
 
 import argparse
@@ -15,9 +15,15 @@ import pathlib
 import shutil
 
 import cv2
+import keras
 import numpy as np
 
+import kd_keras
 from kd_keras.aside import written_aside
+from kd_keras.data.video.info import Video
+from kd_keras.data.video.reading import probe, read_frames
+
+_MAPS_PER_SECOND, _IMAGE_SIZE, _POOLED = 10, 192, 2
 
 
 def write_silhouettes(source, output):
@@ -90,6 +96,40 @@ def write_sequences(source, output, fold):
             writer.writerow(clip)
 
 
+def write_maps(source, output):
+    """Writes a folder of what EfficientNet-Lite0 with ImageNet weights sees in videos.
+
+    Its last map is pooled two by two, to (time, 3, 3, 1280) for each video, ten times a
+    second.
+
+    Args:
+        source: The folder of `.avi` files.
+        output: The new folder.
+    """
+    network = kd_keras.TSN(
+        num_classes=1000,
+        num_frames=1,
+        image_size=_IMAGE_SIZE,
+        segments=1,
+        network="efficientnet_lite0",
+        weights="imagenet",
+    )
+    pool = keras.layers.TimeDistributed(keras.layers.AveragePooling2D(_POOLED))
+    maps = pool(network.get_layer("top_activation").output)
+    model = keras.Model(network.input, maps)
+    with written_aside(output) as aside:
+        aside.mkdir()
+        for path in sorted(source.glob("*.avi")):
+            video = Video(path.name, path, "train")
+            info = probe(video)
+            every = np.arange(0, info.times_s[-1], 1 / _MAPS_PER_SECOND)
+            indices = np.searchsorted(info.times_s, every)
+            frames = read_frames(video, info, indices, (_IMAGE_SIZE, _IMAGE_SIZE))
+            clips = frames[:, None].astype(np.float32) / 127.5 - 1
+            found = model.predict(clips, verbose=0)[:, 0]
+            np.save(aside / f"{path.name}.npy", found.astype(np.float16))
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=pathlib.Path, required=True)
@@ -107,6 +147,8 @@ def main():
         if not clips.exists():
             annotations = data / "ut_interaction" / "annotations.csv"
             write_sequences(annotations, clips, fold)
+    if not (output / "ut_interaction").exists():
+        write_maps(data / "ut_interaction", output / "ut_interaction")
 
 
 if __name__ == "__main__":

@@ -3,9 +3,12 @@
 import csv
 
 import cv2
+import keras
 import numpy as np
 
+import kd_keras
 from docs import table_data
+from tests import numbered_video
 
 
 def test_a_silhouette_is_the_bits_of_its_frame(tmp_path):
@@ -61,3 +64,23 @@ def test_a_sequence_of_each_set_is_evaluated(tmp_path):
             rows = list(csv.DictReader(file))
         assert [row["split"] for row in rows] == parts.split()
         assert rows[0]["video"] == "a.avi" and rows[2]["end"] == "2.5"
+
+
+def test_a_map_is_what_the_network_sees_of_a_frame(tmp_path):
+    (tmp_path / "videos").mkdir()
+    path = tmp_path / "videos" / "a.avi"
+    numbered_video.write(path, num_frames=8, codec="ffv1", size=(192, 192))
+    table_data.write_maps(tmp_path / "videos", tmp_path / "maps")
+    maps = np.load(tmp_path / "maps" / "a.avi.npy")
+    # Frames 0, 3 and 6 of 30 per second.
+    assert maps.shape == (3, 3, 3, 1280)
+    network = kd_keras.TSN(
+        *(1000, 1, 192), segments=1, network="efficientnet_lite0", weights="imagenet"
+    )
+    last = keras.Model(network.input, network.get_layer("top_activation").output)
+    for position, number in enumerate((0, 3, 6)):
+        frame = numbered_video.frame(number, 192, 192) / 127.5 - 1
+        [[seen]] = np.asarray(last(frame[None, None].astype("float32")))
+        pooled = seen.reshape(3, 2, 3, 2, 1280).mean((1, 3))
+        np.testing.assert_allclose(maps[position], pooled, atol=0.1)
+        assert np.abs(maps[position] - pooled).mean() < 0.005
