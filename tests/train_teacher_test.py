@@ -56,6 +56,25 @@ def test_the_labeled_future_clips_teach_it(tmp_path, monkeypatch):
     assert teacher.output.shape == (None, 3)
 
 
+@pytest.mark.parametrize(
+    ("flags", "warns"),
+    [
+        ((), True),
+        (("--dataset=demo",), False),
+        (("--backbone=tsn_lite", "--weights=imagenet", "--width=1"), False),
+    ],
+)
+def test_few_clips_and_random_weights_are_warned_of(
+    flags, warns, tmp_path, monkeypatch, capsys
+):
+    recorded_training.record(monkeypatch)
+    run = recorded_training.Experiment(tmp_path, *flags)
+    load_or_train_teacher(run)
+    number = len(run.data.labeled)
+    text = f"{number} labeled training clips are few for a network that starts"
+    assert (text in capsys.readouterr().err) == warns
+
+
 def _save(path, units=3):
     clip = keras.Input((9, 16, 16, 3))
     pooled = layers.GlobalAveragePooling3D()(clip)

@@ -79,6 +79,9 @@ def load_teacher(config: Config, classes: Sequence[str]) -> keras.Model:
 
 def _train(experiment: "Experiment", path: pathlib.Path) -> keras.Model:
     config = experiment.config
+    is_video = config.data.dataset not in ("demo", "features")
+    if is_video and networks.teacher_architecture(config).weights is None:
+        guards.warn_of_few_clips(len(experiment.data.labeled))
     model = networks.build_teacher(config, len(experiment.data.index.classes))
     source = phases.Clips(experiment, model, experiment.data.labeled, fields=(FUTURE,))
     phases.train(

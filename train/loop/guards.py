@@ -10,6 +10,8 @@ from kd_keras.data.segments import Pair
 _EXPLODES = 1e4
 # If one gradient is this many times another, the smaller one has no effect.
 _FARTHEST = 100.0
+# Networks from random weights did worse than linear classifiers on fewer clips.
+_FEW_CLIPS = 600
 
 
 class DivergedError(RuntimeError):
@@ -92,6 +94,17 @@ def warn_of_teacher(top1: float, majority: float, where: str) -> None:
             f"The teacher is right for {100 * top1:.1f} % of the {where} and the most "
             f"frequent class for {100 * majority:.1f} %: its predictions and maps will "
             "mislead the students. Train it longer, or with another rate."
+        )
+
+
+def warn_of_few_clips(num_labeled: int) -> None:
+    """Warns if a network that starts from random weights has few clips to learn from."""
+    if num_labeled < _FEW_CLIPS:
+        warn(
+            f"{num_labeled} labeled training clips are few for a network that starts "
+            "from random weights. From ImageNet weights it needs fewer: try "
+            "--backbone=tsm_lite --weights=imagenet, as in 'A small data set' of "
+            "docs/training.md."
         )
 
 
