@@ -98,7 +98,7 @@ def warn_of_teacher(top1: float, majority: float, where: str) -> None:
 
 
 def warn_of_few_clips(num_labeled: int) -> None:
-    """Warns if a network that starts from random weights has few clips to learn from."""
+    """Warns if there are few clips for a network that starts from random weights."""
     if num_labeled < _FEW_CLIPS:
         warn(
             f"{num_labeled} labeled training clips are few for a network that starts "
