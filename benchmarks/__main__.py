@@ -30,6 +30,7 @@ BENCHMARKS = (
     "runtimes",
     "serving_input",
     "loading",
+    "servicer",
     "memory",
     "epic_pairs",
     "million_clips",
