@@ -84,6 +84,12 @@ reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes 
 	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes.csv \
 	    --run_flag=--feature_root=$(DATA)/thetis_features/inception_v3.npz \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
+	for shown in 20 50; do for percent in 50 100; do \
+	  $(call table,ut_interaction,ut_interaction-$$shown-$$percent, \
+	    --run_flag=--annotations=runs/table_data/ut_interaction_{split}.csv \
+	    --run_flag=--feature_root=runs/table_data/ut_interaction \
+	    --run_flag=--observed_fraction=$${shown}e-2 \
+	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done; done
 	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
 
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
