@@ -197,6 +197,16 @@ def test_an_interruption_leaves_nothing_behind(tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("drift", [0.0, 0.1, 0.3])
+def test_the_camera_drifts_off_a_stop_as_far_as_is_asked(drift):
+    recordings = scene_plan.plan_recordings(20, 5, 1.0, 0, drift)
+    # Four moments of each stop; the stops are a view and a half apart.
+    places = np.array([recording.camera.reshape(5, 4, 2) for recording in recordings])
+    centers = np.stack([1.5 * np.arange(5), np.zeros(5)], axis=-1)[:, None]
+    farthest = np.abs(places - centers).max()
+    assert 0.95 * drift <= farthest <= drift
+
+
 def test_keeps_its_arguments(written):
     assert json.loads((written.parent / "scenes.json").read_text()) == {
         "version": 1,
@@ -204,6 +214,7 @@ def test_keeps_its_arguments(written):
         "segments_per_video": 5,
         "labeled_fraction": 0.5,
         "val_fraction": 0.25,
+        "camera_drift": 0.1,
         "image_size": [96, 96],
         "frame_rate": 12.0,
         "seed": 0,
@@ -216,6 +227,7 @@ def test_keeps_its_arguments(written):
         ("num_videos", 1, "at least 2 videos"),
         ("labeled_fraction", 0.0, r"`labeled_fraction` must be in \(0, 1\]"),
         ("val_fraction", 1.0, r"`val_fraction` must be in \(0, 1\)"),
+        ("camera_drift", 1.5, r"`camera_drift` must be in \[0, 1\]"),
     ],
 )
 def test_rejects_what_it_cannot_draw(tmp_path, argument, value, message):

@@ -267,7 +267,7 @@ def test_flags_of_the_demo_reach_its_scenes(tmp_path, monkeypatch):
         "--dataset=demo",
         f"--run_dir={tmp_path}",
         *("--demo_videos=4", "--demo_seed=3", "--demo_labeled_fraction=0.5"),
-        "--demo_val_fraction=0.3",
+        *("--demo_val_fraction=0.3", "--demo_camera_drift=0.2"),
     )
     with pytest.raises(InterruptedError):
         data_lib.load(config, RunDirectory(config))
@@ -276,4 +276,5 @@ def test_flags_of_the_demo_reach_its_scenes(tmp_path, monkeypatch):
         "seed": 3,
         "labeled_fraction": 0.5,
         "val_fraction": 0.3,
+        "camera_drift": 0.2,
     }

@@ -115,4 +115,5 @@ def _write_demo(config: Config, directory: RunDirectory | pathlib.Path) -> pathl
         labeled_fraction=flags.demo_labeled_fraction,
         seed=flags.demo_seed,
         val_fraction=flags.demo_val_fraction,
+        camera_drift=flags.demo_camera_drift,
     )

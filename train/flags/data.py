@@ -109,6 +109,14 @@ class Data:
         lower=0.01,
         upper=1.0,
     )
+    demo_camera_drift: float = _flag(
+        0.1,
+        "How far the camera of generated videos may move off an action, in heights of "
+        "the picture. With 0 it rests.",
+        affects="data_set",
+        lower=0.0,
+        upper=1.0,
+    )
     eval_part: str = _flag(
         "auto",
         "Part that is evaluated; auto takes val if the data set has one, else test.",

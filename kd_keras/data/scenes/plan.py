@@ -11,7 +11,6 @@ CLASSES = tuple(f"{verb} {thing}" for verb in VERBS for thing in OBJECTS)
 
 # Places, sizes and distances are in heights of the view; y points down.
 _STOP_GAP = 1.5
-_DRIFT = 0.1
 _PAINTS = {"box": (60, 145, 60), "cup": (50, 90, 205), "lamp": (215, 60, 45)}
 _SKINS = ((236, 188, 160), (198, 140, 105), (140, 92, 66), (250, 208, 185))
 _TOOL_PAINTS = {
@@ -88,11 +87,19 @@ class Recording:
 
 
 def plan_recordings(
-    num_videos: int, num_stops: int, aspect: float, seed: int
+    num_videos: int,
+    num_stops: int,
+    aspect: float,
+    seed: int,
+    camera_drift: float = 0.1,
 ) -> list[Recording]:
-    """Plans every recording; a recording depends on the seed and its number alone.
+    """Plans every recording; it depends on its number and on what is given alone.
 
     Classes are as equally frequent as can be, in an order that says nothing.
+
+    Args:
+        camera_drift: How far the camera may be from the center of a stop, along each
+            axis.
     """
     actions = list(itertools.product(VERBS, OBJECTS))
     order = itertools.chain.from_iterable(
@@ -104,24 +111,25 @@ def plan_recordings(
             f"bench{number:04d}",
             [actions[index] for index in itertools.islice(order, num_stops)],
             aspect,
+            camera_drift,
             np.random.default_rng((seed, number, 1)),
         )
         for number in range(num_videos)
     ]
 
 
-def _plan_recording(name, actions, aspect, rng) -> Recording:
+def _plan_recording(name, actions, aspect, drift, rng) -> Recording:
     stops, camera_s, camera = [], [], []
     clock_s = 0.4
     for number, (verb, kind) in enumerate(actions):
         center = np.array([number * _STOP_GAP * aspect, 0.0])
         stop = _plan_stop(verb, kind, center, clock_s, aspect, rng)
         stops.append(stop)
-        # The camera never rests: what stays on the bench moves in the picture.
+        # What stays on the bench moves in the picture, as the camera drifts.
         middle_s = (stop.come_s + stop.start_s) / 2
         for time_s in (stop.come_s, middle_s, stop.start_s, stop.end_s):
             camera_s.append(time_s)
-            camera.append(center + rng.uniform(-_DRIFT, _DRIFT, 2))
+            camera.append(center + rng.uniform(-drift, drift, 2))
         clock_s = stop.gone_s + rng.uniform(0.1, 0.3)
     return Recording(
         name=name,

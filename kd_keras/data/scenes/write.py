@@ -40,6 +40,7 @@ def write_scenes(
     labeled_fraction: float = 0.15,
     seed: int = 0,
     val_fraction: float = 0.25,
+    camera_drift: float = 0.1,
 ) -> pathlib.Path:
     """Writes MP4 files and their annotations, `video,start,end,label,split`.
 
@@ -56,6 +57,9 @@ def write_scenes(
         seed: Another seed, other recordings.
         val_fraction: Part of the recordings that are `val`, the last ones; each part
             has at least one.
+        camera_drift: How far the camera may move off the center of a stop, from 0 to
+            1 heights of the view. With 0 it rests there, so what lies on the bench is
+            at the same place in the observed and in the future clip.
     Returns:
         The path of `annotations.csv`.
     Raises:
@@ -73,12 +77,15 @@ def write_scenes(
         )
     if not 0 < val_fraction < 1:
         raise ValueError(f"`val_fraction` must be in (0, 1). Got {val_fraction}.")
+    if not 0 <= camera_drift <= 1:
+        raise ValueError(f"`camera_drift` must be in [0, 1]. Got {camera_drift}.")
     arguments = {
         "version": _VERSION,
         "num_videos": num_videos,
         "segments_per_video": _SEGMENTS_PER_VIDEO,
         "labeled_fraction": labeled_fraction,
         "val_fraction": val_fraction,
+        "camera_drift": camera_drift,
         "image_size": [*_IMAGE_SIZE],
         "frame_rate": _FRAME_RATE,
         "seed": seed,
@@ -89,7 +96,9 @@ def write_scenes(
         return folder / _ANNOTATIONS
 
     width, height = _IMAGE_SIZE
-    recordings = plan_recordings(num_videos, _SEGMENTS_PER_VIDEO, width / height, seed)
+    recordings = plan_recordings(
+        num_videos, _SEGMENTS_PER_VIDEO, width / height, seed, camera_drift
+    )
     # Whole videos belong to a part: a stop's neighbors share its bench and its light.
     num_val = min(max(1, round(num_videos * val_fraction)), num_videos - 1)
     parts = [TRAIN] * (num_videos - num_val) + [VAL] * num_val
