@@ -32,8 +32,9 @@ def kill_and_poll(work, kills, seed=0):
     _save_student(student)
     started = time.monotonic()
     assert _export(student, output) == 0
-    # Longer than what follows the first line of an export, so that some finish.
-    duration_s = time.monotonic() - started
+    # Longer than what follows the first line of an export; what is drawn then comes
+    # close to that.
+    longest_s = duration_s = time.monotonic() - started
     poller = subprocess.Popen(
         [sys.executable, "-m", "tests.kill_exports", f"--poll={output}"], cwd=_ROOT
     )
@@ -42,11 +43,15 @@ def kill_and_poll(work, kills, seed=0):
         while met < kills:
             kind = (signal.SIGKILL, signal.SIGTERM)[met % 2]
             aside, before = _names_aside(output), _versions(output)
-            status = _export(student, output, kind, draws.uniform(0, duration_s))
+            kill_after_s = draws.uniform(0, longest_s)
+            status = _export(student, output, kind, kill_after_s)
             if status == 0:
                 finished += 1
+                longest_s = (longest_s + kill_after_s) / 2
                 continue
             met += 1
+            longest_s *= 1.01
+            print(f"kill {met} of {kills} after {kill_after_s:.1f} s", flush=True)
             if kind == signal.SIGTERM:
                 # Python hears no signal while it ends, when the version has its name.
                 assert status == 1 or _versions(output) - before, status
