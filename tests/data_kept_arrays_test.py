@@ -1,5 +1,8 @@
 """Arrays that are kept on disk."""
 
+import concurrent.futures
+import time
+
 import numpy as np
 import pytest
 
@@ -8,14 +11,15 @@ from kd_keras.data.kept_arrays import DamagedArray, read_array, write_array
 ARRAY = np.random.default_rng(0).integers(0, 256, (2, 3, 4), np.uint8)
 
 
-@pytest.mark.parametrize("mmap_mode", [None, "r"])
-def test_reads_back_what_was_written(tmp_path, mmap_mode):
+@pytest.mark.parametrize("mapped", [False, True])
+def test_reads_back_what_was_written(tmp_path, mapped):
     path = tmp_path / "a/b/array.npy"
     write_array(path, ARRAY)
     write_array(path, ARRAY[1:])
-    for again in (read_array(path, mmap_mode), np.load(path)):
+    for again in (read_array(path, mapped), np.load(path)):
         np.testing.assert_array_equal(again, ARRAY[1:])
         assert again.dtype == np.uint8
+    assert isinstance(read_array(path, mapped), np.memmap) == mapped
     assert [file.name for file in path.parent.iterdir()] == ["array.npy"]
 
 
@@ -49,3 +53,22 @@ def test_files_without_a_checksum_are_not_used(tmp_path):
 def test_a_missing_file_is_missing(tmp_path):
     with pytest.raises(FileNotFoundError):
         read_array(tmp_path / "array.npy")
+
+
+def test_threads_parse_no_two_headers_at_a_time(tmp_path, monkeypatch):
+    path = tmp_path / "array.npy"
+    write_array(path, ARRAY)
+    load, parsing, most = np.load, [], []
+
+    def slow_load(*arguments, **options):
+        parsing.append(1)
+        most.append(len(parsing))
+        time.sleep(0.01)
+        parsing.pop()
+        return load(*arguments, **options)
+
+    monkeypatch.setattr(np, "load", slow_load)
+    with concurrent.futures.ThreadPoolExecutor(4) as executor:
+        found = list(executor.map(read_array, [path] * 16))
+    np.testing.assert_array_equal(found, [ARRAY] * 16)
+    assert most == [1] * 16

@@ -249,7 +249,7 @@ class TeacherCache(phases.Clips):
                 names.append(_of_map(_SELF_ATTENTION, number))
         try:
             return {
-                name: kept_arrays.read_array(folder / f"{name}.npy", mmap_mode="r")
+                name: kept_arrays.read_array(folder / f"{name}.npy", mapped=True)
                 for name in names
             }
         except (ValueError, OSError) as error:

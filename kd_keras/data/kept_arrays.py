@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import threading
 import zlib
 
 import numpy as np
@@ -10,6 +11,9 @@ from kd_keras.aside import written_aside
 
 # A CRC-32 of all before it, little-endian. NumPy reads no further than the array.
 _CHECKSUM_BYTES = 4
+# NumPy parses a header as Python does. Before 3.11.8 and 3.12.2 Python fails if threads
+# parse at the same time (https://github.com/python/cpython/issues/106905).
+_one_parses = threading.Lock()
 
 
 class DamagedArray(ValueError):
@@ -27,11 +31,11 @@ def write_array(path: str | os.PathLike, array: np.ndarray) -> None:
         file.write(checksum.to_bytes(_CHECKSUM_BYTES, "little"))
 
 
-def read_array(path: str | os.PathLike, mmap_mode: str | None = None) -> np.ndarray:
+def read_array(path: str | os.PathLike, mapped: bool = False) -> np.ndarray:
     """Reads what `write_array` wrote, after a look at every byte of it.
 
     Args:
-        mmap_mode: As `numpy.load` takes it: "r" leaves the array on disk.
+        mapped: Whether the array stays on disk.
     Raises:
         FileNotFoundError: There is no such file.
         DamagedArray: It is not what was written.
@@ -42,4 +46,16 @@ def read_array(path: str | os.PathLike, mmap_mode: str | None = None) -> np.ndar
     checksum = int.from_bytes(content[-_CHECKSUM_BYTES:].tobytes(), "little")
     if zlib.crc32(content[:-_CHECKSUM_BYTES]) != checksum:
         raise DamagedArray(f"{path} does not have the checksum that it was kept with")
-    return np.load(path, mmap_mode, allow_pickle=False)
+    array = map_npy(path)
+    return array if mapped else np.array(array)
+
+
+def map_npy(path: str | os.PathLike) -> np.ndarray:
+    """Returns the array of any .npy file, which stays on disk; threads may call it.
+
+    Raises:
+        ValueError, EOFError, OSError: It is no .npy file, or has other things than
+            numbers.
+    """
+    with _one_parses:
+        return np.load(path, mmap_mode="r", allow_pickle=False)

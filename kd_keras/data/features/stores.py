@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from kd_keras.data import kept_arrays
 from kd_keras.data.features.rulstm import RulstmStore
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
 
@@ -117,7 +118,7 @@ class NpyStore(_ArrayStore):
         if not path.is_file():
             raise BadVideo(name, f"there is no {path}")
         try:
-            return _numbers(name, np.load(path, mmap_mode="r", allow_pickle=False))
+            return _numbers(name, kept_arrays.map_npy(path))
         except (ValueError, EOFError, OSError) as error:
             if isinstance(error, BadVideo):
                 raise
