@@ -2,7 +2,9 @@
 
 import dataclasses
 import functools
+import os
 import sys
+import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
@@ -24,6 +26,8 @@ def start(
 ) -> None:
     """Parses the flags, calls `main` and ends the process with its status.
 
+    It is 1 after an exception, of which the traceback is printed.
+
     Args:
         name: How the command is called, such as "python -m export.main".
         required: For every flag that has to be given, what its value is.
@@ -39,7 +43,16 @@ def start(
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.WARNING)
             tf.get_logger().setLevel("WARNING")
-        status = main(argv)
+        try:
+            status = main(argv)
+        except app.UsageError:
+            raise
+        except Exception:
+            # Its traceback keeps data sets alive. Their threads wait for Python, and
+            # Python, as it ends, for them.
+            traceback.print_exc()
+            sys.stdout.flush()
+            os._exit(1)
         remote.end_process(status)
         return status
 

@@ -144,3 +144,33 @@ def test_an_error_that_the_user_can_fix_is_one_line(capsys):
     assert command.status_of("Error", list, (ValueError,)) == 0
     with pytest.raises(FileNotFoundError):
         command.status_of("Error", fails, (ValueError,))
+
+
+def test_an_unexpected_error_in_the_input_ends_the_process():
+    # Other threads are at work when the process wants to end.
+    code = """
+import time
+import tensorflow as tf
+from export import command
+
+def read(number):
+    if number == 9:
+        raise RuntimeError("the disk is gone")
+    time.sleep(0.05)
+    return number
+
+def main(arguments):
+    numbers = tf.data.Dataset.range(10**6).map(
+        lambda number: tf.numpy_function(read, [number], tf.int64), 4
+    )
+    batches = iter(numbers.prefetch(8))
+    while True:
+        next(batches)
+
+command.start(main, "it", {}, ())
+"""
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert found.returncode == 1
+    assert "the disk is gone" in found.stderr and "Traceback" in found.stderr
