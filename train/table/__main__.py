@@ -66,7 +66,7 @@ def define_flags() -> None:
         "the number of the split, as in --run_flag=--annotations=fold{split}.csv.",
     )
     flags.DEFINE_list("seeds", ["0"], "Values of --seed.")
-    flags.DEFINE_list("splits", ["1"], "Values of --split.")
+    flags.DEFINE_list("splits", ["1"], "Values of --split, or of {split}.")
     flags.DEFINE_string(
         "baseline",
         None,

@@ -109,7 +109,8 @@ def jobs(
 
     Args:
         rows: Of the table.
-        run_flags: Flags of every run. A `{split}` in them becomes the split's number.
+        run_flags: Flags of every run. A `{split}` in them becomes the split's number,
+            which is --split otherwise.
         splits: Values of --split.
         seeds: Values of --seed.
         output: The table's folder.
@@ -131,16 +132,16 @@ def jobs(
         # Another set of flags is another run; the order of the rows does not matter.
         code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
         folder = output / "runs" / f"{code}-split{split}-seed{seed}"
+        chosen = [flag.replace("{split}", str(split)) for flag in own]
+        if chosen == [*own]:
+            chosen.append(f"--split={split}")
         after, teacher = None, []
         if shared_teacher and flags != first:
             after = found[first, split, seed]
             teacher = [f"--teacher={after.folder / 'teacher.keras'}"]
         found[flags, split, seed] = Job(
             folder,
-            (
-                *(flag.replace("{split}", str(split)) for flag in own),
-                *(*teacher, f"--split={split}", f"--seed={seed}", "--noexport"),
-            ),
+            (*chosen, *teacher, f"--seed={seed}", "--noexport"),
             after,
         )
     return found
