@@ -20,8 +20,8 @@ import tensorflow as tf
 from absl import app, flags
 
 from benchmarks import turns
-from benchmarks.served_i3d import served_i3d
-from export import formats, precision, saved_model, verification
+from benchmarks.served_i3d import served_i3d, session_of
+from export import formats, precision, saved_model
 from kd_keras.data.parallel import num_cores
 from kd_keras.models.outputs import as_probabilities
 
@@ -86,11 +86,7 @@ def _runtimes(student, folder):
 
 def _session(version):
     config = tf.compat.v1.ConfigProto(intra_op_parallelism_threads=num_cores())
-    session, signatures = verification.load_session(version, config)
-    signature = signatures["clip"]
-    return session.make_callable(
-        signature.outputs["probabilities"].name, [signature.inputs["clip"].name]
-    )
+    return session_of(version, "clip", config)
 
 
 def _onnx_runtime(file):

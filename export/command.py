@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import os
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -48,11 +47,10 @@ def start(
         except app.UsageError:
             raise
         except Exception:
-            # Its traceback keeps data sets alive. Their threads wait for Python, and
-            # Python, as it ends, for them.
+            # Raised further, its traceback would keep data sets alive to the end. Their
+            # threads wait for Python, and Python, as it ends, for them.
             traceback.print_exc()
-            sys.stdout.flush()
-            os._exit(1)
+            status = 1
         remote.end_process(status)
         return status
 

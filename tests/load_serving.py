@@ -13,8 +13,6 @@ import copy
 import dataclasses
 import pathlib
 import random
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -24,9 +22,8 @@ import simplejpeg
 
 from export import remote_student
 from export.served_model import Asked, RefusedError
-from tests import served_colors
+from tests import model_server, served_colors
 
-_ROOT = pathlib.Path(__file__).resolve().parent.parent
 _MOST_GROWTH = 0.05
 _BAD_SHARE = 0.1
 
@@ -34,13 +31,7 @@ _BAD_SHARE = 0.1
 def run(requests, clients):
     with tempfile.TemporaryDirectory() as models:
         served_colors.write(pathlib.Path(models, "name", "1"))
-        command = [sys.executable, "-m", "tests.model_server", f"--models={models}"]
-        process = subprocess.Popen(
-            command, cwd=_ROOT, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
-        )
-        try:
-            addresses = process.stdout.readline().split()
-            assert len(addresses) == 2, "The server did not start."
+        with model_server.started(models) as (process, addresses):
             # What the first requests allocate stays, as threads and arenas do.
             warm = send(addresses, max(requests // 10, 100), clients, seed=0)
             before = resident_bytes(process.pid)
@@ -48,9 +39,6 @@ def run(requests, clients):
             counts = send(addresses, requests, clients, seed=1)
             seconds = time.monotonic() - begin_s
             growth = resident_bytes(process.pid) / before - 1
-        finally:
-            process.stdin.close()
-            process.wait(timeout=60)
     assert sum(counts.values()) == requests
     for kind, count in sorted(counts.items()):
         print(f"{kind}: {count}")

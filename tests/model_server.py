@@ -10,6 +10,7 @@ metrics, and its JSON parser is Python's.
 import argparse
 import contextlib
 import pathlib
+import subprocess
 import sys
 import threading
 from concurrent import futures
@@ -29,6 +30,7 @@ from tests.session_models import RefusalError, SessionModels, signature_map
 
 _ANY_SIZE = [(f"grpc.max_{way}_message_length", -1) for way in ("send", "receive")]
 _THREADS = 8
+_ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class ModelServer:
@@ -63,6 +65,29 @@ class ModelServer:
         self._grpc.stop(grace=None).wait()
         self._rest.shutdown()
         self._rest.server_close()
+
+
+@contextlib.contextmanager
+def started(models):
+    """Context manager: yields (process, addresses) of a server of its own process.
+
+    Args:
+        models: Folder of models, as the command takes it.
+    """
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.model_server", f"--models={models}"],
+        cwd=_ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        addresses = process.stdout.readline().split()
+        assert len(addresses) == 2, "The server did not start."
+        yield process, addresses
+    finally:
+        process.stdin.close()
+        process.wait(timeout=60)
 
 
 class _Servicer(

@@ -82,6 +82,10 @@ def test_a_shared_teacher_is_the_one_of_the_first_row(tmp_path):
         assert dark.after == first and first.after is None
         assert f"--teacher={first.folder}/teacher.keras" in dark.flags
         assert not any(flag.startswith("--teacher=") for flag in first.flags)
+        # A run with a teacher of its own is another run.
+        own = plan.jobs(_ROWS, [], (1,), (0, 2), tmp_path)
+        assert own[(), 1, seed] == first
+        assert own[("--brightness=0.2",), 1, seed].folder != dark.folder
 
 
 def test_a_job_waits_for_the_one_that_trains_its_teacher(tmp_path, monkeypatch):

@@ -129,19 +129,18 @@ def jobs(
     ):
         named = f"--students={','.join(students or ['labels'])}"
         own = (*run_flags, *flags, named)
-        # Another set of flags is another run; the order of the rows does not matter.
-        code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
-        folder = output / "runs" / f"{code}-split{split}-seed{seed}"
         chosen = [flag.replace("{split}", str(split)) for flag in own]
         if chosen == [*own]:
             chosen.append(f"--split={split}")
-        after, teacher = None, []
+        after = None
         if shared_teacher and flags != first:
             after = found[first, split, seed]
-            teacher = [f"--teacher={after.folder / 'teacher.keras'}"]
+            own += ("--shared_teacher",)
+            chosen.append(f"--teacher={after.folder / 'teacher.keras'}")
+        # Another set of flags is another run; the order of other rows does not matter.
+        code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
+        folder = output / "runs" / f"{code}-split{split}-seed{seed}"
         found[flags, split, seed] = Job(
-            folder,
-            (*chosen, *teacher, f"--seed={seed}", "--noexport"),
-            after,
+            folder, (*chosen, f"--seed={seed}", "--noexport"), after
         )
     return found
