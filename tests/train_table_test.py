@@ -8,8 +8,10 @@ import types
 
 import numpy as np
 import pytest
+from absl import flags
 
 from train import predictions
+from train.flags import config as config_lib
 from train.table import __main__ as table
 from train.table import files, plan, running, scores
 
@@ -226,5 +228,11 @@ def test_the_tables_of_the_project_are_understood(path):
     rows = [plan.parse_row(line[6:]) for line in lines if line.startswith("--row=")]
     papers = [line[8:] for line in lines if line.startswith("--paper=")]
     titles = [row.title for row in rows]
-    assert len(set(titles)) == len(rows) == 8
+    assert len(set(titles)) == len(rows) > 1
     assert all(table._paper(text, titles) for text in papers)
+    run_flags = [line[11:] for line in lines if line.startswith("--run_flag=")]
+    for job in plan.jobs(rows, run_flags, [1], [0], pathlib.Path("out")).values():
+        values = flags.FlagValues()
+        config_lib.define_flags(values)
+        # No row names a flag that a run does not have.
+        assert values(["train.main", *job.flags])[1:] == []

@@ -25,7 +25,7 @@ def main(_: Sequence[str]) -> int:
     # It counts the tracing of one function for several networks as a mistake.
     tf.get_logger().setLevel("ERROR")
     from kd_keras.data.records import shards
-    from train import remote_run
+    from train import few_clips, remote_run
     from train.experiment import run_experiment
     from train.fuse import run_fusion
     from train.loop.distribution import WorkerLostError
@@ -45,7 +45,8 @@ def main(_: Sequence[str]) -> int:
 
     def work() -> None:
         try:
-            with remote_run.working_copy(config) as (local, store):
+            fitted = few_clips.fitted(config)
+            with remote_run.working_copy(fitted) as (local, store):
                 run(local, store)
         except tf.errors.OpError as error:
             message = shards.corruption(error, config.data.records)

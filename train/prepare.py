@@ -7,7 +7,6 @@ python -m train.prepare --flagfile=RUN.flags --scheduler=ADDRESS --output=DIR
 """
 
 import dataclasses
-import functools
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -34,9 +33,14 @@ config_lib.define_flags(groups=(Preparation,))
 
 def main(_: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
+    from train import few_clips
+
     config = config_lib.from_flags()
     preparation = config_lib.read(Preparation)
-    work = functools.partial(prepare, config, preparation)
+
+    def work() -> None:
+        prepare(few_clips.fitted(config), preparation)
+
     return command.status_of("Error", work, (ValueError, OSError))
 
 

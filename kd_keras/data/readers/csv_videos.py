@@ -142,6 +142,22 @@ def read_again(
     )
 
 
+def count_labeled(annotations: str | os.PathLike, part: str = TRAIN) -> int:
+    """Returns the number of segments of a part that have a label; opens no video.
+
+    Args:
+        annotations: As in `read_csv`.
+        part: `train`, `val` or `test`.
+    Raises:
+        ValueError: If the file cannot be read, or lacks a column.
+    """
+
+    def is_counted(_, values):
+        return values["split"] == part and bool(class_name(values["label"]))
+
+    return sum(read_table(annotations, _COLUMNS, is_counted, _ALIASES))
+
+
 @dataclasses.dataclass(frozen=True)
 class _Row:
     line: int

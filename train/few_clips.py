@@ -1,0 +1,80 @@
+"""What a run of few labeled clips does by default: it starts from ImageNet weights."""
+
+import importlib.util
+from typing import Any
+
+from absl import flags
+
+from kd_keras.data.readers.csv_videos import count_labeled
+from kd_keras.models.efficientnet_lite import MODULE
+from train.flags import config as config_lib
+from train.flags import fields as flag_fields
+from train.flags.config import Config
+from train.loop.guards import FEW_CLIPS
+
+# The first layers see what is in any picture, and few clips teach the others.
+_DEFAULTS: dict[str, Any] = {
+    "backbone": "tsm_lite",
+    "weights": "imagenet",
+    "freeze_until": "block5c_add",
+    "freeze_batch_norm": True,
+    "pretrained_rate": 0.1,
+    "image_size": 64,
+    "teacher_steps": 200,
+    "validate_every": 50,
+}
+
+# Whoever gives one of these has networks of her own in mind.
+_OF_NETWORKS = (
+    "backbone",
+    "teacher_backbone",
+    "width",
+    "teacher_width",
+    "weights",
+    "teacher_weights",
+    "teacher",
+    "freeze_until",
+    "stored_layer",
+    "feature_layer",
+    "teacher_feature_layer",
+)
+
+
+def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
+    """Returns a run's `Config`, with other defaults if it has few labeled clips.
+
+    Flags that are given stay as they are, and so does a run whose flags say what its
+    networks are, which is not of RGB videos and a CSV, or to which the weights are not
+    installed.
+
+    Args:
+        config: What the flags describe.
+        values: The parsed flags.
+    Raises:
+        ValueError: If the CSV cannot be read.
+    """
+    data = config.data
+    if (data.dataset, data.modality) != ("csv", "rgb") or data.annotations is None:
+        return config
+    if any(not values[name].using_default_value for name in _OF_NETWORKS):
+        return config
+    num_labeled = round(
+        count_labeled(data.annotations)
+        * (1 - (data.holdout or 0))
+        * data.labeled_fraction
+    )
+    if num_labeled >= FEW_CLIPS or importlib.util.find_spec(MODULE) is None:
+        return config
+    changed = {
+        name: value
+        for name, value in _DEFAULTS.items()
+        if values[name].using_default_value
+    }
+    given = " ".join(flag_fields.flagfile_line(*item) for item in changed.items())
+    print(
+        f"About {num_labeled} labeled training clips are few. Networks start from "
+        f"ImageNet weights, as if these flags were given: {given}. --backbone=i3d "
+        "starts from random weights.",
+        flush=True,
+    )
+    return config_lib.from_flags(values, changed)
