@@ -17,15 +17,16 @@ _FILLED_IN = {
     "pretrained_rate": 0.1,
     "image_size": 64,
     "teacher_steps": 200,
-    "student_steps": 200,
-    "validate_every": 50,
+    "student_steps": 100,
+    "validate_every": 25,
+    "keep": "best",
 }
 
 
-def _table(folder, labeled=3):
+def _table(folder, labeled=3, part="val"):
     """Annotations of so many labeled training clips, and of others."""
     rows = [f"a{number}.mp4,0,1,run,train" for number in range(labeled)]
-    rows += ["b.mp4,0,1,,train", "c.mp4,0,1,run,val"]
+    rows += ["b.mp4,0,1,,train", f"c.mp4,0,1,run,{part}"]
     path = folder / "actions.csv"
     path.write_text("\n".join(["video,start,end,label,split", *rows]) + "\n")
     return path
@@ -49,6 +50,12 @@ def test_few_clips_start_from_imagenet_weights_and_the_run_says_so(tmp_path, cap
     printed = capsys.readouterr().out
     assert "About 3 labeled training clips are few" in printed
     assert "--backbone=tsm_lite --weights=imagenet" in printed
+
+
+def test_validation_clips_choose_the_weights_if_there_are_any(tmp_path):
+    path = _table(tmp_path, part="test")
+    assert "keep" not in _fitted(f"--annotations={path}")
+    assert _fitted(f"--annotations={path}", "--holdout=0.1")["keep"] == "best"
 
 
 def test_flags_that_are_given_stay(tmp_path, capsys):

@@ -6,13 +6,15 @@ from typing import Any
 from absl import flags
 
 from kd_keras.data.readers.csv_videos import count_labeled
+from kd_keras.data.segments import VAL
 from kd_keras.models.efficientnet_lite import MODULE
 from train.flags import config as config_lib
 from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.loop.guards import FEW_CLIPS
 
-# The first layers see what is in any picture, and few clips teach the others.
+# The first layers see what is in any picture, and few clips teach the others. Students
+# start from the teacher, and soon know their few clips by heart.
 _DEFAULTS: dict[str, Any] = {
     "backbone": "tsm_lite",
     "weights": "imagenet",
@@ -21,7 +23,8 @@ _DEFAULTS: dict[str, Any] = {
     "pretrained_rate": 0.1,
     "image_size": 64,
     "teacher_steps": 200,
-    "validate_every": 50,
+    "student_steps": 100,
+    "validate_every": 25,
 }
 
 # Whoever gives one of these has networks of her own in mind.
@@ -65,9 +68,12 @@ def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
     )
     if num_labeled >= FEW_CLIPS or importlib.util.find_spec(MODULE) is None:
         return config
+    defaults = dict(_DEFAULTS)
+    if count_labeled(data.annotations, VAL) or data.holdout is not None:
+        defaults["keep"] = "best"
     changed = {
         name: value
-        for name, value in _DEFAULTS.items()
+        for name, value in defaults.items()
         if values[name].using_default_value
     }
     given = " ".join(flag_fields.flagfile_line(*item) for item in changed.items())
