@@ -9,19 +9,16 @@ import keras
 import numpy as np
 import pytest
 
-from export.student_file import ExportSpec, save_student
 from kd_keras import statistics
-from tests import browser, small_run
+from tests import browser, untrained_run
 from train import networks
 from train import predictions as predictions_lib
 from train.finished_run import FinishedRun
 from train.report import __main__ as command
 from train.report import examples, page, section
-from train.run_directory import RunDirectory
 from train.written import write_json, write_text
 
 _METHODS = ("labels", "attention")
-_CLASSES = ["open", "shut"]
 _HEADINGS = (
     "Scores",
     "Curves",
@@ -41,47 +38,7 @@ _HEADINGS = (
 def run_dir(tmp_path_factory):
     """A run whose networks never learned anything."""
     folder = tmp_path_factory.mktemp("report")
-    videos = small_run.write_data_set(folder / "videos")
-    path = folder / "run <1>"
-    flags = (*small_run.SMALLEST_NETWORK, f"--students={','.join(_METHODS)}")
-    config = small_run.config(videos, path, *flags)
-    RunDirectory(config).begin()
-    data, options = FinishedRun(path).data, config.data
-    spec = ExportSpec(
-        classes=data.index.classes,
-        clip_format=data.loader.clip_format,
-        observed_s=options.observed_s,
-        lead_time_s=options.lead_time_s,
-    )
-    (path / "students").mkdir()
-    for number, name in enumerate(("teacher", *(f"students/{m}" for m in _METHODS))):
-        run = dataclasses.replace(config.run, seed=number)
-        model = networks.build_teacher(dataclasses.replace(config, run=run), 2)
-        save_student(model, path / f"{name}.keras", spec)
-    line = {"phase": "teacher", "step": 2, "loss": 0.7, "val_top1": 0.5}
-    write_text(path / "metrics.jsonl", json.dumps(line) + "\n")
-    times = [
-        {"part": "teacher", "seconds": 6.0, "waiting_s": 1.0},
-        {"part": "teacher", "seconds": 2.0, "waiting_s": 1.0},
-        {"part": "evaluation", "seconds": 4.0},
-    ]
-    write_text(path / "times.jsonl", "".join(json.dumps(t) + "\n" for t in times))
-    write_json(path / "results.json", _results(_CLASSES))
-    return path
-
-
-def _results(classes):
-    return {
-        "classes": classes,
-        "majority": {"top1": 0.5},
-        "teacher": {"future": {"top1": 0.5}, "observed": {"top1": 0.25}},
-        "best_student": "attention",
-        "num_evaluated": 2,
-        "num_classes": len(classes),
-        "eval_part": "val",
-        "num_train_labeled": 4,
-        "num_train_unlabeled": 0,
-    }
+    return untrained_run.write(folder, folder / "run <1>", _METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +158,7 @@ def _without_videos(folder, seed, classes=("<b>", "$5")):
         labels, np.repeat([f"v{i}" for i in range(10)], 4), np.zeros((40, 4)), logits
     )
     predictions_lib.write(folder / "predictions.npz", found)
-    write_json(folder / "results.json", _results(list(classes)))
+    write_json(folder / "results.json", untrained_run.results(list(classes)))
     write_text(folder / "run.flags", "--dataset=csv\n--annotations=gone.csv\n")
     write_text(folder / "metrics.jsonl", "")
     return found

@@ -94,7 +94,7 @@ def load(
     index = data_parts.hold_out(flags, index)
     choosing_part = data_parts.choosing(index)
     index = pairs.withhold_labels(index, flags.labeled_fraction, flags.label_seed)
-    timing = _timing(flags)
+    timing = timing_of(flags)
     by_part = {
         part: pairs.labeled_pairs(index, part, timing)
         for part in (TRAIN, eval_part, choosing_part)
@@ -157,6 +157,21 @@ def write_lists(flags: data_flags.Data, data: RunData, directory: RunDirectory) 
             data.unlabeled, _rule(flags), flags.label_seed
         )
     write_text(directory / "pairs_unlabeled.csv", text)
+
+
+def timing_of(flags: data_flags.Data) -> pairs.Timing:
+    """Returns where the two clips of a pair lie.
+
+    Args:
+        flags: The run's `Data` flags.
+    """
+    if flags.observed_fraction is not None:
+        return pairs.Timing(observed_fraction=flags.observed_fraction)
+    return pairs.Timing(
+        lead_time_s=flags.lead_time_s,
+        observed_s=flags.observed_s,
+        future_s=flags.future_s if flags.future_s > 0 else None,
+    )
 
 
 def clip_format(flags: data_flags.Data) -> ClipFormat | FeatureFormat:
@@ -249,16 +264,6 @@ def _summaries(
 
 def _rule(flags: data_flags.Data) -> str | None:
     return flags.unlabeled_rule if flags.unlabeled_gaps else None
-
-
-def _timing(flags: data_flags.Data) -> pairs.Timing:
-    if flags.observed_fraction is not None:
-        return pairs.Timing(observed_fraction=flags.observed_fraction)
-    return pairs.Timing(
-        lead_time_s=flags.lead_time_s,
-        observed_s=flags.observed_s,
-        future_s=flags.future_s if flags.future_s > 0 else None,
-    )
 
 
 def _loader(

@@ -2,12 +2,14 @@
 
 import os
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import keras
 import numpy as np
 
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.pairs import Timing, labeled_pairs
+from kd_keras.data.segments import Pair
 from train import data as data_lib
 from train import data_set, predictions
 from train.evaluate import evaluator_of
@@ -79,11 +81,11 @@ class FinishedRun:
             logits[name] = by_crop.mean(1)
             seen.append(indices)
 
-        predictor = self._evaluator.predictor(self.teacher(), self.crops)
+        predictor = self._predictor(self.teacher())
         predict(predictions.TEACHER_FUTURE, predictor, FUTURE)
         predict(predictions.TEACHER_OBSERVED, predictor, OBSERVED)
         for method in methods:
-            predictor = self._evaluator.predictor(self.student(method), self.crops)
+            predictor = self._predictor(self.student(method))
             predict(predictions.of_student(method), predictor, OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))
@@ -91,11 +93,54 @@ class FinishedRun:
             logits[name] = logits[name][np.isin(own, indices)]
         return logits, indices
 
+    def observers(self) -> dict[str, MultiCropPredictor]:
+        """Returns what computes the logits of each network that sees observed clips."""
+        found = {predictions.TEACHER_OBSERVED: self._predictor(self.teacher())}
+        for method in self.methods():
+            name = predictions.of_student(method)
+            found[name] = self._predictor(self.student(method))
+        return found
+
+    @property
+    def timing(self) -> Timing:
+        """Where the two clips of its pairs lie."""
+        return data_lib.timing_of(self.config.data)
+
+    def pairs_at(self, timing: Timing) -> list[Pair]:
+        """Returns the evaluated pairs with clips of other times.
+
+        Raises:
+            ValueError: If the run reads prepared clips, which are of one time alone.
+        """
+        if (records := self.config.data.records) is not None:
+            raise ValueError(
+                f"{self.path} reads prepared clips (--records={records}), which have "
+                "no other observed clips."
+            )
+        return labeled_pairs(self.data.index, self.data.eval_part, timing)
+
+    def predicted(
+        self, predictor: MultiCropPredictor, pairs: Sequence[Pair]
+    ) -> dict[int, int]:
+        """Returns the class that a network names, by index of each readable pair.
+
+        Args:
+            predictor: One of `observers`.
+            pairs: Of `pairs_at`.
+        """
+        evaluator = self._evaluator.over(pairs)
+        indices, by_crop = evaluator.indexed_logits(predictor, OBSERVED)
+        named = by_crop.mean(1).argmax(1)
+        return dict(zip(indices.tolist(), named.tolist(), strict=True))
+
     def predictions(self) -> Predictions:
         """Computes the `Predictions` of every network."""
         logits, indices = self.all_logits(self.methods())
         pairs = [self.data.evaluated[index] for index in indices]
         return predictions.of_pairs(pairs, logits)
+
+    def _predictor(self, network: keras.Model) -> MultiCropPredictor:
+        return self._evaluator.predictor(network, self.crops)
 
     def _student_path(self, method: str) -> pathlib.Path:
         return self.path / "students" / f"{method}.keras"

@@ -115,6 +115,31 @@ def pseudo_labels(quality: Mapping[str, Any], path: pathlib.Path) -> None:
         figure.legend(loc="outside lower center", ncols=2, fontsize=8)
 
 
+def over_time(
+    curves: Mapping[str, Sequence[tuple[float, statistics.Interval]]],
+    title: str,
+    path: pathlib.Path,
+) -> None:
+    """Draws the top-1 of networks over a lead time or an observed fraction.
+
+    Args:
+        curves: By network, the value on the axis and the `Interval` in percent.
+        title: Of the axis.
+        path: File to write.
+    """
+    with _figure(path, 1, 1, (6, 4)) as (figure, axes):
+        axis = axes[0, 0]
+        for place, (name, points) in enumerate(curves.items()):
+            color = PALETTE[place % len(PALETTE)]
+            at = [value for value, _ in points]
+            axis.plot(at, [p.mean for _, p in points], "o-", color=color, label=name)
+            low, high = [p.low for _, p in points], [p.high for _, p in points]
+            axis.fill_between(at, low, high, color=color, alpha=0.15, linewidth=0)
+        axis.set_xlabel(title)
+        axis.set_ylabel("top-1 in percent, with 95 % intervals")
+        figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+
+
 def counts_of(labels: np.ndarray) -> dict[int, int]:
     """Returns the number of clips by class index."""
     found, counts = np.unique(labels, return_counts=True)

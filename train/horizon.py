@@ -1,0 +1,243 @@
+"""Scores the networks of finished runs on clips that end earlier or later.
+
+    python -m train.horizon runs/seed-0 runs/seed-1 --lead_times_s=0.25,0.5,1,2
+    python -m train.horizon runs/jhmdb --observed_fractions=0.1,0.2,0.5,1
+
+Nothing is trained: the networks are shown the observed clips of other lead times, or
+other parts of the clips. All scores are of the same actions. A clip that would begin
+before its video is padded with the first frame. The command writes horizon.md,
+horizon.csv and horizon.svg.
+"""
+
+import csv
+import dataclasses
+import pathlib
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from absl import flags
+
+from export import command
+from kd_keras.data import given_paths, remote
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from kd_keras.data.segments import Clip
+    from kd_keras.statistics import Interval
+    from train.finished_run import FinishedRun
+
+FLAGS = flags.FLAGS
+
+_NAME = "python -m train.horizon"
+_TIMES, _FRACTIONS = "lead_times_s", "observed_fractions"
+# The data flag that each of them varies, and what an axis calls it.
+_VARIED = {_TIMES: "lead_time_s", _FRACTIONS: "observed_fraction"}
+_TITLES = {_TIMES: "lead time in seconds", _FRACTIONS: "observed fraction of the clip"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the flags ask for; the fields have their names and meanings."""
+
+    lead_times_s: tuple[float, ...] = ()
+    observed_fractions: tuple[float, ...] = ()
+    output: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """What a network scores at one lead time, or for one observed fraction.
+
+    Attributes:
+        at: The lead time in seconds, or the fraction.
+        network: Its name, as in predictions.npz.
+        top1: `Interval` in percent.
+        gain: `Interval` of the difference to the first student, in points; None of it
+            and of the teacher.
+    """
+
+    at: float
+    network: str
+    top1: "Interval"
+    gain: "Interval | None"
+
+
+def define_flags() -> None:
+    """Defines the flags, one for every field of `Request`."""
+    flags.DEFINE_list(_TIMES, [], "Lead times to score, of runs by lead time.")
+    flags.DEFINE_list(
+        _FRACTIONS, [], "Observed fractions to score, of runs with --observed_fraction."
+    )
+    flags.DEFINE_string(
+        "output", None, "Folder to write to; by default that of the first run."
+    )
+    command.check_paths(["output"])
+    for name, is_usable, text in (
+        (_TIMES, lambda value: 0 <= value < float("inf"), "seconds from 0"),
+        (_FRACTIONS, lambda value: 0 < value <= 1, "fractions above 0 and up to 1"),
+    ):
+        flags.register_validator(
+            name,
+            _all_are(is_usable),
+            f"they are {text}, such as --{name}=0.5,1.",
+        )
+
+
+def run(paths: Sequence[str], request: Request) -> list[Point]:
+    """Scores the runs at each time; writes the table and its picture.
+
+    Args:
+        paths: Run directories, which evaluate the same clips.
+        request: The `Request`.
+    Raises:
+        ValueError, OSError: If a folder holds no finished run, the runs are not of the
+            same clips and networks, or the output cannot be written to.
+    """
+    if bool(request.lead_times_s) == bool(request.observed_fractions):
+        raise ValueError(f"Give either --{_TIMES} or --{_FRACTIONS}.")
+    if request.output is None and remote.is_remote(paths[0]):
+        raise ValueError(f"{paths[0]} is remote and only read: give --output=DIR.")
+    # TensorFlow takes seconds to import, so flags are checked first.
+    from train import remote_run
+    from train.finished_run import FinishedRun
+
+    kind = _TIMES if request.lead_times_s else _FRACTIONS
+    values = request.lead_times_s or request.observed_fractions
+    with remote_run.fetched(*paths) as folders:
+        found = [_right(FinishedRun(folder), kind, values) for folder in folders]
+    clips, first = found[0]
+    for path, (others, right) in zip(paths, found, strict=True):
+        if others != clips or right.keys() != first.keys():
+            raise ValueError(
+                f"{path} is not of the same clips and networks as {paths[0]}."
+            )
+    videos = [clip.video for clip in clips]
+    points = _points(values, [right for _, right in found], videos)
+    output = pathlib.Path(request.output or paths[0])
+    output.mkdir(parents=True, exist_ok=True)
+    _write(output, kind, points)
+    print(f"{len(clips)} clips of {len(paths)} runs.")
+    print((output / "horizon.md").read_text(encoding="utf-8"), end="")
+    return points
+
+
+def _right(
+    run: "FinishedRun", kind: str, values: Sequence[float]
+) -> "tuple[list[Clip], dict[str, np.ndarray]]":
+    """The future clips, and by network whether it is right: (values, clips), 0 or 1."""
+    import numpy as np
+
+    own = _TIMES if run.config.data.observed_fraction is None else _FRACTIONS
+    if kind != own:
+        raise ValueError(f"{run.path} is a run that takes --{own}, not --{kind}.")
+    # One pair for each action, in the same order at all times.
+    flag = _VARIED[kind]
+    timings = [dataclasses.replace(run.timing, **{flag: value}) for value in values]
+    by_value = [run.pairs_at(timing) for timing in timings]
+    predicted = {
+        name: [run.predicted(predictor, pairs) for pairs in by_value]
+        for name, predictor in run.observers().items()
+    }
+    # A video may turn out unreadable on the way.
+    readable = sorted(
+        set.intersection(*(set(one) for all_ in predicted.values() for one in all_))
+    )
+    pairs = [by_value[0][index] for index in readable]
+    labels = np.array([pair.label for pair in pairs])
+    return [pair.future for pair in pairs], {
+        name: np.array(
+            [np.array([one[index] for index in readable]) == labels for one in found],
+            np.float64,
+        )
+        for name, found in predicted.items()
+    }
+
+
+def _points(
+    values: Sequence[float],
+    runs: "Sequence[dict[str, np.ndarray]]",
+    videos: Sequence[str],
+) -> list[Point]:
+    import numpy as np
+
+    from kd_keras.statistics import mean_interval
+
+    # (runs, values, clips) each.
+    right = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
+    first = next((name for name in right if name.startswith("students.")), "")
+    points = []
+    for place, value in enumerate(values):
+        for name, hits in right.items():
+            gain = None
+            if name.startswith("students.") and name != first:
+                difference = hits[:, place] - right[first][:, place]
+                gain = mean_interval(100 * difference, videos)
+            top1 = mean_interval(100 * hits[:, place], videos)
+            points.append(Point(value, name, top1, gain))
+    return points
+
+
+def _write(output: pathlib.Path, kind: str, points: Sequence[Point]) -> None:
+    from kd_keras.aside import written_aside
+    from train.report import charts
+
+    header = [_TITLES[kind], "network", "top-1", "95 %", "gain", "95 % of gain"]
+    lines = [header]
+    for point in points:
+        cells = [f"{point.at:g}", point.network, f"{point.top1.mean:.1f}"]
+        cells.append(_range(point.top1))
+        gain = point.gain
+        cells += ["", ""] if gain is None else [f"{gain.mean:+.1f}", _range(gain)]
+        lines.append(cells)
+    rows = [lines[0], ["---"] * len(header), *lines[1:]]
+    with written_aside(output / "horizon.md") as path:
+        text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        path.write_text(text, encoding="utf-8")
+    with (
+        written_aside(output / "horizon.csv") as path,
+        open(path, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(lines)
+    curves: dict[str, list[tuple[float, Interval]]] = {}
+    for point in points:
+        curves.setdefault(point.network, []).append((point.at, point.top1))
+    with written_aside(output / "horizon.svg") as path:
+        charts.over_time(curves, _TITLES[kind], path)
+
+
+def _range(interval: "Interval") -> str:
+    return f"{interval.low:.1f} to {interval.high:.1f}"
+
+
+def _all_are(is_usable: Callable[[float], bool]) -> Callable[[list[str]], bool]:
+    def check(values: list[str]) -> bool:
+        try:
+            return all(is_usable(float(value)) for value in values)
+        except ValueError:
+            return False
+
+    return check
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Does what the flags say; returns the status that the process ends with."""
+    request = command.request(Request, FLAGS, ["output"])
+    request = dataclasses.replace(
+        request,
+        lead_times_s=tuple(sorted(map(float, request.lead_times_s))),
+        observed_fractions=tuple(sorted(map(float, request.observed_fractions))),
+    )
+    paths = [given_paths.expanded(path) for path in arguments[1:]]
+    return command.status_of("horizon", lambda: run(paths, request))
+
+
+if __name__ == "__main__":
+    define_flags()
+    command.start(
+        main,
+        _NAME,
+        required={},
+        groups={"Horizon": [field.name for field in dataclasses.fields(Request)]},
+        operand="RUN_DIR",
+    )
