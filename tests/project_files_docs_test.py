@@ -11,6 +11,7 @@ from absl import flags
 
 from export import check_command, client, predict
 from export import main as export_main
+from train import horizon
 from train.flags import config as config_lib
 from train.flags.preparation import Preparation
 from train.report import __main__ as report_main
@@ -85,6 +86,7 @@ def test_flags_exist(page):
         client.Request,
         export_main.Request,
         predict.Request,
+        horizon.Request,
         report_main.Request,
         table_main.Request,
     )
