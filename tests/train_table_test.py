@@ -114,7 +114,7 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
     jobs = _jobs(tmp_path)
     for job in jobs.values():
         _write_run(job)
-    found = scores.scores(_ROWS, jobs, (1,), (0, 2), _ROWS[2])
+    found = scores.scores(_ROWS, [jobs], (1,), (0, 2), _ROWS[2])
     by_title = {score.row.title: score for score in found}
     assert by_title["majority"].by_seed == (40.0, 40.0)
     assert by_title["labels"].by_seed == pytest.approx((40.0, 45.0))
@@ -132,7 +132,7 @@ def test_splits_are_put_together(tmp_path):
     jobs = _jobs(tmp_path, seeds=(0,), splits=(1, 2))
     for job in jobs.values():
         _write_run(job)
-    [found] = scores.scores(_ROWS[2:3], jobs, (1, 2), (0,), None)
+    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,), None)
     assert found.by_seed == pytest.approx((40.0,)) and found.deviation is None
 
 
@@ -141,7 +141,7 @@ def test_runs_of_other_clips_are_not_compared(tmp_path):
     for number, job in enumerate(jobs.values()):
         _write_run(job, shift=number)
     with pytest.raises(ValueError, match="'labels' on split 1 evaluate different"):
-        scores.scores(_ROWS[2:3], jobs, (1,), (0, 2), None)
+        scores.scores(_ROWS[2:3], [jobs], (1,), (0, 2), None)
 
 
 def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypatch):
@@ -171,7 +171,7 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     jobs = _jobs(tmp_path)
     for job in jobs.values():
         _write_run(job)
-    found = scores.scores(_ROWS, jobs, (1,), (0, 2), _ROWS[2])
+    found = scores.scores(_ROWS, [jobs], (1,), (0, 2), _ROWS[2])
     commands = {row.title: [["-m", "train.main"]] for row in _ROWS}
     files.write(tmp_path, found, (0, 2), {"L_d": 70.2}, commands)
     with open(tmp_path / "table.csv", newline="") as file:
@@ -222,6 +222,74 @@ def test_wrong_requests_are_refused_before_anything_runs(changes, message, tmp_p
     assert not (tmp_path / "out").exists()
 
 
+def _write_modality(job, right):
+    """A run that says for sure what it is right about, and else nothing."""
+    logits = np.where(right[:, None], 3 * np.eye(_CLASSES)[_LABELS], 0)
+    # What it does not know, it takes for the class behind the true one.
+    logits += np.eye(_CLASSES)[(_LABELS + 1) % _CLASSES]
+    names = ("teacher.future", "teacher.observed", "students.labels")
+    job.folder.mkdir(parents=True)
+    (job.folder / "results.json").write_text(
+        json.dumps({"majority": {"top1": 0.4}, "num_evaluated": _CLIPS})
+    )
+    times_s = np.zeros((_CLIPS, 4))
+    kept = predictions.Predictions(
+        _LABELS, _VIDEOS, times_s, dict.fromkeys(names, logits.astype(np.float32))
+    )
+    predictions.write(job.folder / predictions.FILE, kept)
+
+
+def test_modalities_have_a_table_each_and_one_of_their_summed_logits(
+    tmp_path, monkeypatch, capsys
+):
+    clips = np.arange(_CLIPS)
+    # RGB knows the first 20 clips, flow those from 10 to 30.
+    right = {"rgb": clips < 20, "flow": (clips >= 10) & (clips < 30)}
+    ran = []
+
+    def train(jobs, devices):
+        for job in jobs:
+            [modality] = [f for f in job.flags if f.startswith("--modality=")]
+            ran.append(modality)
+            _write_modality(job, right[modality.partition("=")[2]])
+
+    monkeypatch.setattr(running, "run", train)
+    request = table.Request(
+        output=str(tmp_path),
+        row=["most = majority", "student = labels"],
+        run_flag=[],
+        seeds=["0"],
+        splits=["1"],
+        modalities=["rgb", "flow"],
+        paper=["student = 69, 64.4, 74.9"],
+    )
+    found = table.run(request)
+    assert ran == ["--modality=rgb", "--modality=flow"]
+    students = [score.mean.mean for score in found if score.row.title == "student"]
+    # One that knows a clip, 3 to 1, outvotes one that does not, 0 to 1.
+    assert students == pytest.approx([50, 50, 75])
+    for name, number in (("rgb", 69), ("flow", 64.4), ("both", 74.9)):
+        kept = json.loads((tmp_path / name / "table.json").read_text())
+        student = kept["rows"][1]
+        assert student["paper"] == number
+        assert len(student["commands"]) == (2 if name == "both" else 1)
+    assert "\nboth\n" in capsys.readouterr().out
+
+
+def test_each_modality_needs_a_number_of_the_paper(tmp_path):
+    request = table.Request(
+        output=str(tmp_path),
+        row=["student = labels"],
+        run_flag=[],
+        seeds=["0"],
+        splits=["1"],
+        modalities=["rgb", "flow"],
+        paper=["student = 69, 64.4"],
+    )
+    with pytest.raises(ValueError, match="and 3 numbers. Got 'student = 69, 64.4'"):
+        table.run(request)
+
+
 @pytest.mark.parametrize("path", _TABLES, ids=lambda path: path.stem)
 def test_the_tables_of_the_project_are_understood(path):
     lines = path.read_text().splitlines()
@@ -229,7 +297,7 @@ def test_the_tables_of_the_project_are_understood(path):
     papers = [line[8:] for line in lines if line.startswith("--paper=")]
     titles = [row.title for row in rows]
     assert len(set(titles)) == len(rows) > 1
-    assert all(table._paper(text, titles) for text in papers)
+    assert all(table._paper(text, titles, 1) for text in papers)
     run_flags = [line[11:] for line in lines if line.startswith("--run_flag=")]
     for job in plan.jobs(rows, run_flags, [1], [0], pathlib.Path("out")).values():
         values = flags.FlagValues()

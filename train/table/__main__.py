@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 FLAGS = flags.FLAGS
 
 _NAME = "python -m train.table"
+# The table of several modalities added up.
+_BOTH = "both"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +37,7 @@ class Request:
     seeds: list[str]
     splits: list[str]
     shared_teacher: bool = False
+    modalities: list[str] = dataclasses.field(default_factory=list)
     baseline: str | None = None
     paper: list[str] | None = None
     devices: list[str] = dataclasses.field(default_factory=list)
@@ -72,8 +75,17 @@ def define_flags() -> None:
         None,
         "Title of the row that others are compared with; by default the first student.",
     )
+    flags.DEFINE_list(
+        "modalities",
+        [],
+        "Values of --modality, such as rgb,flow: each has a table in a folder of its "
+        "name, and so have several of them added up, logits to logits, in `both`.",
+    )
     flags.DEFINE_multi_string(
-        "paper", None, "TITLE = PERCENT: what the paper has for a row."
+        "paper",
+        None,
+        "TITLE = PERCENT: what the paper has for a row. With --modalities, one for each "
+        "of them and one for `both`, comma-separated.",
     )
     flags.DEFINE_list(
         "devices",
@@ -91,7 +103,7 @@ def define_flags() -> None:
 
 
 def run(request: Request) -> "list[Score]":
-    """Trains and scores the table; returns its `Score`s.
+    """Trains and scores the table; returns its `Score`s, of each modality in turn.
 
     Raises:
         ValueError, OSError, JobsFailedError: If a flag makes no sense, the folder
@@ -106,21 +118,44 @@ def run(request: Request) -> "list[Score]":
     if len(set(titles)) < len(titles):
         raise ValueError(f"Each --row needs a title of its own. Got {titles}.")
     baseline = _baseline(request.baseline, rows)
-    paper = dict(_paper(text, titles) for text in request.paper or ())
+    names = [*request.modalities, *([_BOTH] if len(request.modalities) > 1 else [])]
+    paper = dict(_paper(text, titles, len(names)) for text in request.paper or ())
     output = pathlib.Path(request.output)
     seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
-    jobs = plan.jobs(
-        rows, request.run_flag, splits, seeds, output, request.shared_teacher
-    )
-    running.run(list(jobs.values()), request.devices)
-    scores = scores_lib.scores(rows, jobs, splits, seeds, baseline)
-    commands = {
-        row.title: [job.arguments for key, job in jobs.items() if key[0] == row.flags]
-        for row in rows
-    }
-    files.write(output, scores, seeds, paper, commands)
-    print((output / "table.md").read_text(encoding="utf-8"), end="")
-    return scores
+    streams = [
+        plan.jobs(
+            rows,
+            [*request.run_flag, *own],
+            splits,
+            seeds,
+            output,
+            request.shared_teacher,
+        )
+        for own in [[f"--modality={name}"] for name in request.modalities] or [[]]
+    ]
+    running.run([job for jobs in streams for job in jobs.values()], request.devices)
+    found = []
+    for place, name in enumerate(names or [""]):
+        # The one behind the modalities is of all of them.
+        shown = streams[place : place + 1] or streams
+        scores = scores_lib.scores(rows, shown, splits, seeds, baseline)
+        commands = {
+            row.title: [
+                job.arguments
+                for jobs in shown
+                for key, job in jobs.items()
+                if key[0] == row.flags
+            ]
+            for row in rows
+        }
+        numbers = {title: numbers[place] for title, numbers in paper.items()}
+        (output / name).mkdir(parents=True, exist_ok=True)
+        files.write(output / name, scores, seeds, numbers, commands)
+        if name:
+            print(f"\n{name}\n")
+        print((output / name / "table.md").read_text(encoding="utf-8"), end="")
+        found += scores
+    return found
 
 
 def _baseline(title: str | None, rows: "Sequence[Row]") -> "Row | None":
@@ -135,17 +170,22 @@ def _baseline(title: str | None, rows: "Sequence[Row]") -> "Row | None":
     )
 
 
-def _paper(text: str, titles: Sequence[str]) -> tuple[str, float]:
-    title, _, number = text.rpartition(" = ")
+def _paper(
+    text: str, titles: Sequence[str], num_tables: int
+) -> tuple[str, list[float]]:
+    """The title of a row, and a number for each table."""
+    title, _, numbers = text.rpartition(" = ")
     try:
-        value = float(number)
+        values = [float(number) for number in numbers.split(",")]
     except ValueError:
-        value = None
-    if value is None or title not in titles:
+        values = []
+    if title not in titles or len(values) < max(num_tables, 1):
         raise ValueError(
-            f"--paper is TITLE = PERCENT, with the title of a row. Got {text!r}."
+            "--paper is TITLE = PERCENT, with the title of a row"
+            + (f" and {num_tables} numbers" if num_tables > 1 else "")
+            + f". Got {text!r}."
         )
-    return title, value
+    return title, values
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -34,7 +34,7 @@ class Score:
 
 def scores(
     rows: Sequence[Row],
-    jobs: Jobs,
+    streams: Sequence[Jobs],
     splits: Sequence[int],
     seeds: Sequence[int],
     baseline: Row | None,
@@ -43,21 +43,22 @@ def scores(
 
     Args:
         rows: Of the table.
-        jobs: What `plan.jobs` returned.
+        streams: What `plan.jobs` returned; several, such as one of RGB and one of
+            flow, are added up, logits to logits.
         splits, seeds: Of the table.
         baseline: The row that others are compared with; None compares nothing.
     Raises:
         ValueError: If runs that are compared evaluate different clips.
     """
     hits = {
-        row: _hits(row, row.logits, jobs, splits, seeds)
+        row: _hits(row, row.logits, streams, splits, seeds)
         for row in rows
         if row.logits is not None
     }
     found = []
     for row in rows:
         if row.logits is None:
-            found.append(_reference(row, jobs, splits, seeds))
+            found.append(_reference(row, streams[0], splits, seeds))
             continue
         own, videos = hits[row]
         gain = None
@@ -83,21 +84,30 @@ def scores(
 
 
 def _hits(
-    row: Row, logits: str, jobs: Jobs, splits: Sequence[int], seeds: Sequence[int]
+    row: Row,
+    name: str,
+    streams: Sequence[Jobs],
+    splits: Sequence[int],
+    seeds: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns hits (seeds, clips of all splits) and the video of each clip."""
     by_split, videos = [], []
     for split in splits:
-        runs = [
-            predictions.read(jobs[row.flags, split, seed].folder / predictions.FILE)
+        by_seed = [
+            [
+                predictions.read(jobs[row.flags, split, seed].folder / predictions.FILE)
+                for jobs in streams
+            ]
             for seed in seeds
         ]
-        if not all(runs[0].has_clips_of(run) for run in runs):
+        first = by_seed[0][0]
+        if not all(first.has_clips_of(run) for runs in by_seed for run in runs):
             raise ValueError(
                 f"The runs of {row.title!r} on split {split} evaluate different clips."
             )
-        by_split.append([run.hits(logits) for run in runs])
-        videos += [f"{split}: {video}" for video in runs[0].videos]
+        logits = np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
+        by_split.append(logits.argmax(-1) == first.labels)
+        videos += [f"{split}: {video}" for video in first.videos]
     return np.concatenate(by_split, 1).astype(np.float64), np.array(videos)
 
 
