@@ -84,8 +84,8 @@ def define_flags() -> None:
     flags.DEFINE_multi_string(
         "paper",
         None,
-        "TITLE = PERCENT: what the paper has for a row. With --modalities, one for each "
-        "of them and one for `both`, comma-separated.",
+        "TITLE = PERCENT: what the paper has for a row. With --modalities it has a "
+        "percentage for each of them and for `both`, comma-separated.",
     )
     flags.DEFINE_list(
         "devices",
