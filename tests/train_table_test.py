@@ -250,14 +250,16 @@ def test_modalities_have_a_table_each_and_one_of_their_summed_logits(
     def train(jobs, devices):
         for job in jobs:
             [modality] = [f for f in job.flags if f.startswith("--modality=")]
+            name = modality.partition("=")[2]
+            assert f"--weights=i3d_{name}" in job.flags
             ran.append(modality)
-            _write_modality(job, right[modality.partition("=")[2]])
+            _write_modality(job, right[name])
 
     monkeypatch.setattr(running, "run", train)
     request = table.Request(
         output=str(tmp_path),
         row=["most = majority", "student = labels"],
-        run_flag=[],
+        run_flag=["--weights=i3d_{modality}"],
         seeds=["0"],
         splits=["1"],
         modalities=["rgb", "flow"],

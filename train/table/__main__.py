@@ -66,7 +66,8 @@ def define_flags() -> None:
         "run_flag",
         [],
         "Flag of every run, such as --run_flag=--batch_size=8. In it, {split} becomes "
-        "the number of the split, as in --run_flag=--annotations=fold{split}.csv.",
+        "the number of the split, as in --run_flag=--annotations=fold{split}.csv, and "
+        "{modality} one of --modalities.",
     )
     flags.DEFINE_list("seeds", ["0"], "Values of --seed.")
     flags.DEFINE_list("splits", ["1"], "Values of --split, or of {split}.")
@@ -125,13 +126,13 @@ def run(request: Request) -> "list[Score]":
     streams = [
         plan.jobs(
             rows,
-            [*request.run_flag, *own],
+            _of_modality(request.run_flag, name),
             splits,
             seeds,
             output,
             request.shared_teacher,
         )
-        for own in [[f"--modality={name}"] for name in request.modalities] or [[]]
+        for name in request.modalities or [""]
     ]
     running.run([job for jobs in streams for job in jobs.values()], request.devices)
     found = []
@@ -156,6 +157,14 @@ def run(request: Request) -> "list[Score]":
         print((output / name / "table.md").read_text(encoding="utf-8"), end="")
         found += scores
     return found
+
+
+def _of_modality(run_flags: Sequence[str], name: str) -> list[str]:
+    """Flags of the runs of a modality; without a name they stay as they are."""
+    if not name:
+        return [*run_flags]
+    named = [flag.replace("{modality}", name) for flag in run_flags]
+    return [*named, f"--modality={name}"]
 
 
 def _baseline(title: str | None, rows: "Sequence[Row]") -> "Row | None":
