@@ -2,10 +2,10 @@
 
 python -m docs.score_demo runs/seed-0 runs/seed-1 ...
 
-The clips come from other generated videos. The runs have the flags of
-configs/demo.flags and may differ in --seed. A line is one network, its top-1 in each
-run, and the mean. A student also has its gain over the one above it, with the 95 %
-bootstrap interval over runs and videos.
+The clips come from other generated videos, with the camera drift of the first run. The
+runs have the flags of configs/demo.flags and may differ in --seed. A line is one network,
+its top-1 in each run, and the mean. A student also has its gain over the one above it,
+with the 95 % bootstrap interval over runs and videos.
 """
 
 import pathlib
@@ -22,15 +22,18 @@ from kd_keras.statistics import mean_interval
 from train import experiment
 from train.flags import config as config_lib
 
-_STUDENTS = ("labels", "pseudo_labels", "attention")
+_STUDENTS = ("labels", "pseudo_labels", "direct", "attention")
 _VIDEOS, _SEED = 200, 8  # Five clips each; no run of the documentation has this seed.
 
 
 def main(runs):
+    first = config_lib.from_flagfile(pathlib.Path(runs[0]) / "run.flags")
+    students = [s for s in _STUDENTS if s in first.distillation.students]
     with tempfile.TemporaryDirectory() as folder:
-        evaluator, videos = _clips(pathlib.Path(folder))
+        drift = first.data.demo_camera_drift
+        evaluator, videos = _clips(pathlib.Path(folder), drift)
         rows = {"teacher": _hits(evaluator, runs, "teacher.keras", FUTURE)}
-        for name in _STUDENTS:
+        for name in students:
             rows[name] = _hits(evaluator, runs, f"students/{name}.keras", OBSERVED)
     above = None
     for name, hits in rows.items():
@@ -40,12 +43,18 @@ def main(runs):
             found = mean_interval(100 * (hits - rows[above]), videos)
             gain = f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
         print(f"{name:14} {cells}  mean {100 * hits.mean():.1f}  {gain}")
-        above = name if name in _STUDENTS else None
+        above = name if name in students else None
 
 
-def _clips(folder):
+def _clips(folder, camera_drift):
     """Returns the evaluator of all clips of new videos, and the video of each clip."""
-    table = write_scenes(folder / "scenes", _VIDEOS, labeled_fraction=1.0, seed=_SEED)
+    table = write_scenes(
+        folder / "scenes",
+        _VIDEOS,
+        labeled_fraction=1.0,
+        seed=_SEED,
+        camera_drift=camera_drift,
+    )
     values = flags.FlagValues()
     config_lib.define_flags(values)
     values(
