@@ -3,9 +3,9 @@
 python -m docs.score_demo runs/seed-0 runs/seed-1 ...
 
 The clips come from other generated videos, with the camera drift of the first run. Runs
-have the flags of configs/demo.flags and may differ in --seed. A line is one network, its
-top-1 in each run, and the mean. A student also has its gain over the one above it, with
-the 95 % bootstrap interval over runs and videos.
+have the flags of configs/demo.flags and may differ in --seed. A line is one network,
+its top-1 in each run, and the mean. A student also has its gain over the one above it,
+with the 95 % bootstrap interval over runs and videos.
 """
 
 import pathlib
