@@ -79,6 +79,7 @@ benchmarks: .venv-benchmarks/ready ## time the project beside what else one woul
 
 reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
 	$(call table,demo,demo,)
+	$(call table,drift,drift-30,--run_flag=--demo_camera_drift=0.3)
 	.venv/bin/python -m docs.table_data --data=$(DATA) --output=runs/table_data
 	for percent in 10 25 50 100; do \
 	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes.csv \
@@ -91,6 +92,11 @@ reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes 
 	    --run_flag=--observed_fraction=$${shown}e-2 \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done; done
 	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
+	for percent in 50 100; do \
+	  $(call table,ceiling_actions,ceiling_actions-$$percent, \
+	    --run_flag=--annotations=$(DATA)/videos/ceiling_actions/annotations.csv \
+	    --run_flag=--video_root=$(DATA)/videos/ceiling_actions \
+	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
 
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
