@@ -12,13 +12,11 @@ _FILLED_IN = {
     "weights": "imagenet",
     "width": 1.0,
     "batch_norm_momentum": 0.999,
-    "freeze_until": "block5c_add",
     "freeze_batch_norm": True,
-    "pretrained_rate": 0.1,
     "image_size": 64,
-    "teacher_steps": 200,
-    "student_steps": 100,
-    "validate_every": 25,
+    "teacher_steps": 400,
+    "student_steps": 200,
+    "validate_every": 50,
     "keep": "best",
 }
 
