@@ -15,7 +15,7 @@ _FILLED_IN = {
     "freeze_batch_norm": True,
     "image_size": 64,
     "teacher_steps": 400,
-    "student_steps": 200,
+    "student_steps": 400,
     "validate_every": 50,
     "keep": "best",
 }

@@ -21,8 +21,6 @@ _DEFAULTS: dict[str, Any] = {
     "freeze_batch_norm": True,
     "image_size": 64,
     "teacher_steps": 400,
-    # Students start from the teacher.
-    "student_steps": 200,
     "validate_every": 50,
 }
 
