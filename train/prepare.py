@@ -39,7 +39,9 @@ def main(_: Sequence[str]) -> int:
     preparation = config_lib.read(Preparation)
 
     def work() -> None:
-        prepare(few_clips.fitted(config), preparation)
+        # Features are those of the network that a run will train.
+        of_networks = preparation.kind == "features" and not preparation.check
+        prepare(few_clips.fitted(config) if of_networks else config, preparation)
 
     return command.status_of("Error", work, (ValueError, OSError))
 
