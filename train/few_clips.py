@@ -13,18 +13,18 @@ from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.loop.guards import FEW_CLIPS
 
-# docs/results.md has what these gave, and what a slower or a frozen start did.
+# docs/results.md compares them with a slower and with a frozen start.
 _DEFAULTS: dict[str, Any] = {
     "backbone": "tsm_lite",
     "weights": "imagenet",
-    # Small batches would spoil what the statistics know.
+    # Small batches would spoil the statistics.
     "freeze_batch_norm": True,
     "image_size": 64,
     "teacher_steps": 400,
     "validate_every": 50,
 }
 
-# Whoever gives one of these has networks of her own in mind.
+# If one of these is given, the user has chosen her networks.
 _OF_NETWORKS = (
     "backbone",
     "teacher_backbone",
@@ -43,9 +43,9 @@ _OF_NETWORKS = (
 def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
     """Returns a run's `Config`, with other defaults if it has few labeled clips.
 
-    Flags that are given stay as they are, and so does a run whose flags say what its
-    networks are, which is not of RGB videos and a CSV, or to which the weights are not
-    installed.
+    Flags that are given stay as they are. Nothing changes if a flag says what the
+    networks are, if the run is not of RGB videos and a CSV, or if the package of the
+    weights is not installed.
 
     Args:
         config: What the flags describe.
