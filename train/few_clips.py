@@ -6,7 +6,7 @@ from typing import Any
 from absl import flags
 
 from kd_keras.data.readers.csv_videos import count_labeled
-from kd_keras.data.segments import VAL
+from kd_keras.data.segments import TRAIN, VAL
 from kd_keras.models.efficientnet_lite import MODULE
 from train.flags import config as config_lib
 from train.flags import fields as flag_fields
@@ -58,15 +58,14 @@ def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
         return config
     if any(not values[name].using_default_value for name in _OF_NETWORKS):
         return config
+    labeled = count_labeled(data.annotations)
     num_labeled = round(
-        count_labeled(data.annotations)
-        * (1 - (data.holdout or 0))
-        * data.labeled_fraction
+        labeled[TRAIN] * (1 - (data.holdout or 0)) * data.labeled_fraction
     )
     if num_labeled >= FEW_CLIPS or importlib.util.find_spec(MODULE) is None:
         return config
     defaults = dict(_DEFAULTS)
-    if count_labeled(data.annotations, VAL) or data.holdout is not None:
+    if labeled[VAL] or data.holdout is not None:
         defaults["keep"] = "best"
     changed = {
         name: value

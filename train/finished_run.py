@@ -81,22 +81,25 @@ class FinishedRun:
             logits[name] = by_crop.mean(1)
             seen.append(indices)
 
-        predictor = self._predictor(self.teacher())
-        predict(predictions.TEACHER_FUTURE, predictor, FUTURE)
-        predict(predictions.TEACHER_OBSERVED, predictor, OBSERVED)
-        for method in methods:
-            predictor = self._predictor(self.student(method))
-            predict(predictions.of_student(method), predictor, OBSERVED)
+        observers = self.observers(methods)
+        teacher = observers[predictions.TEACHER_OBSERVED]
+        predict(predictions.TEACHER_FUTURE, teacher, FUTURE)
+        for name, predictor in observers.items():
+            predict(name, predictor, OBSERVED)
         # A video may turn out unreadable on the way.
         indices = sorted(set.intersection(*map(set, seen)))
         for name, own in zip(logits, seen, strict=True):
             logits[name] = logits[name][np.isin(own, indices)]
         return logits, indices
 
-    def observers(self) -> dict[str, MultiCropPredictor]:
-        """Returns what computes the logits of each network that sees observed clips."""
+    def observers(self, methods: Iterable[str]) -> dict[str, MultiCropPredictor]:
+        """Returns what computes the logits of the teacher and of students, by network.
+
+        Args:
+            methods: Of the students.
+        """
         found = {predictions.TEACHER_OBSERVED: self._predictor(self.teacher())}
-        for method in self.methods():
+        for method in methods:
             name = predictions.of_student(method)
             found[name] = self._predictor(self.student(method))
         return found

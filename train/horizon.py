@@ -9,7 +9,6 @@ before its video is padded with the first frame. The command writes horizon.md,
 horizon.csv and horizon.svg.
 """
 
-import csv
 import dataclasses
 import pathlib
 from collections.abc import Callable, Sequence
@@ -53,8 +52,8 @@ class Point:
         at: The lead time in seconds, or the fraction.
         network: Its name, as in predictions.npz.
         top1: `Interval` in percent.
-        gain: `Interval` of the difference to the first student, in points; None of it
-            and of the teacher.
+        gain: `Interval` of the difference to the first student, in points; None for
+            the first student itself and for the teacher.
     """
 
     at: float
@@ -70,7 +69,7 @@ def define_flags() -> None:
         _FRACTIONS, [], "Observed fractions to score, of runs with --observed_fraction."
     )
     flags.DEFINE_string(
-        "output", None, "Folder to write to; by default that of the first run."
+        "output", None, "Folder to write to, by default the folder of the first run."
     )
     command.check_paths(["output"])
     for name, is_usable, text in (
@@ -137,7 +136,7 @@ def _right(
     by_value = [run.pairs_at(timing) for timing in timings]
     predicted = {
         name: [run.predicted(predictor, pairs) for pairs in by_value]
-        for name, predictor in run.observers().items()
+        for name, predictor in run.observers(run.methods()).items()
     }
     # A video may turn out unreadable on the way.
     readable = sorted(
@@ -181,33 +180,22 @@ def _points(
 def _write(output: pathlib.Path, kind: str, points: Sequence[Point]) -> None:
     from kd_keras.aside import written_aside
     from train.report import charts
+    from train.table.files import range_text, write_lines
 
     header = [_TITLES[kind], "network", "top-1", "95 %", "gain", "95 % of gain"]
     lines = [header]
     for point in points:
         cells = [f"{point.at:g}", point.network, f"{point.top1.mean:.1f}"]
-        cells.append(_range(point.top1))
+        cells.append(range_text(point.top1))
         gain = point.gain
-        cells += ["", ""] if gain is None else [f"{gain.mean:+.1f}", _range(gain)]
+        cells += ["", ""] if gain is None else [f"{gain.mean:+.1f}", range_text(gain)]
         lines.append(cells)
-    rows = [lines[0], ["---"] * len(header), *lines[1:]]
-    with written_aside(output / "horizon.md") as path:
-        text = "".join(f"| {' | '.join(row)} |\n" for row in rows)
-        path.write_text(text, encoding="utf-8")
-    with (
-        written_aside(output / "horizon.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows(lines)
+    write_lines(output / "horizon", lines)
     curves: dict[str, list[tuple[float, Interval]]] = {}
     for point in points:
         curves.setdefault(point.network, []).append((point.at, point.top1))
     with written_aside(output / "horizon.svg") as path:
         charts.over_time(curves, _TITLES[kind], path)
-
-
-def _range(interval: "Interval") -> str:
-    return f"{interval.low:.1f} to {interval.high:.1f}"
 
 
 def _all_are(is_usable: Callable[[float], bool]) -> Callable[[list[str]], bool]:

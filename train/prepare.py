@@ -39,7 +39,7 @@ def main(_: Sequence[str]) -> int:
     preparation = config_lib.read(Preparation)
 
     def work() -> None:
-        # Features are those of the network that a run will train.
+        # A run must have the network whose features are stored.
         of_networks = preparation.kind == "features" and not preparation.check
         prepare(few_clips.fitted(config) if of_networks else config, preparation)
 

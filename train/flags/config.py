@@ -173,7 +173,7 @@ def from_flags(
 
     Args:
         values: The parsed flags.
-        changed: Values, by name, that take the place of those of the flags.
+        changed: Values by flag name, which are used instead of the parsed ones.
     """
     groups = {name: read(group, values, changed) for name, group in _GROUPS.items()}
     config = Config(**groups)

@@ -119,12 +119,11 @@ def run(request: Request) -> "list[Score]":
     if len(set(titles)) < len(titles):
         raise ValueError(f"Each --row needs a title of its own. Got {titles}.")
     baseline = _baseline(request.baseline, rows)
-    names = [*request.modalities, *([_BOTH] if len(request.modalities) > 1 else [])]
-    paper = dict(_paper(text, titles, len(names)) for text in request.paper or ())
     output = pathlib.Path(request.output)
     seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
-    streams = [
-        plan.jobs(
+    # By modality; without --modalities there is one table, which has no name.
+    jobs = {
+        name: plan.jobs(
             rows,
             _of_modality(request.run_flag, name),
             splits,
@@ -133,18 +132,20 @@ def run(request: Request) -> "list[Score]":
             request.shared_teacher,
         )
         for name in request.modalities or [""]
-    ]
-    running.run([job for jobs in streams for job in jobs.values()], request.devices)
+    }
+    tables = {name: [own] for name, own in jobs.items()}
+    if len(jobs) > 1:
+        tables[_BOTH] = [*jobs.values()]
+    paper = dict(_paper(text, titles, len(tables)) for text in request.paper or ())
+    running.run([job for own in jobs.values() for job in own.values()], request.devices)
     found = []
-    for place, name in enumerate(names or [""]):
-        # The one behind the modalities is of all of them.
-        shown = streams[place : place + 1] or streams
-        scores = scores_lib.scores(rows, shown, splits, seeds, baseline)
+    for place, (name, streams) in enumerate(tables.items()):
+        scores = scores_lib.scores(rows, streams, splits, seeds, baseline)
         commands = {
             row.title: [
                 job.arguments
-                for jobs in shown
-                for key, job in jobs.items()
+                for own in streams
+                for key, job in own.items()
                 if key[0] == row.flags
             ]
             for row in rows
@@ -188,7 +189,7 @@ def _paper(
         values = [float(number) for number in numbers.split(",")]
     except ValueError:
         values = []
-    if title not in titles or len(values) < max(num_tables, 1):
+    if title not in titles or len(values) < num_tables:
         raise ValueError(
             "--paper is TITLE = PERCENT, with the title of a row"
             + (f" and {num_tables} numbers" if num_tables > 1 else "")

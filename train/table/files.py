@@ -31,13 +31,7 @@ def write(
         commands: The arguments of `python` for each cell of a row, by its title.
     """
     lines = _cells(scores, seeds, paper)
-    with written_aside(output / "table.md") as path:
-        path.write_text(_markdown(lines), encoding="utf-8")
-    with (
-        written_aside(output / "table.csv") as path,
-        open(path, "w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows(lines)
+    write_lines(output / "table", lines)
     content = [
         {**dataclasses.asdict(score), "paper": paper.get(score.row.title)}
         | {"commands": [f"python {shlex.join(c)}" for c in commands[score.row.title]]}
@@ -50,6 +44,27 @@ def write(
         _draw(scores, paper, path)
 
 
+def write_lines(path: pathlib.Path, lines: Sequence[Sequence[str]]) -> None:
+    """Writes the cells of a table, its header first, as Markdown and as CSV.
+
+    Args:
+        path: Of the files, without .md and .csv.
+        lines: The cells of each line.
+    """
+    with written_aside(path.with_suffix(".md")) as aside:
+        aside.write_text(_markdown(lines), encoding="utf-8")
+    with (
+        written_aside(path.with_suffix(".csv")) as aside,
+        open(aside, "w", newline="", encoding="utf-8") as file,
+    ):
+        csv.writer(file).writerows(lines)
+
+
+def range_text(interval: Interval) -> str:
+    """Returns the bounds of an interval as a cell of a table."""
+    return f"{interval.low:.1f} to {interval.high:.1f}"
+
+
 def _cells(
     scores: Sequence[Score], seeds: Sequence[int], paper: Mapping[str, float]
 ) -> list[list[str]]:
@@ -59,12 +74,15 @@ def _cells(
     for score in scores:
         is_reference = score.row.logits is None
         line = [score.row.title, *(f"{value:.1f}" for value in score.by_seed)]
-        line += [f"{score.mean.mean:.1f}", "" if is_reference else _range(score.mean)]
+        line += [
+            f"{score.mean.mean:.1f}",
+            "" if is_reference else range_text(score.mean),
+        ]
         line.append("" if score.deviation is None else f"{score.deviation:.1f}")
         line += (
             ["", ""]
             if score.gain is None
-            else [f"{score.gain.mean:+.1f}", _range(score.gain)]
+            else [f"{score.gain.mean:+.1f}", range_text(score.gain)]
         )
         if paper:
             line.append(
@@ -72,10 +90,6 @@ def _cells(
             )
         lines.append(line)
     return lines
-
-
-def _range(interval: Interval) -> str:
-    return f"{interval.low:.1f} to {interval.high:.1f}"
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

@@ -1,5 +1,6 @@
 """Reads a user's own videos: one CSV row per segment, `video,start,end,label,split`."""
 
+import collections
 import dataclasses
 import logging
 import os
@@ -142,20 +143,20 @@ def read_again(
     )
 
 
-def count_labeled(annotations: str | os.PathLike, part: str = TRAIN) -> int:
-    """Returns the number of segments of a part that have a label; opens no video.
+def count_labeled(annotations: str | os.PathLike) -> collections.Counter[str]:
+    """Returns how many segments of each part have a label; opens no video.
 
     Args:
         annotations: As in `read_csv`.
-        part: `train`, `val` or `test`.
     Raises:
         ValueError: If the file cannot be read, or lacks a column.
     """
 
-    def is_counted(_, values):
-        return values["split"] == part and bool(class_name(values["label"]))
+    def part_if_labeled(_, values):
+        return values["split"] if class_name(values["label"]) else None
 
-    return sum(read_table(annotations, _COLUMNS, is_counted, _ALIASES))
+    parts = read_table(annotations, _COLUMNS, part_if_labeled, _ALIASES)
+    return collections.Counter(part for part in parts if part is not None)
 
 
 @dataclasses.dataclass(frozen=True)
