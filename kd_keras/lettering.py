@@ -1,5 +1,6 @@
 """Text in pictures, whatever its script: fonts that show it, and lines on frames."""
 
+import bisect
 import functools
 import logging
 import math
@@ -79,11 +80,11 @@ def fitted(text: str, line_px: int, room_px: int) -> tuple[str, int]:
         return text, line_px
     line_px = max(line_px * room_px // whole_px, math.ceil(line_px * _SMALLEST), 1)
     # Letters of a size are whole pixels wide, so the estimate may be too large.
-    for kept in range(len(text), 0, -1):
-        shorter = text if kept == len(text) else f"{text[:kept].rstrip()}…"
-        if width_px(shorter, line_px) <= room_px:
-            return shorter, line_px
-    return "", line_px
+    if width_px(text, line_px) <= room_px:
+        return text, line_px
+    shorter = [f"{text[:kept].rstrip()}…" for kept in range(1, len(text))]
+    fitting = bisect.bisect(shorter, room_px, key=lambda cut: width_px(cut, line_px))
+    return shorter[fitting - 1] if fitting else "", line_px
 
 
 @functools.lru_cache(maxsize=256)

@@ -10,7 +10,8 @@ import kd_keras
 _CLASSES, _BATCH = 6, 4
 
 
-def _network(seed, width=0.125, image_size=32):
+def _network(seed, width=0.125, image_size=32, start="Mixed_5b"):
+    """The end of an I3D, which is quicker to trace; all of it if `start` is None."""
     keras.utils.set_random_seed(seed)
     return kd_keras.I3D(
         num_classes=_CLASSES,
@@ -18,18 +19,20 @@ def _network(seed, width=0.125, image_size=32):
         image_size=image_size,
         width=width,
         batch_norm_momentum=0.9,
+        start=start,
     )
 
 
-def _batch(seed=0, teacher_size=32):
-    random = np.random.default_rng(seed)
+def _batch(student, teacher):
+    random = np.random.default_rng(0)
 
-    def clips(size):
-        return random.uniform(-1, 1, (_BATCH, 9, size, size, 3)).astype("float32")
+    def inputs(network):
+        shape = (_BATCH, *network.input_shape[1:])
+        return random.uniform(-1, 1, shape).astype("float32")
 
     return {
-        "observed": clips(32),
-        "future": clips(teacher_size),
+        "observed": inputs(student),
+        "future": inputs(teacher),
         "label": random.integers(0, _CLASSES, _BATCH).astype("int32"),
         "labeled": np.array([True, False, True, False]),
     }
@@ -65,7 +68,8 @@ def _map(model, clips, layer="Mixed_5c"):
 
 @pytest.mark.parametrize("temperature", [1.0, 2.5])
 def test_the_terms_match_numpy(temperature):
-    student, teacher, batch = _network(1), _network(2), _batch()
+    student, teacher = _network(1), _network(2)
+    batch = _batch(student, teacher)
     distiller = _compiled(
         student,
         teacher,
@@ -102,7 +106,8 @@ def test_the_terms_match_numpy(temperature):
 
 
 def test_a_step_moves_the_student_alone_and_the_feature_loss_reaches_it():
-    student, teacher, batch = _network(1), _network(2), _batch()
+    student, teacher = _network(1), _network(2)
+    batch = _batch(student, teacher)
     distiller = _compiled(student, teacher, kd_keras.AttentionalPoolingLoss())
     before, teacher_before = _values(student), _values(teacher)
     losses = []
@@ -118,8 +123,9 @@ def test_a_step_moves_the_student_alone_and_the_feature_loss_reaches_it():
 
 
 def test_fit_trains_and_saves_a_student_that_plain_keras_loads(tmp_path):
-    student, batch = _network(1), _batch()
-    distiller = _compiled(student, _network(2), kd_keras.AttentionalPoolingLoss())
+    student, teacher = _network(1, start=None), _network(2, start=None)
+    batch = _batch(student, teacher)
+    distiller = _compiled(student, teacher, kd_keras.AttentionalPoolingLoss())
     data = tf.data.Dataset.from_tensor_slices(batch).batch(3)
     history = distiller.fit(data, epochs=2, verbose=0, validation_data=data).history
     assert {"loss", "val_loss", "top1", "top5", "class_mean_recall"} <= set(history)
@@ -132,8 +138,9 @@ def test_fit_trains_and_saves_a_student_that_plain_keras_loads(tmp_path):
 
 
 def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
-    student, teacher = _network(1), _network(2, width=0.25, image_size=64)
-    batch = _batch(teacher_size=64)
+    student = _network(1, start=None)
+    teacher = _network(2, width=0.25, image_size=64, start=None)
+    batch = _batch(student, teacher)
     loss = kd_keras.AttentionalPoolingLoss()
     distiller = _compiled(student, teacher, loss, feature_layer="Mixed_4f")
     assert distiller.projections[0].kernel.shape == (104, 208)
@@ -145,7 +152,8 @@ def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
 def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
     keras.utils.set_random_seed(1)
     student = kd_keras.TSM(_CLASSES, 9, 32, width=0.25, segments=3, network="small")
-    teacher, batch = _network(2), _batch()
+    teacher = _network(2, start=None)
+    batch = _batch(student, teacher)
     layers = {
         "feature_layer": "conv5_block1_out",
         "teacher_feature_layer": "Mixed_5c",
@@ -166,7 +174,8 @@ def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
 
 
 def test_stored_targets_stand_in_for_the_teacher():
-    teacher, batch = _network(2), _batch()
+    teacher = _network(2)
+    batch = _batch(teacher, teacher)
     stored = {name: batch[name] for name in ("observed", "label", "labeled")}
     stored["teacher_probabilities"] = _softmax(
         np.asarray(teacher(batch["future"], training=False))
@@ -190,8 +199,9 @@ def test_stored_targets_stand_in_for_the_teacher():
 
 
 def test_the_feature_loss_is_compiled_by_xla():
-    batch = _batch()
-    distiller = _compiled(_network(1), _network(2), kd_keras.AttentionalPoolingLoss())
+    student, teacher = _network(1), _network(2)
+    batch = _batch(student, teacher)
+    distiller = _compiled(student, teacher, kd_keras.AttentionalPoolingLoss())
     graph = tf.function(distiller.train_step).get_concrete_function(
         {name: tf.TensorSpec(value.shape, value.dtype) for name, value in batch.items()}
     )
@@ -221,7 +231,7 @@ def test_bad_arguments_are_refused(arguments, message):
 
 
 def test_networks_of_other_classes_are_refused():
-    other = kd_keras.I3D(num_classes=3, num_frames=9, image_size=32, width=0.125)
+    other = kd_keras.I3D(num_classes=3, num_frames=9, image_size=32, width=0.02)
     with pytest.raises(ValueError, match="same classes"):
         kd_keras.Distiller(_network(1), other)
 
@@ -235,10 +245,8 @@ def _tiny_network(seed, end=lambda x: x):
 
 
 def test_a_teacher_that_ends_in_softmax_gets_no_second_one():
-    batch = _batch()
-    clips = np.random.default_rng(0).normal(size=(_BATCH, 2, 4, 4, 1)).astype("f4")
-    batch |= {"observed": clips, "future": clips}
     teacher = _tiny_network(1)
+    batch = _batch(teacher, teacher)
     sure = keras.Model(teacher.input, keras.layers.Softmax()(teacher.output))
     losses = [
         _compiled(

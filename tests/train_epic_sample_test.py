@@ -101,7 +101,7 @@ def _config(root, run_dir, modality, *more):
 
 
 @pytest.mark.parametrize("modality", ["rgb", "flow"])
-def test_sample_is_prepared_checked_and_trained_on(kitchens, tmp_path, modality):
+def test_the_sample_is_prepared_and_checked(kitchens, tmp_path, modality):
     shards = {}
     for packing, root in kitchens.items():
         output = tmp_path / packing
@@ -126,9 +126,14 @@ def test_sample_is_prepared_checked_and_trained_on(kitchens, tmp_path, modality)
         assert found["flow"]["num_stored"] == 2
         assert found["flow"]["zero_level"] == 128
         assert min(found["flow"]["agreement"]) > 0.2
-    records = f"--records={tmp_path / 'tars'}"
+
+
+def test_a_run_learns_from_the_flow_of_its_records(kitchens, tmp_path):
+    config = _config(kitchens["tars"], tmp_path / "none", "flow")
+    prepare_lib.prepare(config, small_run.preparation(tmp_path / "records"))
+    records = f"--records={tmp_path / 'records'}"
     results = experiment.run_experiment(
-        _config("gone", tmp_path / "run", modality, records)
+        _config("gone", tmp_path / "run", "flow", records)
     )
     assert results["num_train_labeled"] == 3 and results["num_evaluated"] == 2
     assert results["num_train_unlabeled"] == 4
