@@ -2,11 +2,13 @@
 
 python -m docs.table_data --data=DATA --output=DIR
 
-DATA has three folders. `jhmdb` has the silhouettes of the people, puppet_masks.npz, and
-J-HMDB's folder splits. `thetis_features` has inception_v3.npz. `ut_interaction` has
-annotations.csv and its videos. DIR then has `silhouettes`, in the layout of J-HMDB's
-release, `strokes.csv`, `ut_interaction_1.csv` to `ut_interaction_10.csv`, and the
-features of those videos in the folder `ut_interaction`. What is there stays.
+`jhmdb` in DATA has the silhouettes of the people, puppet_masks.npz, and
+J-HMDB's folder splits. `thetis_features` has inception_v3.npz. `ut_interaction` and
+`videos/ceiling_actions` have annotations.csv and videos. DIR then has `silhouettes`, in
+the layout of J-HMDB's release, and `strokes.csv`. It has `ut_interaction_1.csv` to
+`ut_interaction_10.csv` and `ceiling_actions_1.csv` to `ceiling_actions_7.csv`, and the
+features of these videos in the folders `ut_interaction` and `ceiling_actions`. What is
+there stays.
 """
 
 import argparse
@@ -23,7 +25,7 @@ from kd_keras.aside import written_aside
 from kd_keras.data.video.info import Video
 from kd_keras.data.video.reading import probe, read_frames
 
-_MAPS_PER_SECOND, _IMAGE_SIZE, _POOLED = 10, 192, 2
+_IMAGE_SIZE, _POOLED = 192, 2
 
 
 def write_silhouettes(source, output):
@@ -73,38 +75,44 @@ def write_strokes(source, output):
             writer.writerow([name, 0, end, stroke, part])
 
 
-def write_sequences(source, output, fold):
-    """Writes the clips of UT-Interaction; a sequence of each of its sets is evaluated.
+def write_folds(source, output, num_folds, column):
+    """Writes annotations once for each fold, whose own clips are the test part.
 
     Args:
-        source: The annotations, with `sequence` from 1 to 10 in set 1, to 20 in set 2.
-        output: The CSV file.
-        fold: From 1 to 10. Sequences `fold` and `fold + 10` are the test part.
+        source: The annotations, a CSV.
+        output: The path of each file that is written, with `{fold}` for its number.
+        num_folds: How many there are.
+        column: Clips with one value of this column stay together. The values, shorter
+            ones first, go to the folds in turn.
     """
-    with (
-        open(source, newline="", encoding="utf-8") as clips,
-        written_aside(output) as path,
-        open(path, "w", newline="", encoding="utf-8") as table,
-    ):
+    with open(source, newline="", encoding="utf-8") as clips:
         reader = csv.DictReader(clips)
-        writer = csv.DictWriter(table, reader.fieldnames)
-        writer.writeheader()
-        for clip in reader:
-            clip["split"] = (
-                "test" if int(clip["sequence"]) % 10 == fold % 10 else "train"
-            )
-            writer.writerow(clip)
+        rows = list(reader)
+    groups = sorted(
+        {row[column] for row in rows}, key=lambda value: (len(value), value)
+    )
+    fold_of = {group: turn % num_folds + 1 for turn, group in enumerate(groups)}
+    for fold in range(1, num_folds + 1):
+        with (
+            written_aside(output.with_name(output.name.format(fold=fold))) as path,
+            open(path, "w", newline="", encoding="utf-8") as table,
+        ):
+            writer = csv.DictWriter(table, reader.fieldnames)
+            writer.writeheader()
+            for row in rows:
+                part = "test" if fold_of[row[column]] == fold else "train"
+                writer.writerow(row | {"split": part})
 
 
-def write_maps(source, output):
+def write_maps(source, output, per_second):
     """Writes a folder of what EfficientNet-Lite0 with ImageNet weights sees in videos.
 
-    Its last map is pooled two by two, to (time, 3, 3, 1280) for each video, ten times a
-    second.
+    Its last map is pooled two by two, to (time, 3, 3, 1280) for each video.
 
     Args:
-        source: The folder of `.avi` files.
+        source: The folder of `.avi` or `.mp4` files.
         output: The new folder.
+        per_second: How many maps a second has.
     """
     network = kd_keras.TSN(
         num_classes=1000,
@@ -119,10 +127,11 @@ def write_maps(source, output):
     model = keras.Model(network.input, maps)
     with written_aside(output) as aside:
         aside.mkdir()
-        for path in sorted(source.glob("*.avi")):
+        videos = (p for p in source.iterdir() if p.suffix in (".avi", ".mp4"))
+        for path in sorted(videos):
             video = Video(path.name, path, "train")
             info = probe(video)
-            every = np.arange(0, info.times_s[-1], 1 / _MAPS_PER_SECOND)
+            every = np.arange(0, info.times_s[-1], 1 / per_second)
             indices = np.searchsorted(info.times_s, every)
             frames = read_frames(video, info, indices, (_IMAGE_SIZE, _IMAGE_SIZE))
             clips = frames[:, None].astype(np.float32) / 127.5 - 1
@@ -142,13 +151,16 @@ def main():
     if not (output / "strokes.csv").exists():
         strokes = data / "thetis_features" / "inception_v3.npz"
         write_strokes(strokes, output / "strokes.csv")
-    for fold in range(1, 11):
-        clips = output / f"ut_interaction_{fold}.csv"
-        if not clips.exists():
-            annotations = data / "ut_interaction" / "annotations.csv"
-            write_sequences(annotations, clips, fold)
-    if not (output / "ut_interaction").exists():
-        write_maps(data / "ut_interaction", output / "ut_interaction")
+    _write_recordings(data / "ut_interaction", output, 10, "sequence", per_second=10)
+    _write_recordings(data / "videos/ceiling_actions", output, 7, "video", per_second=5)
+
+
+def _write_recordings(source, output, num_folds, column, per_second):
+    folds = output / f"{source.name}_{{fold}}.csv"
+    if not folds.with_name(folds.name.format(fold=num_folds)).exists():
+        write_folds(source / "annotations.csv", folds, num_folds, column)
+    if not (output / source.name).exists():
+        write_maps(source, output / source.name, per_second)
 
 
 if __name__ == "__main__":

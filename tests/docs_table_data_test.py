@@ -55,12 +55,12 @@ def test_a_sequence_of_each_set_is_evaluated(tmp_path):
     clips = tmp_path / "annotations.csv"
     clips.write_text(
         "video,start,end,label,split,set,sequence\n"
-        "a.avi,0,3.6,hug,val,1,1\nb.avi,0,2,kick,train,1,10\n"
-        "c.avi,0,2.5,hug,train,2,11\nd.avi,0,2,push,val,2,20\n"
+        "a.avi,0,3.6,hug,val,1,1\nb.avi,0,2,kick,train,1,2\n"
+        "c.avi,0,2.5,hug,train,2,11\nd.avi,0,2,push,val,2,12\n"
     )
-    for fold, parts in ((1, "test train test train"), (10, "train test train test")):
-        table_data.write_sequences(clips, tmp_path / "fold.csv", fold)
-        with open(tmp_path / "fold.csv", newline="", encoding="utf-8") as file:
+    table_data.write_folds(clips, tmp_path / "fold_{fold}.csv", 2, "sequence")
+    for fold, parts in ((1, "test train test train"), (2, "train test train test")):
+        with open(tmp_path / f"fold_{fold}.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [row["split"] for row in rows] == parts.split()
         assert rows[0]["video"] == "a.avi" and rows[2]["end"] == "2.5"
@@ -70,7 +70,7 @@ def test_a_map_is_what_the_network_sees_of_a_frame(tmp_path):
     (tmp_path / "videos").mkdir()
     path = tmp_path / "videos" / "a.avi"
     numbered_video.write(path, num_frames=8, codec="ffv1", size=(192, 192))
-    table_data.write_maps(tmp_path / "videos", tmp_path / "maps")
+    table_data.write_maps(tmp_path / "videos", tmp_path / "maps", per_second=10)
     maps = np.load(tmp_path / "maps" / "a.avi.npy")
     # Frames 0, 3 and 6 of 30 per second.
     assert maps.shape == (3, 3, 3, 1280)
