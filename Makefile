@@ -92,10 +92,10 @@ reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes 
 	    --run_flag=--observed_fraction=$${shown}e-2 \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done; done
 	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
-	for percent in 50 100; do \
+	for percent in 25 50; do \
 	  $(call table,ceiling_actions,ceiling_actions-$$percent, \
-	    --run_flag=--annotations=$(DATA)/videos/ceiling_actions/annotations.csv \
-	    --run_flag=--video_root=$(DATA)/videos/ceiling_actions \
+	    --run_flag=--annotations=runs/table_data/ceiling_actions_{split}.csv \
+	    --run_flag=--feature_root=runs/table_data/ceiling_actions \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
 
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it

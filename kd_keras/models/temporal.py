@@ -1,13 +1,15 @@
 """A small stack of temporal convolutions, for features that another network extracted.
 
-Each position of a map is convolved along time alone; the head looks at all of them.
+Each position of a map is convolved along time alone. The head looks at the mean of all
+positions, for each quarter of the clip.
 """
 
 import dataclasses
+import itertools
 import math
 
 import keras
-from keras import layers
+from keras import layers, ops
 
 from kd_keras.models.arguments import (
     check_arguments,
@@ -39,6 +41,9 @@ STAGES = (
     _Stage("temporal_2", filters=512, kernel=3, residual=True),
     _Stage("temporal_3", filters=512, kernel=3, residual=True),
 )
+
+# Of a clip's time, which the head sees apart.
+_NUM_PARTS = 4
 
 ENDPOINTS = (*(stage.name for stage in STAGES), "Logits")
 
@@ -127,8 +132,17 @@ def _add_stage(x, stage: _Stage, filters: int, momentum: float):
 
 def _add_head(x, num_classes: int, dropout: float):
     dtype = head_dtype()
-    x = layers.GlobalAveragePooling3D(
-        data_format="channels_last", dtype=dtype, name="Logits_pool"
+    time, height, width, _ = x.shape[1:]
+    x = layers.AveragePooling3D(
+        (1, height, width), data_format="channels_last", dtype=dtype, name="Logits_pool"
     )(x)
+    # An action has an order: the head sees the quarters of a clip apart.
+    num_parts = min(time, _NUM_PARTS)
+    bounds = [time * part // num_parts for part in range(num_parts + 1)]
+    parts = [
+        ops.mean(x[:, first:end], (1, 2, 3))
+        for first, end in itertools.pairwise(bounds)
+    ]
+    x = ops.concatenate(parts, axis=-1)
     x = layers.Dropout(dropout, dtype=dtype, name="Logits_dropout")(x)
     return layers.Dense(num_classes, dtype=dtype, name="Logits")(x)
