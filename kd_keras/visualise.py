@@ -25,6 +25,8 @@ PALETTE = (
     "#F0E442",
 )
 
+_DPI = 100
+
 # Sizes on a contact sheet, in inches.
 _FRAME_WIDTH, _GAP, _TITLE_HEIGHT = 1.4, 0.03, 0.22
 
@@ -250,8 +252,10 @@ def as_rgb(frames):
 
 
 def _save(figure, path):
+    """Writes a figure, which is drawn once: `savefig` would draw it again."""
+    figure.set_dpi(_DPI)
     figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
-    figure.savefig(path, dpi=100)
     plt.close(figure)
+    plt.imsave(path, picture, format="png", dpi=_DPI)
     return picture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests import numbered_video, small_run
-from train import choice, experiment
+from train import choice, experiment, networks
 from train import data as data_lib
 from train import results as results_lib
 from train.evaluate import Evaluator
@@ -99,6 +99,15 @@ def test_prepared_records_hold_what_chooses(folder, tmp_path):
         load(folder, "--eval_part=test", f"--records={tmp_path / 'records'}")
 
 
+@pytest.fixture(scope="module")
+def teacher(tmp_path_factory):
+    """One that was not trained, as the test says what networks say."""
+    path = tmp_path_factory.mktemp("teacher") / "teacher.keras"
+    config = small_run.config(path.parent, path.parent, *small_run.SMALLEST_NETWORK)
+    networks.build_teacher(config, num_classes=2).save(path)
+    return path
+
+
 def run(folder, run_dir, *flags):
     config = small_run.config(
         folder,
@@ -137,7 +146,16 @@ def predictions(monkeypatch, better_by_part):
     ],
 )
 def test_the_test_part_chooses_nothing(
-    folder, without_val, tmp_path, monkeypatch, capsys, flags, has_val, rule, best
+    folder,
+    without_val,
+    teacher,
+    tmp_path,
+    monkeypatch,
+    capsys,
+    flags,
+    has_val,
+    rule,
+    best,
 ):
     data_set = folder if has_val else without_val
     monkeypatch.setattr(Evaluator, "part_of", {}, raising=False)
@@ -172,7 +190,7 @@ def test_the_test_part_chooses_nothing(
             return evaluate(*arguments)
 
     monkeypatch.setattr(experiment, "evaluate", evaluate_with_predictions)
-    results = run(data_set, tmp_path, *flags)
+    results = run(data_set, tmp_path, f"--teacher={teacher}", *flags)
     assert (results["best_student"], results["student_choice"]["rule"]) == (best, rule)
     assert results["student"] == results["students"][best]
     if results["eval_part"] == "test":
