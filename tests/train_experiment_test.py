@@ -220,39 +220,6 @@ def test_a_teacher_of_another_width_cannot_be_copied_into_the_student():
         networks.start_student(config, teacher)
 
 
-def test_deterministic_runs_of_one_seed_give_the_same_weights(scenes, tmp_path):
-    # One training for each of the two is enough, and half as long.
-    teacher = tmp_path / "teacher.keras"
-    network = small_run.SMALLEST_NETWORK
-    networks.build_teacher(_config("unused", *network), num_classes=9).save(teacher)
-
-    def weights_of(name):
-        _copy_scenes(scenes, name)
-        done = subprocess.run(
-            [
-                *(sys.executable, "-m", "train.main", "--deterministic", "--noexport"),
-                *("--flagfile=configs/smoke.flags", *network),
-                *("--students=attention", "--task=student"),
-                *(f"--teacher={teacher}", f"--run_dir={name}"),
-            ],
-            cwd=_ROOT,
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr
-        # Of so short a training, and nothing of anybody else.
-        assert all(
-            line.startswith("Warning: The teacher is right for")
-            for line in done.stderr.splitlines()
-        )
-        student = keras.saving.load_model(name / "students/attention.keras")
-        return student.get_weights()
-
-    one, other = weights_of(tmp_path / "one"), weights_of(tmp_path / "other")
-    for a, b in zip(one, other, strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
 def test_the_command_line_says_what_is_wrong_in_a_line():
     found = subprocess.run(
         [sys.executable, "-m", "train.main", "--run_dir=x", "--num_frames=3"],
