@@ -69,27 +69,31 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
     heights = [_TITLE_HEIGHT + _FRAME_WIDTH * c.shape[1] / c.shape[2] for c in clips]
     width, height = frames_per_clip * (_FRAME_WIDTH + _GAP) + _GAP, sum(heights) + _GAP
     figure = plt.figure(figsize=(width, height))
+    # One axis in inches: an axis for each frame takes three times as long.
+    axis = figure.add_axes((0, 0, 1, 1))
+    axis.axis("off")
     below = height
     for clip, title, row_height in zip(clips, titles, heights, strict=True):
         below -= row_height
-        figure.text(
-            _GAP / width,
-            (below + row_height - 0.75 * _TITLE_HEIGHT) / height,
+        axis.text(
+            _GAP,
+            below + row_height - 0.75 * _TITLE_HEIGHT,
             lettering.readable(title),
             fontsize=8,
             family=family,
         )
         chosen = np.linspace(0, len(clip) - 1, frames_per_clip).round().astype(int)
         for column, frame in enumerate(clip[chosen]):
+            left = _GAP + column * (_FRAME_WIDTH + _GAP)
             place = (
-                (_GAP + column * (_FRAME_WIDTH + _GAP)) / width,
-                below / height,
-                _FRAME_WIDTH / width,
-                (row_height - _TITLE_HEIGHT) / height,
+                left,
+                left + _FRAME_WIDTH,
+                below,
+                below + row_height - _TITLE_HEIGHT,
             )
-            axis = figure.add_axes(place)
-            axis.imshow(as_rgb(frame), aspect="auto")
-            axis.axis("off")
+            axis.imshow(as_rgb(frame), extent=place, aspect="auto")
+    # Images set the limits to their own places.
+    axis.set(xlim=(0, width), ylim=(0, height))
     return _save(figure, path)
 
 
@@ -119,12 +123,17 @@ def curves(histories, path):
     )
     columns = min(3, max(1, len(names)))
     rows = max(1, -(-len(names) // columns))
-    figure, axes = plt.subplots(
-        rows,
-        columns,
-        figsize=(4.5 * columns, 2.8 * rows + 0.6),
-        squeeze=False,
-        layout="constrained",
+    # Margins in inches: to fit them to the letters takes as long as the drawing.
+    width, below = 4.5 * columns, 0.25 + 0.2 * -(-(len(histories) + 2) // 4)
+    height = 2.8 * rows + below
+    figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
+    figure.subplots_adjust(
+        left=0.9 / width,
+        right=1 - 0.15 / width,
+        bottom=(below + 0.45) / height,
+        top=1 - 0.35 / height,
+        wspace=0.95 / 3.5,
+        hspace=0.8 / 2.0,
     )
     for axis, name in zip(axes.flat, names, strict=False):
         for number, records in enumerate(histories.values()):
@@ -160,7 +169,7 @@ def _add_legend(figure, phases):
         Line2D([], [], color="gray", linestyle=style, label=text)
         for style, text in (("--", "on training clips"), ("-", "on validation clips"))
     ]
-    figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8)
+    figure.legend(handles=handles, loc="lower center", ncols=4, fontsize=8)
 
 
 def confusion(matrices, classes, path):
