@@ -149,6 +149,7 @@ def curves(histories, path):
         axis.set_title(name.replace("_", " "), fontsize=10)
         axis.set_xlabel("training step")
         axis.set_ylabel(_unit(name))
+        # Most of the drawing is ticks.
         axis.locator_params(nbins=5)
     for axis in list(axes.flat)[len(names) :]:
         axis.axis("off")

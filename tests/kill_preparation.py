@@ -63,12 +63,11 @@ def _run(folder, work, kind, output, kill_after_s=None):
 
 
 def _make_teacher(folder, work):
-    from train import networks, results
+    from tests import untrained_run
     from train.experiment import open_experiment
 
     experiment = open_experiment(small_run.config(folder, work / "run"))
-    teacher = networks.build_teacher(experiment.config, num_classes=2)
-    results.save(experiment, teacher, work / "run" / "teacher.keras")
+    untrained_run.save_teacher(experiment, work / "run" / "teacher.keras")
 
 
 def _contents(folder):

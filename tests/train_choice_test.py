@@ -6,7 +6,7 @@ import json
 import numpy as np
 import pytest
 
-from tests import numbered_video, small_run
+from tests import numbered_video, small_run, untrained_run
 from train import choice, experiment, networks
 from train import data as data_lib
 from train import results as results_lib
@@ -135,11 +135,6 @@ def predictions(monkeypatch, better_by_part):
     monkeypatch.setattr(Evaluator, "indexed_logits", indexed_logits)
 
 
-def validated_alone(phase):
-    scores = {f"val_{name}": score for name, score in phase.validate().items()}
-    phase.directory.log(phase.name, 1, scores)
-
-
 @pytest.mark.parametrize(
     ("flags", "has_val", "rule", "best"),
     [
@@ -195,7 +190,7 @@ def test_the_test_part_chooses_nothing(
 
     monkeypatch.setattr(experiment, "evaluate", evaluate_with_predictions)
     # No student learns anything, as the test says what they predict.
-    monkeypatch.setattr(Phase, "run", validated_alone)
+    monkeypatch.setattr(Phase, "run", untrained_run.validated_alone)
     results = run(data_set, tmp_path, f"--teacher={teacher}", *flags)
     assert (results["best_student"], results["student_choice"]["rule"]) == (best, rule)
     assert results["student"] == results["students"][best]

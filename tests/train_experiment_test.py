@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from absl import flags
 
-from tests import small_run
+from tests import small_run, untrained_run
 from train import experiment as experiment_lib
 from train import networks, predictions, times
 from train import results as results_lib
@@ -136,10 +136,7 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
         raise RuntimeError("No such variable.")
 
     # What is exported need not have learned anything.
-    monkeypatch.setattr(
-        Phase, "run", lambda phase: phase.directory.log(phase.name, 1, {"loss": 0.0})
-    )
-
+    monkeypatch.setattr(Phase, "run", untrained_run.validated_alone)
     monkeypatch.setattr(results_lib, "export_and_check", fails)
     with pytest.raises(results_lib.ExportFailedError) as raised:
         experiment_lib.run_experiment(config)

@@ -14,9 +14,8 @@ import tensorflow as tf
 
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
 from kd_keras.data.records import shards
-from tests import small_run
+from tests import small_run, untrained_run
 from train import experiment as experiment_lib
-from train import networks, results
 from train import prepare as prepare_lib
 from train.batches import training_batches
 from train.student import load_or_train_student
@@ -44,8 +43,7 @@ def teacher(folder, tmp_path_factory):
     experiment = experiment_lib.open_experiment(
         small_run.config(folder, run_dir, *_NETWORK)
     )
-    network = networks.build_teacher(experiment.config, num_classes=2)
-    results.save(experiment, network, run_dir / "teacher.keras")
+    untrained_run.save_teacher(experiment, run_dir / "teacher.keras")
     return run_dir / "teacher.keras"
 
 
@@ -186,8 +184,7 @@ def test_flow_is_prepared_once_and_is_the_same(folder, tmp_path):
             small_run.config(folder, tmp_path / name, *more)
         )
         if name == "videos":
-            network = networks.build_teacher(experiment.config, num_classes=2)
-            results.save(experiment, network, teacher)
+            untrained_run.save_teacher(experiment, teacher)
         batch = next(iter(training_batches(experiment, experiment.data.for_students)))
         batches[name] = batch[OBSERVED].numpy()
         student = load_or_train_student(

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from tests import small_run
+from tests import small_run, untrained_run
 from train import experiment as experiment_lib
-from train import networks, results, teacher_cache
+from train import teacher_cache
 from train.loop import guards
 from train.loop.loop import Phase
 from train.student import load_or_train_student
@@ -45,8 +45,7 @@ def run(folder, tmp_path, monkeypatch):
         experiment = experiment_lib.open_experiment(config)
         if not (teacher := teacher_path(config.run)).exists():
             # It says something of every view, whether it learned anything or not.
-            network = networks.build_teacher(experiment.config, num_classes=2)
-            results.save(experiment, network, teacher)
+            untrained_run.save_teacher(experiment, teacher)
         teacher = load_or_train_teacher(experiment)
         load_or_train_student(experiment, "attention", teacher)
         return experiment.directory.history("student_attention"), list(made)

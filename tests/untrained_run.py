@@ -1,4 +1,4 @@
-"""A finished run whose networks never learned anything, for tests of its readers."""
+"""Runs whose networks never learned anything, for tests of what comes after it."""
 
 import dataclasses
 import json
@@ -6,6 +6,7 @@ import json
 from export.student_file import ExportSpec, save_student
 from tests import small_run
 from train import networks
+from train import results as results_lib
 from train.finished_run import FinishedRun
 from train.run_directory import RunDirectory
 from train.written import write_json, write_text
@@ -13,8 +14,20 @@ from train.written import write_json, write_text
 CLASSES = ["open", "shut"]
 
 
+def save_teacher(experiment, path):
+    """Saves a teacher of two classes, as a run saves the one that it trained."""
+    network = networks.build_teacher(experiment.config, num_classes=2)
+    results_lib.save(experiment, network, path)
+
+
+def validated_alone(phase):
+    """Stands in for `Phase.run`: takes no step, and logs what validation says."""
+    scores = {f"val_{name}": score for name, score in phase.validate().items()}
+    phase.directory.log(phase.name, 1, scores)
+
+
 def write(folder, path, methods, *more):
-    """Writes a data set and a run of it.
+    """Writes a data set and a finished run of it.
 
     Args:
         folder: Of the data set, in its folder `videos`.
