@@ -127,6 +127,7 @@ def _start_small(run_dir, steps_to_die=(-1, -1)):
     ]
 
 
+@_LONG
 def test_two_workers_train_as_one_and_go_on_where_one_was_lost(tmp_path):
     one, two = tmp_path / "one", tmp_path / "two"
     worker_training.train(one, distribution.Distribution())

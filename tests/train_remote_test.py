@@ -141,6 +141,9 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
     assert status == 1 and "holds no index.json" in text, text
 
 
+@pytest.mark.skipif(
+    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-kills runs it."
+)
 def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
     data = small_run.write_data_set(tmp_path / "data")
     work = tmp_path / "work"
