@@ -120,8 +120,7 @@ clean: ## remove environments, caches and the demo's run
 
 .venv/ready: requirements.txt constraints.txt
 	$(call new_venv,$(@D))
-	$(@D)/bin/pip install $(UV)
-	$(@D)/bin/uv pip install --python $(@D)/bin/python \
+	$(@D)/bin/pip install $(UV) && $(@D)/bin/uv pip install --python $(@D)/bin/python \
 	  -r requirements.txt -c constraints.txt || \
 	  $(@D)/bin/pip install --no-compile -r requirements.txt -c constraints.txt
 	@touch $@
