@@ -1,8 +1,12 @@
-"""Draws docs/results.svg from the table of the demo in README.md.
+"""Draws the pictures of the results.
 
 python docs/draw_results.py
+
+docs/results.svg shows the table of the demo in README.md, and docs/label_fractions.svg
+the tables of THETIS in results, one for each fraction of labels.
 """
 
+import json
 import pathlib
 
 import matplotlib
@@ -10,6 +14,16 @@ from matplotlib import pyplot as plt
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _COLORS = {"student": "#1b6e3c", "teacher": "#3a6ea5"}
+# The labeled strokes of THETIS in each of its tables.
+_LABELS = {"thetis-10": 158, "thetis-25": 396, "thetis-50": 792, "thetis-100": 1584}
+# How the rows of these tables are drawn: color (Okabe and Ito, 2008) and marker.
+_STYLES = {
+    "teacher, whole clip": ("#000000", "x"),
+    "student, labels alone": ("#0072b2", "o"),
+    "student, pseudo-labels": ("#e69f00", "s"),
+    "student, pseudo-labels + L_direct": ("#cc79a7", "^"),
+    "student, pseudo-labels + L_d": ("#009e73", "D"),
+}
 
 
 def read_table(text):
@@ -29,8 +43,6 @@ def read_table(text):
 
 def draw(rows, path):
     """Draws a bar for the mean of each row, and a dot for each seed."""
-    # Text stays text, and the same table gives the same file.
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "results"})
     figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 0.8))
     for place, (name, (values, mean)) in enumerate(rows.items()):
         color = _COLORS.get(name.split(",")[0], "#8a8a8a")
@@ -41,10 +53,59 @@ def draw(rows, path):
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("top-1 in percent; dots are seeds")
+    _save(figure, axes, path)
+
+
+def draw_fractions(tables, path):
+    """Draws a curve over the number of labels for each row, with its interval.
+
+    Args:
+        tables: {number of labels: content of a table's JSON}.
+        path: Where the picture goes.
+    """
+    figure, axes = plt.subplots(figsize=(8, 4.2))
+    places = range(len(tables))
+    for number, (title, (color, marker)) in enumerate(_STYLES.items()):
+        means = [_mean(table, title) for table in tables.values()]
+        values = [mean["mean"] for mean in means]
+        reach = [
+            [mean["mean"] - mean["low"] for mean in means],
+            [mean["high"] - mean["mean"] for mean in means],
+        ]
+        # Side by side, so that no interval hides another.
+        shifted = [place + 0.05 * (number - 2) for place in places]
+        axes.errorbar(
+            shifted, values, reach, color=color, marker=marker, capsize=2, label=title
+        )
+    axes.set_xticks(places, tables)
+    axes.set_xlabel("labeled strokes")
+    axes.set_ylabel("top-1 in percent, with its 95 % interval")
+    axes.set_ylim(0)
+    axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
+    _save(figure, axes, path)
+
+
+def _mean(table, title):
+    return next(row["mean"] for row in table["rows"] if row["row"]["title"] == title)
+
+
+def _save(figure, axes, path):
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-if __name__ == "__main__":
+def main():
+    """Draws both pictures."""
+    # Text stays text, and the same table gives the same file.
+    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "results"})
     readme = (_ROOT / "README.md").read_text(encoding="utf-8")
     draw(read_table(readme), _ROOT / "docs" / "results.svg")
+    tables = {
+        labels: json.loads((_ROOT / "results" / f"{name}.json").read_text("utf-8"))
+        for name, labels in _LABELS.items()
+    }
+    draw_fractions(tables, _ROOT / "docs" / "label_fractions.svg")
+
+
+if __name__ == "__main__":
+    main()
