@@ -35,21 +35,20 @@ _FLAGS = (
 )
 
 
-def kill_and_compare(folder, work, kills, seed=0, flags=()):
+def kill_and_compare(folder, work, kills, flags=()):
     """Trains once without and again and again with kills, until so many met a run.
 
     Args:
         folder: Of the data set.
         work: Folder for the runs.
         kills: Number of runs that are killed.
-        seed: Of the moments.
         flags: More flags of all runs.
     """
     whole, cut = work / "whole", work / "cut"
     begin_s = time.monotonic()
     assert run(folder, whole, *flags, quiet=True) == 0
     longest_s = time.monotonic() - begin_s
-    draws, met = random.Random(seed), 0
+    draws, met = random.Random(0), 0
     while met < kills:
         seconds = draws.uniform(0.2, 1.0) * longest_s
         status = run(folder, cut, *flags, kill_after_s=seconds)

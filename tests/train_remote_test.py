@@ -131,14 +131,6 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
     assert {"1/saved_model.pb", "1/assets.extra/student.json"} <= set(
         _objects(endpoint, "models/name")
     )
-    status, text = _command(
-        endpoint,
-        "train.prepare",
-        *flags,
-        "--records=s3://bucket/missing",
-        "--output=s3://bucket/more",
-    )
-    assert status == 1 and "holds no index.json" in text, text
 
 
 @pytest.mark.skipif(
