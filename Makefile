@@ -82,8 +82,9 @@ benchmarks: .venv-benchmarks/ready ## time the project beside what else one woul
 reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
 	$(call table,demo,demo,)
 	$(call table,drift,drift-30,--run_flag=--demo_camera_drift=0.3)
-	$(call table,drift,drift-30-fine,--run_flag=--demo_camera_drift=0.3 \
-	  --run_flag=--feature_layer=Mixed_3c)
+	for percent in 0 30; do \
+	  $(call table,drift,drift-$$percent-fine,--run_flag=--demo_camera_drift=$${percent}e-2 \
+	    --run_flag=--feature_layer=Mixed_3c) || exit; done
 	.venv/bin/python -m docs.table_data --data=$(DATA) --output=runs/table_data
 	for percent in 10 25 50 100; do \
 	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes.csv \
