@@ -73,9 +73,15 @@ def draw_fractions(tables, path):
             [mean["high"] - mean["mean"] for mean in means],
         ]
         # Side by side, so that no interval hides another.
-        shifted = [place + 0.05 * (number - 2) for place in places]
+        shift = 0.05 * (number - len(_STYLES) // 2)
         axes.errorbar(
-            shifted, values, reach, color=color, marker=marker, capsize=2, label=title
+            [place + shift for place in places],
+            values,
+            reach,
+            color=color,
+            marker=marker,
+            capsize=2,
+            label=title,
         )
     axes.set_xticks(places, tables)
     axes.set_xlabel("labeled strokes")

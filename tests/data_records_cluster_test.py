@@ -19,12 +19,10 @@ from kd_keras.data.records import cluster, shard_writer
 from kd_keras.data.segments import TRAIN, Clip
 from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video
-from tests import kill_preparation, loopback_dask, numbered_video, small_run
+from tests import kill_preparation, long_tests, loopback_dask, numbered_video, small_run
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
-_LONG = pytest.mark.skipif(
-    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-cluster runs it."
-)
+_LONG = long_tests.run_by("test-cluster")
 _FORMAT = ClipFormat(num_frames=4, image_size=28)
 _KINDS = {
     "clips": ["--kind=clips"],

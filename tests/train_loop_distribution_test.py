@@ -14,14 +14,12 @@ import numpy as np
 import pytest
 
 from benchmarks import processes
-from tests import small_run, worker_training
+from tests import long_tests, small_run, worker_training
 from train.loop import distribution
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
-_LONG = pytest.mark.skipif(
-    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-kills runs it."
-)
+_LONG = long_tests.run_by("test-kills")
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,

@@ -3,17 +3,11 @@
 `make test-cluster` runs it.
 """
 
-import os
-
-import pytest
-
-from tests import loopback_data_service, small_run
+from tests import long_tests, loopback_data_service, small_run
 from tests import train_loop_distribution_test as runs
 from train import prepare
 
-pytestmark = pytest.mark.skipif(
-    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-cluster runs it."
-)
+pytestmark = long_tests.run_by("test-cluster")
 
 
 def test_two_workers_of_a_service_give_what_one_process_gives(tmp_path):

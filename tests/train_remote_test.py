@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from kd_keras.data import remote
-from tests import kill_training, small_run
+from tests import kill_training, long_tests, small_run
 from train import prepare as prepare_lib
 
 pytest.importorskip("moto", reason="moto is not installed.")
@@ -133,9 +133,7 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
     )
 
 
-@pytest.mark.skipif(
-    "KD_KERAS_LONG_TESTS" not in os.environ, reason="Long: make test-kills runs it."
-)
+@long_tests.run_by("test-kills")
 def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
     data = small_run.write_data_set(tmp_path / "data")
     work = tmp_path / "work"
