@@ -21,14 +21,14 @@ from kd_keras.data.scenes.write import write_scenes
 from kd_keras.statistics import mean_interval
 from train import experiment
 from train.flags import config as config_lib
+from train.flags.learning import METHODS
 
-_STUDENTS = ("labels", "pseudo_labels", "direct", "attention")
 _VIDEOS, _SEED = 200, 8  # Five clips each; no run of the documentation has this seed.
 
 
 def main(runs):
     first = config_lib.from_flagfile(pathlib.Path(runs[0]) / "run.flags")
-    students = [s for s in _STUDENTS if s in first.distillation.students]
+    students = [s for s in METHODS if s in first.distillation.students]
     with tempfile.TemporaryDirectory() as folder:
         drift = first.data.demo_camera_drift
         evaluator, videos = _clips(pathlib.Path(folder), drift)

@@ -3,8 +3,10 @@
 import keras
 import numpy as np
 import pytest
+from absl import flags
 
 from tests import recorded_training, tiny_training
+from train import networks
 from train import student as student_lib
 from train.stored_features import StoredFeatures
 from train.student import feature_loss, load_or_train_student
@@ -41,20 +43,35 @@ def _assert_validates(run, source, student):
     assert run.scored == [(student, "observed", _CHOOSING)]
 
 
-def test_labels_alone_teach_from_what_is_observed(experiment, teacher):
+@pytest.mark.parametrize("method", ["no_teacher", "labels"])
+def test_labels_alone_teach_from_what_is_observed(experiment, teacher, method):
     run = experiment()
-    student = load_or_train_student(run, "labels", teacher)
+    student = load_or_train_student(run, method, teacher)
     (call,) = run.trained
     data, source = run.data, call.source
     assert source.pairs == [*data.labeled, *data.action_pairs]
     assert (call.steps, call.learning_rate) == (5, 0.5)
-    assert call.name == "student_labels"
+    assert call.name == f"student_{method}"
     assert source.network is student and call.model.network is student
     assert source.batches_from(4) == (source.pairs, 4, ("observed",))
     _assert_validates(run, source, student)
     assert call.model._cross_entropy.label_smoothing == 0.2
     assert call.model._field == "observed"
-    assert run.saved == [(student, run.directory / "students" / "labels.keras")]
+    assert run.saved == [(student, run.directory / "students" / f"{method}.keras")]
+
+
+def test_without_a_teacher_a_student_starts_as_the_teacher_did(experiment, teacher):
+    run = experiment("--student_init=teacher")
+    starts = {
+        "no_teacher": networks.build_student(run.config, teacher.output.shape[-1]),
+        "labels": teacher,
+    }
+    for method, expected in starts.items():
+        student = load_or_train_student(run, method, teacher)
+        for one, other in zip(
+            student.get_weights(), expected.get_weights(), strict=True
+        ):
+            np.testing.assert_array_equal(one, other)
 
 
 class _Distiller:
@@ -128,6 +145,13 @@ class _Stored:
         self.student, self.pairs, self.method = student, pairs, method
         clip = keras.Input((4,))
         self.network = keras.Model(clip, keras.layers.Dense(3)(clip))
+
+
+def test_features_of_the_teacher_are_not_for_a_student_without_one():
+    stored = ("--features=there", "--students=no_teacher,labels")
+    tiny_training.config(*stored, "--student_init=pretrained")
+    with pytest.raises(flags.IllegalFlagValueError, match="without the teacher's"):
+        tiny_training.config(*stored)
 
 
 @pytest.mark.parametrize("method", ["labels", "attention"])

@@ -13,7 +13,7 @@ from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.loop.guards import FEW_CLIPS
 
-# docs/results.md compares them with a slower and with a frozen start.
+# docs/choices.md compares them with a slower and with a frozen start.
 _DEFAULTS: dict[str, Any] = {
     "backbone": "tsm_lite",
     "weights": "imagenet",

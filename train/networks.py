@@ -82,13 +82,20 @@ def build_student(config: Config, num_classes: int) -> keras.Model:
     return _build(config, student_architecture(config), num_classes, config.run.seed)
 
 
-def start_student(config: Config, teacher: keras.Model) -> keras.Model:
+def start_student(
+    config: Config, teacher: keras.Model, init: str | None = None
+) -> keras.Model:
     """Returns a student that starts where --student_init says.
 
     With --stored_layer, everything up to it stays as it starts.
+
+    Args:
+        config: The run's flags.
+        teacher: The trained teacher.
+        init: Used instead of --student_init.
     """
     num_classes = teacher.output.shape[-1]
-    init = config.distillation.student_init
+    init = init or config.distillation.student_init
     if init == "fresh":
         # Another seed than the teacher's: their channels have never met.
         fresh = dataclasses.replace(student_architecture(config), weights=None)

@@ -22,6 +22,7 @@ from train import batches, data_set, networks, phases
 from train import data as data_lib
 from train.flags import fields as flag_fields
 from train.flags.config import Config
+from train.flags.learning import LABELS_ALONE
 
 if TYPE_CHECKING:
     from train.experiment import Experiment
@@ -74,7 +75,7 @@ class StoredFeatures:
     def batches_from(self, step: int) -> tf.data.Dataset:
         """Returns the endless stream of training batches from a step on."""
         features = [feature_records.STUDENT_INPUT]
-        if self._method != "labels":
+        if self._method not in LABELS_ALONE:
             features.append(feature_records.PROBABILITIES)
         if self._method in ("direct", "attention"):
             features.append(feature_records.FEATURES)

@@ -12,7 +12,7 @@ from kd_keras.distill.gradient_ratio import Schedule
 from kd_keras.models.backbones import tokens_of
 from kd_keras.training.feature_reader import num_channels
 from train import networks, phases, results
-from train.flags.learning import Distillation
+from train.flags.learning import LABELS_ALONE, Distillation
 from train.stored_features import StoredFeatures
 from train.teacher_cache import TeacherCache
 
@@ -27,7 +27,7 @@ def load_or_train_student(
 
     Args:
         experiment: The `Experiment`.
-        method: `labels`, `pseudo_labels`, `direct` or `attention`.
+        method: One of `METHODS`.
         teacher: The trained teacher.
     """
     path = experiment.directory / "students" / f"{method}.keras"
@@ -38,10 +38,11 @@ def load_or_train_student(
             f"--task=evaluate needs trained students, and {path} does not exist. Train "
             "it with --task=student."
         )
-    student = networks.start_student(experiment.config, teacher)
+    init = "pretrained" if method == "no_teacher" else None
+    student = networks.start_student(experiment.config, teacher, init)
     loss = feature_loss(method, experiment.config.distillation)
     source = _source(experiment, method, student, teacher, loss)
-    if method == "labels":
+    if method in LABELS_ALONE:
         model = phases.supervised(experiment.config, source)
     else:
         model = _distiller(experiment, method, student, teacher, loss, source)
@@ -62,7 +63,7 @@ def feature_loss(method: str, distillation: Distillation) -> keras.losses.Loss |
     """Returns the feature loss of a method, or None.
 
     Args:
-        method: `labels`, `pseudo_labels`, `direct` or `attention`.
+        method: One of `METHODS`.
         distillation: The run's `Distillation` flags.
     """
     if method == "direct":
@@ -124,11 +125,11 @@ def _source(
     """Returns what the student learns from."""
     config, data = experiment.config, experiment.data
     pairs = data.for_students
-    if method == "labels":
+    if method in LABELS_ALONE:
         pairs = [*data.labeled, *data.action_pairs]
     if config.data.features is not None:
         return StoredFeatures(experiment, student, teacher, pairs, method)
-    if method == "labels":
+    if method in LABELS_ALONE:
         return phases.Clips(experiment, student, pairs, fields=(OBSERVED,))
     if config.distillation.teacher_cache != "off":
         return TeacherCache(experiment, student, teacher, pairs, loss)

@@ -20,7 +20,7 @@ elif keras.backend.backend() == "jax":
 else:
     from kd_keras.distill.torch_step import TorchStep as Step
 
-# Chosen on generated videos that no table is of (docs/results.md).
+# Chosen on generated videos that no table is of (docs/choices.md).
 DEFAULT_GRADIENT_RATIO = 0.3
 
 

@@ -58,6 +58,14 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
         "--records are for videos",
         flag_values=values,
     )
+    flags.register_multi_flags_validator(
+        ["students", "features", "student_init"],
+        _start_where_features_do,
+        "--students=no_teacher starts without the teacher's weights, which the stored "
+        "--features are of; leave out one of them, or store features with "
+        "--student_init=pretrained",
+        flag_values=values,
+    )
 
 
 def complete(data: Data) -> Data:
@@ -166,3 +174,9 @@ def _leave_out_what_is_for_videos(values: _Values) -> bool:
     return (values["modality"], values["records"]) == ("rgb", None) and (
         values["cache"] != "disk"
     )
+
+
+def _start_where_features_do(values: _Values) -> bool:
+    if values["features"] is None or "no_teacher" not in values["students"]:
+        return True
+    return values["student_init"] != "teacher"

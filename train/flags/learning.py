@@ -22,6 +22,10 @@ BACKBONES = (
     "temporal",
 )
 
+# How students can be trained, from labels alone or with the teacher.
+LABELS_ALONE = ("no_teacher", "labels")
+METHODS = (*LABELS_ALONE, "pseudo_labels", "direct", "attention")
+
 
 @dataclasses.dataclass(frozen=True)
 class Network:
@@ -122,11 +126,12 @@ class Distillation:
 
     students: tuple[str, ...] = _flag(
         ("attention",),
-        "Students to train. labels: labels alone. pseudo_labels: and the teacher's "
-        "predictions of unlabeled pairs. direct: and L_direct of the feature maps. "
-        "attention: L_d (eq. 3) instead.",
+        "Students to train. no_teacher: labels alone, and no start from the teacher. "
+        "labels: labels alone. pseudo_labels: and the teacher's predictions of "
+        "unlabeled pairs. direct: and L_direct of the feature maps. attention: L_d "
+        "(eq. 3) instead.",
         affects="run",
-        choices=("labels", "pseudo_labels", "direct", "attention"),
+        choices=METHODS,
     )
     student_init: str = _flag(
         "teacher",

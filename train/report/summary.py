@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _NUM_SHOWN = 4
 
 STUDENTS = {
+    "no_teacher": "student, no teacher",
     "labels": "student, labels alone",
     "pseudo_labels": "student, pseudo-labels",
     "direct": "student, pseudo-labels + L_direct",

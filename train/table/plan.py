@@ -9,11 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import TypeAlias
 
 from train import predictions
+from train.flags.learning import METHODS
 
 # Rows without a network to train: they are in every run's results.
 REFERENCES = ("majority", "bigram")
 _TEACHERS = (predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED)
-_METHODS = ("labels", "pseudo_labels", "direct", "attention")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,7 +85,7 @@ def parse_row(text: str) -> Row:
             "--row is TITLE = NETWORK [FLAGS], such as --row='L_d = attention "
             f"--direction=symmetric'. Got {text!r}."
         )
-    known = (*REFERENCES, *_TEACHERS, *_METHODS)
+    known = (*REFERENCES, *_TEACHERS, *METHODS)
     if network not in known:
         raise ValueError(
             f"The network of --row={text!r} must be one of {', '.join(known)}. Got "
@@ -120,7 +120,7 @@ def jobs(
     methods: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
         known = methods.setdefault(row.flags, [])
-        if row.network in _METHODS and row.network not in known:
+        if row.network in METHODS and row.network not in known:
             known.append(row.network)
     first = next(iter(methods))
     found: dict[tuple[tuple[str, ...], int, int], Job] = {}
