@@ -92,6 +92,16 @@ def test_the_attention_on_the_page_is_that_of_the_paper(run_dir, written):
             np.testing.assert_allclose(shares * highest, expected, atol=highest / 254)
 
 
+@pytest.mark.parametrize("method", ["attention", "no_teacher"])
+def test_the_page_of_one_student_compares_it_with_no_other(tmp_path, method):
+    folder = untrained_run.write(tmp_path, tmp_path / "run", (method,))
+    text = command.run([str(folder)], command.Request(), "report").read_text()
+    assert 'class="note"' not in text
+    for heading in _HEADINGS:
+        found = re.search(f"<h3>[^<]*({heading})", text)
+        assert (found is None) == (heading == "Gain by class"), heading
+
+
 @pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
 def test_the_future_lights_up_under_the_pointer(written, tmp_path):
     [values, *_] = _values_on(written)

@@ -86,7 +86,9 @@ def test_an_anticipation_that_goes_on_over_another_action_is_wrong():
 
 
 def _predictions(labels, **logits):
-    names = {name.replace("_", "."): np.array(v, float) for name, v in logits.items()}
+    names = {
+        name.replace("_", ".", 1): np.array(v, float) for name, v in logits.items()
+    }
     return predictions.Predictions(
         np.array(labels), np.array(list("aabb")), np.zeros((4, 4)), names
     )
@@ -153,8 +155,8 @@ def test_labels_alone_are_compared_with_a_distilled_student(chosen, expected):
         f"students_{m}": np.zeros((4, 2)) for m in ("labels", "direct", "attention")
     }
     assert scores.best_distilled(_predictions([0] * 4, **logits), chosen) == expected
-    only = _predictions([0] * 4, students_labels=np.zeros((4, 2)))
-    assert scores.best_distilled(only, "labels") is None
+    alone = {f"students_{m}": np.zeros((4, 2)) for m in ("no_teacher", "labels")}
+    assert scores.best_distilled(_predictions([0] * 4, **alone), "labels") is None
 
 
 def test_the_times_of_a_run_that_was_interrupted_add_up(tmp_path):

@@ -9,10 +9,12 @@ from kd_keras import statistics
 from kd_keras.metrics import classification_scores
 from kd_keras.statistics import Interval
 from train import predictions as predictions_lib
+from train.flags.learning import LABELS_ALONE
 from train.report.summary import STUDENTS
 
 # What a distilled student is compared with.
 BASELINE = predictions_lib.of_student("labels")
+_UNDISTILLED = [predictions_lib.of_student(method) for method in LABELS_ALONE]
 
 _TITLES = {
     predictions_lib.TEACHER_FUTURE: "teacher, future clip",
@@ -156,7 +158,7 @@ def best_distilled(
         None if no student is distilled.
     """
     names = [predictions_lib.of_student(method) for method in predictions.methods]
-    distilled = [name for name in names if name != BASELINE]
+    distilled = [name for name in names if name not in _UNDISTILLED]
     if best_method is not None:
         chosen = predictions_lib.of_student(best_method)
         if chosen in distilled:

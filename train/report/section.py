@@ -246,8 +246,8 @@ class _Maker:
         """Everything that shows frames: examples, correspondences, the timeline."""
         section = self._section
         name = self._distilled(predictions)
-        if name is None and scores.BASELINE in predictions.logits:
-            name = scores.BASELINE
+        if name is None and predictions.methods:
+            name = predictions_lib.of_student(predictions.methods[-1])
         if name is None:
             section.notes.append("There is no student, so no clips are shown.")
             return
