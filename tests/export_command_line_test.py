@@ -107,7 +107,8 @@ def test_help_of_exports_is_grouped(module, groups):
 
 def test_help_names_the_choices_of_lists():
     text = " ".join(_call("train.main", "--help").stdout.split())
-    assert "--students: <labels|pseudo_labels|direct|attention>,...: Students" in text
+    choices = "<no_teacher|labels|pseudo_labels|direct|attention>"
+    assert f"--students: {choices},...: Students" in text
 
 
 @pytest.mark.parametrize(
