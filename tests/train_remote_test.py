@@ -134,6 +134,19 @@ def test_records_training_and_export_on_s3(endpoint, tmp_path):
 
 
 @long_tests.run_by("test-kills")
+def test_records_that_are_missing_on_s3_are_named(endpoint, tmp_path):
+    status, text = _command(
+        endpoint,
+        "train.prepare",
+        *small_run.arguments(tmp_path / "data", tmp_path / "run"),
+        *small_run.SMALLEST_NETWORK,
+        "--records=s3://bucket/missing",
+        "--output=s3://bucket/more",
+    )
+    assert status == 1 and "holds no index.json" in text, text
+
+
+@long_tests.run_by("test-kills")
 def test_a_run_on_s3_continues_without_its_working_copy(endpoint, tmp_path):
     data = small_run.write_data_set(tmp_path / "data")
     work = tmp_path / "work"
