@@ -14,7 +14,6 @@ from train.report.summary import STUDENTS
 
 # What a distilled student is compared with.
 BASELINE = predictions_lib.of_student("labels")
-_UNDISTILLED = [predictions_lib.of_student(method) for method in LABELS_ALONE]
 
 _TITLES = {
     predictions_lib.TEACHER_FUTURE: "teacher, future clip",
@@ -157,8 +156,11 @@ def best_distilled(
     Returns:
         None if no student is distilled.
     """
-    names = [predictions_lib.of_student(method) for method in predictions.methods]
-    distilled = [name for name in names if name not in _UNDISTILLED]
+    distilled = [
+        predictions_lib.of_student(method)
+        for method in predictions.methods
+        if method not in LABELS_ALONE
+    ]
     if best_method is not None:
         chosen = predictions_lib.of_student(best_method)
         if chosen in distilled:
