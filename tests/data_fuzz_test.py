@@ -54,7 +54,8 @@ def test_what_goes_wrong_is_reported_by_its_case(
     tmp_path, monkeypatch, kind, way, reason
 ):
     # A busy machine takes seconds to fill a gibibyte.
-    monkeypatch.setattr(fuzz_pool, "LIMIT_S", 1.0 if kind == "hang" else 60.0)
+    limits_s = {"hang": 1.0, "grow": 60.0}
+    monkeypatch.setattr(fuzz_pool, "LIMIT_S", limits_s.get(kind, fuzz_pool.LIMIT_S))
     (tmp_path / "kind").write_text(kind)
     ways, faults = fuzz_pool.fuzz(
         "tests.data_fuzz_test", tmp_path, seed=0, cases=[7], workers=1, shows=False
