@@ -52,9 +52,9 @@ def define_flags() -> None:
         "row",
         None,
         "TITLE = NETWORK [FLAGS], once for each row. NETWORK is majority, bigram, "
-        "teacher.future, teacher.observed, or a student: labels, pseudo_labels, direct "
-        "or attention. FLAGS are added to the runs of this row. Rows of the same FLAGS "
-        "share runs and teacher.",
+        "teacher.future, teacher.observed, or one of train.main's --students. FLAGS "
+        "are added to the runs of this row. Rows of the same FLAGS share runs and "
+        "teacher.",
     )
     flags.DEFINE_bool(
         "shared_teacher",
