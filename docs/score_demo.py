@@ -4,8 +4,8 @@ python -m docs.score_demo runs/seed-0 runs/seed-1 ...
 
 The clips come from other generated videos, with the camera drift of the first run. Runs
 have the flags of configs/demo.flags and may differ in --seed. A line is one network,
-its top-1 in each run, and the mean. A student also has its gain over the one above it,
-with the 95 % bootstrap interval over runs and videos.
+its top-1 in each run, and the mean. A student also has its gain over each student above
+it, with the 95 % bootstrap interval over runs and videos.
 """
 
 import pathlib
@@ -35,15 +35,17 @@ def main(runs):
         rows = {"teacher": _hits(evaluator, runs, "teacher.keras", FUTURE)}
         for name in students:
             rows[name] = _hits(evaluator, runs, f"students/{name}.keras", OBSERVED)
-    above = None
+    above = {}
     for name, hits in rows.items():
         cells = " ".join(f"{value:5.1f}" for value in 100 * hits.mean(1))
-        gain = ""
-        if above is not None:
-            found = mean_interval(100 * (hits - rows[above]), videos)
-            gain = f"{found.mean:+.1f} [{found.low:.1f}, {found.high:.1f}]"
-        print(f"{name:14} {cells}  mean {100 * hits.mean():.1f}  {gain}")
-        above = name if name in students else None
+        print(f"{name:14} {cells}  mean {100 * hits.mean():.1f}")
+        for other, fewer in above.items():
+            gain = mean_interval(100 * (hits - fewer), videos)
+            print(
+                f"  over {other}: {gain.mean:+.1f} ({gain.low:.1f} to {gain.high:.1f})"
+            )
+        if name in students:
+            above[name] = hits
 
 
 def _clips(folder, camera_drift):

@@ -13,7 +13,7 @@ from train.finished_run import FinishedRun
 from train.flags import config as config_lib
 from train.written import write_text
 
-_METHODS = ("labels", "attention")
+_METHODS = ("no_teacher", "labels", "attention")
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def _top1_of_a_run_at(run_dir, lead_time_s):
 def test_each_time_has_the_scores_of_a_run_of_that_time(run_dir, capsys):
     times = (0.1, 0.4, 1.3)
     points = horizon.run([str(run_dir)], horizon.Request(lead_times_s=times))
-    assert len(points) == len(times) * 3
+    assert len(points) == len(times) * 4
     for time in times:
         expected = _top1_of_a_run_at(run_dir, time)
         del expected[predictions.TEACHER_FUTURE]
@@ -57,14 +57,16 @@ def test_each_time_has_the_scores_of_a_run_of_that_time(run_dir, capsys):
     assert (run_dir / "horizon.svg").read_text().count("<svg") == 1
 
 
-def test_a_gain_is_that_of_the_first_student(run_dir):
+def test_gains_are_over_labels_alone(run_dir):
     request = horizon.Request(lead_times_s=(0.4,))
     points = {p.network: p for p in horizon.run([str(run_dir)], request)}
-    labels, attention = (points[predictions.of_student(method)] for method in _METHODS)
+    labels = points[predictions.of_student("labels")]
     assert labels.gain is None
     assert points[predictions.TEACHER_OBSERVED].gain is None
-    difference = attention.top1.mean - labels.top1.mean
-    assert attention.gain.mean == pytest.approx(difference)
+    for method in ("no_teacher", "attention"):
+        student = points[predictions.of_student(method)]
+        difference = student.top1.mean - labels.top1.mean
+        assert student.gain.mean == pytest.approx(difference)
 
 
 def test_several_runs_are_drawn_together(run_dir, tmp_path):
@@ -77,7 +79,7 @@ def test_several_runs_are_drawn_together(run_dir, tmp_path):
 
 def test_observed_fractions_are_those_of_the_pairs(tmp_path):
     run_dir = untrained_run.write(
-        tmp_path, tmp_path / "run", ("labels",), "--observed_fraction=0.5"
+        tmp_path, tmp_path / "run", ("direct", "attention"), "--observed_fraction=0.5"
     )
     run = FinishedRun(run_dir)
     timing = dataclasses.replace(run.timing, observed_fraction=1.0)
@@ -90,6 +92,11 @@ def test_observed_fractions_are_those_of_the_pairs(tmp_path):
     # Shown all of a clip, the teacher says what it says of the future one.
     expected = 100 * found.hits(predictions.TEACHER_FUTURE).mean()
     assert whole[predictions.TEACHER_OBSERVED] == pytest.approx(expected)
+    # Gains are over the first student if none is from labels alone.
+    gains = {p.network: p.gain for p in points if p.at == 1.0}
+    first, second = map(predictions.of_student, ("direct", "attention"))
+    assert gains[first] is None
+    assert gains[second].mean == pytest.approx(whole[second] - whole[first])
     with pytest.raises(ValueError, match="takes --observed_fractions, not --lead"):
         horizon.run([str(run_dir)], horizon.Request(lead_times_s=(0.5,)))
 

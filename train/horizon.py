@@ -52,8 +52,9 @@ class Point:
         at: The lead time in seconds, or the fraction.
         network: Its name, as in predictions.npz.
         top1: `Interval` in percent.
-        gain: `Interval` of the difference to the first student, in points; None for
-            the first student itself and for the teacher.
+        gain: `Interval` of the difference to the student from labels alone, in points,
+            or to the first student if there is none; None for that student itself and
+            for the teacher.
     """
 
     at: float
@@ -161,16 +162,18 @@ def _points(
     import numpy as np
 
     from kd_keras.statistics import mean_interval
+    from train.report.scores import BASELINE
 
     # (runs, values, clips) each.
     right = {name: np.stack([run[name] for run in runs]) for name in runs[0]}
-    first = next((name for name in right if name.startswith("students.")), "")
+    students = [name for name in right if name.startswith("students.")]
+    baseline = BASELINE if BASELINE in students else next(iter(students), "")
     points = []
     for place, value in enumerate(values):
         for name, hits in right.items():
             gain = None
-            if name.startswith("students.") and name != first:
-                difference = hits[:, place] - right[first][:, place]
+            if name in students and name != baseline:
+                difference = hits[:, place] - right[baseline][:, place]
                 gain = mean_interval(100 * difference, videos)
             top1 = mean_interval(100 * hits[:, place], videos)
             points.append(Point(value, name, top1, gain))
