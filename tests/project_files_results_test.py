@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # The file of each table, by the page and the first cell of the table's header.
 _TABLES = {
+    "demo": ("README.md", "seed"),
     "thetis-25": ("docs/results.md", "396 labels"),
     "thetis-10": ("docs/results.md", "158 labels"),
     "drift-30": ("docs/results.md", "`Mixed_4f`"),

@@ -107,10 +107,11 @@ def _with_flow(flags: Data, index: Index) -> Index:
 
 
 def _write_demo(config: Config, directory: RunDirectory | pathlib.Path) -> pathlib.Path:
-    flags = config.data
-    print(f"Writing {flags.demo_videos} videos to {directory / 'demo'}", flush=True)
+    flags, folder = config.data, directory / "demo"
+    if not folder.exists():
+        print(f"Writing {flags.demo_videos} videos to {folder}", flush=True)
     return write_scenes(
-        directory / "demo",
+        folder,
         num_videos=flags.demo_videos,
         labeled_fraction=flags.demo_labeled_fraction,
         seed=flags.demo_seed,
