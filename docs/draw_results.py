@@ -2,8 +2,8 @@
 
 python docs/draw_results.py
 
-docs/results.svg shows the table of the demo in README.md, and docs/label_fractions.svg
-the tables of THETIS in results, one for each fraction of labels.
+docs/results.svg shows the table of the demo, and docs/label_fractions.svg the tables of
+THETIS, one for each fraction of labels. The tables are in results.
 """
 
 import json
@@ -26,30 +26,17 @@ _STYLES = {
 }
 
 
-def read_table(text):
-    """Returns {row: (values by seed, mean)} of the table whose header begins "seed"."""
-    lines = [line for line in text.splitlines() if line.startswith("|")]
-    cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
-    start = next(place for place, row in enumerate(cells) if row[0] == "seed")
-    header, rows = cells[start], {}
-    seeds = [place for place, name in enumerate(header) if name.isdigit()]
-    for row in cells[start + 2 :]:
-        if len(row) != len(header):
-            break
-        values = [float(row[place]) for place in seeds]
-        rows[row[0]] = values, float(row[header.index("mean")])
-    return rows
-
-
-def draw(rows, path):
-    """Draws a bar for the mean of each row, and a dot for each seed."""
-    figure, axes = plt.subplots(figsize=(8, 0.42 * len(rows) + 0.8))
-    for place, (name, (values, mean)) in enumerate(rows.items()):
-        color = _COLORS.get(name.split(",")[0], "#8a8a8a")
+def draw(table, path):
+    """Draws a bar for the mean of each row of a table, and a dot for each seed."""
+    titles = [row["row"]["title"] for row in table["rows"]]
+    figure, axes = plt.subplots(figsize=(8, 0.42 * len(titles) + 0.8))
+    for place, row in enumerate(table["rows"]):
+        values, mean = row["by_seed"], row["mean"]["mean"]
+        color = _COLORS.get(titles[place].split(",")[0], "#8a8a8a")
         axes.barh(place, mean, color=color, height=0.65)
         axes.scatter(values, [place] * len(values), s=14, color="black", zorder=3)
         axes.text(max(mean, *values) + 1.5, place, f"{mean:.1f}", va="center")
-    axes.set_yticks(range(len(rows)), rows)
+    axes.set_yticks(range(len(titles)), titles)
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     axes.set_xlabel("top-1 in percent; dots are seeds")
@@ -91,6 +78,10 @@ def draw_fractions(tables, path):
     _save(figure, axes, path)
 
 
+def _table(name):
+    return json.loads((_ROOT / "results" / f"{name}.json").read_text(encoding="utf-8"))
+
+
 def _mean(table, title):
     return next(row["mean"] for row in table["rows"] if row["row"]["title"] == title)
 
@@ -104,12 +95,8 @@ def main():
     """Draws both pictures."""
     # Text stays text, and the same table gives the same file.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "results"})
-    readme = (_ROOT / "README.md").read_text(encoding="utf-8")
-    draw(read_table(readme), _ROOT / "docs" / "results.svg")
-    tables = {
-        labels: json.loads((_ROOT / "results" / f"{name}.json").read_text("utf-8"))
-        for name, labels in _LABELS.items()
-    }
+    draw(_table("demo"), _ROOT / "docs" / "results.svg")
+    tables = {labels: _table(name) for name, labels in _LABELS.items()}
     draw_fractions(tables, _ROOT / "docs" / "label_fractions.svg")
 
 
