@@ -81,6 +81,11 @@ benchmarks: .venv-benchmarks/ready ## time the project beside what else one woul
 
 reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
 	$(call table,demo,demo,)
+	.venv/bin/python -m docs.score_demo results/demo/runs/*
+	.venv/bin/python -m docs.score_confidence results/demo/runs/*
+	.venv/bin/python -m train.horizon results/demo/runs/* --lead_times_s=0.2,0.4,0.8,1.2 \
+	  --output=results/demo
+	$(call table,sensitivity,sensitivity,)
 	$(call table,drift,drift-30,--run_flag=--demo_camera_drift=0.3)
 	for percent in 0 30; do \
 	  $(call table,drift,drift-$$percent-fine,--run_flag=--demo_camera_drift=$${percent}e-2 \
