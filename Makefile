@@ -79,7 +79,7 @@ bazel-test: .venv/ready ## build every Bazel target and run BAZEL_TESTS
 benchmarks: .venv-benchmarks/ready ## time the project beside what else one would use
 	CUDA_VISIBLE_DEVICES=-1 .venv-benchmarks/bin/python -m benchmarks $(BENCHMARK_FLAGS)
 
-reproduce: .venv/ready ## make the tables of docs/results.md again; hours, goes on where it ended
+reproduce: .venv/ready ## make the tables of docs/results*.md again; hours, goes on where it ended
 	$(call table,demo,demo,)
 	.venv/bin/python -m docs.score_demo results/demo/runs/*
 	.venv/bin/python -m docs.score_confidence results/demo/runs/*

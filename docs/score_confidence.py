@@ -2,10 +2,11 @@
 
 python -m docs.score_confidence runs/seed-0 runs/seed-1 ...
 
-The runs have the students of configs/demo.flags. The rows of three tables are means over
-runs: the calibration of each network and how often it agrees with the teacher, how often
-the teacher is right if it is confident, and top-1 by class. The last column is the gain
-of L_d over labels alone, with the 95 % bootstrap interval over runs and videos.
+The runs have the students of configs/demo.flags. The rows of three tables are means
+over runs: the calibration of each network and how often it agrees with the teacher,
+how often the teacher is right if it is confident, and top-1 by class. The last column
+is the gain of L_d over labels alone, with the 95 % bootstrap interval over runs and
+videos.
 """
 
 import json
