@@ -15,6 +15,7 @@ _TABLES = {
     "thetis-10": ("docs/results.md", "158 labels"),
     "drift-30": ("docs/results-demo.md", "`Mixed_4f`"),
     "drift-30-fine": ("docs/results-demo.md", "`Mixed_3c`"),
+    "sensitivity": ("docs/results-demo.md", "one flag changed"),
     "silhouettes": ("docs/results.md", "seed 0, three splits"),
     "ut_interaction-20-50": ("docs/results.md", "120 clips, half of the labels"),
     "ceiling_actions-25": ("docs/results.md", "288 clips, a quarter of the labels"),
