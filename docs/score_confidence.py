@@ -16,21 +16,23 @@ import sys
 import numpy as np
 
 from kd_keras.statistics import mean_interval, pseudo_label_quality, softmax
+from train import data_set
 from train import predictions as predictions_lib
 from train.predictions import TEACHER_FUTURE, of_student
 from train.report import scores
+from train.table.files import range_text
 
 _COMPARED = TEACHER_FUTURE, *map(of_student, ("labels", "pseudo_labels", "attention"))
 
 
 def main(runs):
     found = [
-        predictions_lib.read(pathlib.Path(run) / "predictions.npz") for run in runs
+        predictions_lib.read(pathlib.Path(run) / predictions_lib.FILE) for run in runs
     ]
-    data_set = (pathlib.Path(runs[0]) / "data_set.json").read_text(encoding="utf-8")
+    described = (pathlib.Path(runs[0]) / data_set.FILE).read_text(encoding="utf-8")
     _print_calibration(found)
     _print_pseudo_labels(found)
-    _print_classes(found, json.loads(data_set)["classes"])
+    _print_classes(found, json.loads(described)["classes"])
 
 
 def _print_calibration(runs):
@@ -68,7 +70,7 @@ def _print_classes(runs, classes):
         own = labels == label
         gain = mean_interval(gains[:, own], videos[own])
         means = [f"{rows[:, own].mean():.1f}" for rows in hits.values()]
-        _print(title, *means, f"{gain.mean:+.1f} ({gain.low:.1f} to {gain.high:.1f})")
+        _print(title, *means, f"{gain.mean:+.1f} ({range_text(gain)})")
 
 
 def _print(first, *cells):

@@ -22,6 +22,7 @@ from kd_keras.statistics import mean_interval
 from train import experiment
 from train.flags import config as config_lib
 from train.flags.learning import METHODS
+from train.table.files import range_text
 
 _VIDEOS, _SEED = 200, 8  # Five clips each; no run of the documentation has this seed.
 
@@ -41,9 +42,7 @@ def main(runs):
         print(f"{name:14} {cells}  mean {100 * hits.mean():.1f}")
         for other, fewer in above.items():
             gain = mean_interval(100 * (hits - fewer), videos)
-            print(
-                f"  over {other}: {gain.mean:+.1f} ({gain.low:.1f} to {gain.high:.1f})"
-            )
+            print(f"  over {other}: {gain.mean:+.1f} ({range_text(gain)})")
         if name in students:
             above[name] = hits
 
