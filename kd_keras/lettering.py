@@ -4,8 +4,10 @@ import bisect
 import functools
 import logging
 import math
+import os
 from collections.abc import Iterable
 
+import matplotlib
 import numpy as np
 from matplotlib import font_manager
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -176,7 +178,11 @@ def _weight(entry):
 
 
 def _first_file():
-    return font_manager.findfont(_FIRST)
+    path = os.path.join(matplotlib.get_data_path(), "fonts", "ttf", "DejaVuSans.ttf")
+    # matplotlib keeps its list in a file of the user, which was seen without this font.
+    if path not in {entry.fname for entry in font_manager.fontManager.ttflist}:
+        font_manager.fontManager.addfont(path)
+    return path
 
 
 @functools.cache

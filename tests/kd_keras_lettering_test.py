@@ -1,6 +1,7 @@
 """Text in any script: fonts that are found, codes where none is, lines on frames."""
 
 import cv2
+import matplotlib
 import numpy as np
 import pytest
 from fontTools.fontBuilder import FontBuilder
@@ -18,8 +19,11 @@ WHITE = (255, 255, 255)
 def _no_other_fonts(monkeypatch):
     """The fonts of matplotlib alone, whatever the machine has."""
     manager = font_manager.fontManager
-    own = [entry for entry in manager.ttflist if "mpl-data" in entry.fname]
-    monkeypatch.setattr(manager, "ttflist", own)
+    # Read anew, because the list of an earlier process may lack some.
+    own = font_manager.findSystemFonts([f"{matplotlib.get_data_path()}/fonts/ttf"])
+    monkeypatch.setattr(manager, "ttflist", [])
+    for path in own:
+        manager.addfont(path)
     monkeypatch.setattr(font_manager, "findSystemFonts", list)
 
     def forget():
@@ -64,6 +68,17 @@ def test_letters_that_come_with_matplotlib_need_no_other_font():
     for text in ("pay $5", "öffnen", "открыть", "άνοιγμα", "فتح الباب", "שלום"):
         assert lettering.families([text]) == ["DejaVu Sans"]
         assert lettering.readable(text) == text
+
+
+def test_the_font_of_matplotlib_is_found_without_the_list(monkeypatch):
+    drawn = line("open")
+    lettering._mask.cache_clear()
+    manager = font_manager.fontManager
+    other = next(e.fname for e in manager.ttflist if e.name == "STIXGeneral")
+    monkeypatch.setattr(manager, "ttflist", [])
+    manager.addfont(other)
+    assert lettering.readable("open") == "open"
+    np.testing.assert_array_equal(line("open"), drawn)
 
 
 def test_a_font_is_found_by_the_letters_that_it_has(font):
