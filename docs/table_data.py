@@ -69,10 +69,10 @@ def write_strokes(source, output):
         open(path, "w", newline="", encoding="utf-8") as table,
     ):
         writer = csv.writer(table)
-        writer.writerow(["video", "start", "end", "label", "split"])
+        writer.writerow(["video", "start", "end", "label", "split", "group"])
         for name, stroke, subject in clips:
             part = "test" if subject % 5 == 0 else "train"
-            writer.writerow([name, 0, end, stroke, part])
+            writer.writerow([name, 0, end, stroke, part, subject])
 
 
 def write_folds(source, output, num_folds, column):

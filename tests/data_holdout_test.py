@@ -59,6 +59,34 @@ def test_every_class_keeps_a_training_video(seed):
     assert trained >= {"a", "b", "c", "d"}
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_a_group_is_held_out_as_a_whole(seed):
+    """Four recordings of four clips each, and three clips of their own."""
+    group_of = {name: f"g{number // 4}" for number, name in enumerate(NAMES[1:17])}
+    videos = {
+        name: dataclasses.replace(video, group=group_of.get(name))
+        for name, video in INDEX.videos.items()
+    }
+    index = dataclasses.replace(INDEX, videos=videos)
+    found = held_out(index, 0.2, seed)
+    groups = {group_of.get(name, name) for name in found}
+    assert found == {n for n in NAMES[1:] if group_of.get(n, n) in groups}
+    # Four of 19 are wanted. The last group may bring three more.
+    assert 4 <= len(found) <= 7
+    assert found <= held_out(index, 0.5, seed)
+
+
+def test_a_group_with_the_last_example_of_a_class_stays():
+    index = index_of("aaabbb")
+    videos = index.videos | {
+        name: dataclasses.replace(index.videos[name], group="b only")
+        for name in ("v03", "v04", "v05")
+    }
+    index = dataclasses.replace(index, videos=videos)
+    for seed in range(10):
+        assert held_out(index, 0.9, seed) in ({"v01"}, {"v02"})
+
+
 def test_what_is_held_out_trains_nothing():
     index = hold_out(INDEX, 0.5)
     timing = Timing(lead_time_s=1.0, observed_s=2.0)

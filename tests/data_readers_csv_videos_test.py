@@ -72,6 +72,22 @@ def test_columns_come_in_any_order_beside_others(read):
     assert index.segments == (Segment("a.mp4", 0.0, 2.0, "walk"),)
 
 
+def test_a_group_is_what_its_column_says(read, caplog):
+    header, *rows = (HEADER + GOOD).splitlines()
+    groups = ("kitchen 1", "", "kitchen 1")
+    lines = [f"{header},group", *map(",".join, zip(rows, groups, strict=True))]
+    index = read("\n".join(lines))
+    found = [video.group for video in index.videos.values()]
+    assert found == ["kitchen 1", None, "kitchen 1"]
+    assert "1 of 1 groups have videos in several splits, such as 'kitchen 1'" in (
+        caplog.text
+    )
+    with pytest.raises(ValueError, match="lines 2 and 5: video 'a.mp4' is in the gro"):
+        read("\n".join([*lines, "a.mp4,4,5,walk,train,kitchen 2"]))
+    with pytest.raises(ValueError, match="the header has group more than once"):
+        read("\n".join([f"{header},group,group", *(f"{row},,g" for row in rows)]))
+
+
 def test_empty_label_is_an_unlabeled_segment(read):
     index = read(HEADER + "a.mp4,0,2,walk,train\na.mp4,3,4, ,train\nt.mp4,0,1,,test\n")
     assert [segment.label for segment in index.segments] == ["walk", None, None]

@@ -1,6 +1,7 @@
 """The J-HMDB reader on the official layout, and its official counts."""
 
 import csv
+import dataclasses
 import logging
 import pathlib
 import shutil
@@ -54,7 +55,10 @@ def write_image(path):
 def test_index_of_folders_of_frames(small):
     index = read_jhmdb(small)
     assert index.classes == ("catch", "wave")
-    assert index.videos == {
+    videos = {
+        name: dataclasses.replace(v, group=None) for name, v in index.videos.items()
+    }
+    assert videos == {
         "c@1": Video("c@1", small / "Rename_Images/catch/c@1", "train", FRAME_RATE),
         "w+1": Video("w+1", small / "Rename_Images/wave/w+1", "train", FRAME_RATE),
         "w(2)": Video("w(2)", small / "Rename_Images/wave/w(2)", "test", FRAME_RATE),
@@ -66,6 +70,21 @@ def test_index_of_folders_of_frames(small):
         Segment("w+1", 0.0, 0.6, "wave"),
         Segment("w(2)", 0.0, 1.6, "wave"),
     )
+
+
+def test_clips_of_one_recording_are_a_group(small):
+    names = {
+        "BIG_FISH_wave_u_cm_np1_fr_bad_4": "BIG_FISH",
+        "BIG_FISH_Wave_u_nm_np1_fr_goo_9": "BIG_FISH",
+        "Hello_Wave_2_wave_f_nm_np2_le_med_0": "Hello_Wave_2",
+        "own name": "own name",
+    }
+    lines = "\n".join(f"{name}.avi 1" for name in names)
+    write(small / "splits/wave_test_split1.txt", lines)
+    for name in names:
+        write_image(small / "Rename_Images/wave" / name / "00001.png")
+    videos = read_jhmdb(small).videos
+    assert {name: videos[name].group for name in names} == names
 
 
 def test_a_broken_clip_is_skipped(small):

@@ -7,6 +7,7 @@ from kd_keras.data.records.changes import changes
 _BEFORE = {
     "classes": ["open", "shut"],
     "parts": {"a.mp4": "train", "b.mp4": "train", "c.mp4": "val"},
+    "groups": {"a.mp4": "kitchen"},
     "bad_videos": {},
     "segments": [
         ["a.mp4", 1.0, 2.0, "open", False, "2"],
@@ -68,6 +69,14 @@ def test_only_what_is_known_of_both_files_is_compared():
 
     assert _after(change) == ["2 videos of another content (a.mp4, b.mp4)"]
     assert _after(lambda now: now.pop("files")) == []
+    older = {name: value for name, value in _BEFORE.items() if name != "groups"}
+    assert changes(older, _BEFORE) == []
+
+
+def test_a_video_in_another_group_is_named():
+    moved = {"a.mp4": "garden", "c.mp4": "kitchen"}
+    found = _after(lambda now: now.update(groups=moved))
+    assert found == ["2 videos in another group (a.mp4, c.mp4)"]
 
 
 def test_many_are_counted_and_the_first_named():

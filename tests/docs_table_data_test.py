@@ -45,9 +45,9 @@ def test_every_fifth_subject_is_evaluated(tmp_path):
     with open(tmp_path / "strokes.csv", newline="", encoding="utf-8") as file:
         rows = [tuple(row.values()) for row in csv.DictReader(file)]
     assert rows == [
-        ("p4", "0", "16", "lob", "train"),
-        ("p5", "0", "16", "serve", "test"),
-        ("p6", "0", "16", "lob", "train"),
+        ("p4", "0", "16", "lob", "train", "4"),
+        ("p5", "0", "16", "serve", "test", "5"),
+        ("p6", "0", "16", "lob", "train", "6"),
     ]
 
 

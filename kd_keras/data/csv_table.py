@@ -19,6 +19,7 @@ def read_table(
     columns: Collection[str],
     parse: Callable[[int, dict[str, str]], Row],
     aliases: Mapping[str, str] | None = None,
+    optional: Collection[str] = (),
 ) -> list[Row]:
     """Returns what `parse` makes of every row of a CSV file.
 
@@ -31,6 +32,8 @@ def read_table(
         parse: Called with the line on which a row starts and its values by column.
             It may raise a ValueError that says what is wrong with the row.
         aliases: Other names of columns.
+        optional: Names that the header may have, once each. The values of a column that
+            is not there are empty.
     Raises:
         ValueError: If the file is missing, empty, no UTF-8 text or no CSV, its header
             lacks a column, or a row cannot be used; names the file and the lines.
@@ -43,12 +46,13 @@ def read_table(
             f"{path} is empty; it needs a header {','.join(columns)} and one row per "
             "segment."
         )
-    places = _find_columns(path, *header, columns, aliases or {})
+    places = _find_columns(path, *header, columns, aliases or {}, optional)
     rows, problems = [], []
     for line, record in records:
         try:
             _check_width(record, len(header[1]))
-            values = {name: record[place] for name, place in places.items()}
+            values = dict.fromkeys(optional, "")
+            values |= {name: record[place] for name, place in places.items()}
             rows.append(parse(line, values))
         except ValueError as error:
             problems.append(f"line {line}: {error}")
@@ -133,13 +137,14 @@ def _read_records(path) -> Iterator[tuple[int, list[str]]]:
         ) from error
 
 
-def _find_columns(path, line, header, columns, aliases):
+def _find_columns(path, line, header, columns, aliases, optional):
     """Returns the position of each column, by its name."""
     names = [aliases.get(name, name) for name in header]
     missing = [column for column in columns if column not in names]
-    twice = [column for column in columns if names.count(column) > 1]
+    known = [*columns, *(column for column in optional if column in names)]
+    twice = [column for column in known if names.count(column) > 1]
     if not missing and not twice:
-        return {column: names.index(column) for column in columns}
+        return {column: names.index(column) for column in known}
     if missing:
         problem = f"the header lacks {', '.join(missing)}"
     else:

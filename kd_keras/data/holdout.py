@@ -12,14 +12,15 @@ from kd_keras.data.segments import HELD_OUT, TRAIN, Index
 def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     """Moves a fraction of the training videos into the part `held_out`.
 
-    Only videos with labels are drawn. A video that has the last training example of a
-    class is never drawn. A larger fraction with the same seed holds out all videos of a
-    smaller one. The order of the annotations has no influence.
+    Groups of videos are drawn, such as the clips of one recording, or a video that has
+    no group. Only videos with labels count. A group that has the last training example
+    of a class is never drawn. A larger fraction with the same seed holds out all videos
+    of a smaller one. The order of the annotations has no influence.
 
     Args:
         index: With every label.
         fraction: Of the training videos that have labels, in (0, 1); halves are rounded
-            up, and at least one is taken.
+            up, and at least one is taken. The last group may bring more videos.
         seed: Any integer.
     Raises:
         ValueError: If the fraction is out of range, or no video can be spared.
@@ -27,22 +28,27 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     if not 0 < fraction < 1:
         raise ValueError(f"holdout must be between 0 and 1. Got {fraction}.")
     labels = _training_labels(index)
-    drawn = sorted(labels)
+    groups = collections.defaultdict(list)
+    for name in sorted(labels):
+        groups[_group(index.videos[name])].append(name)
+    drawn = sorted(groups)
     random.Random(seed).shuffle(drawn)
-    wanted = fractions.Fraction(str(float(fraction))) * len(drawn)
+    wanted = fractions.Fraction(str(float(fraction))) * len(labels)
     wanted = max(1, math.floor(wanted + fractions.Fraction(1, 2)))
     # How many videos are left to train each class.
     left = collections.Counter(label for own in labels.values() for label in own)
     held_out = []
-    for name in drawn:
-        if len(held_out) < wanted and all(left[label] > 1 for label in labels[name]):
-            held_out.append(name)
-            left.subtract(labels[name])
+    for group in drawn:
+        own = collections.Counter(label for v in groups[group] for label in labels[v])
+        spared = all(left[label] > number for label, number in own.items())
+        if len(held_out) < wanted and spared:
+            held_out += groups[group]
+            left.subtract(own)
     if not held_out:
         raise ValueError(
-            f"None of the {len(drawn)} training videos with labels can be held out: "
-            "each is the only one that shows some class. Label more videos, or cut "
-            "them into several files."
+            f"None of the {len(labels)} training videos with labels can be held out: "
+            "each, or its group, is the only one that shows some class. Label more "
+            "videos, or cut them into several files."
         )
     return dataclasses.replace(
         index,
@@ -52,6 +58,11 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
             for name in held_out
         },
     )
+
+
+def _group(video):
+    """Groups come after videos without one, so that neither is taken for the other."""
+    return (False, video.name) if video.group is None else (True, video.group)
 
 
 def _training_labels(index):

@@ -126,8 +126,9 @@ class Data:
     holdout: float | None = _flag(
         None,
         "Fraction of the labeled training videos that are held out of training, drawn "
-        "under --label_seed. They choose the student, and the weights of --keep=best "
-        "and --early_stopping. Without it the val part chooses, if there is one.",
+        "under --label_seed; videos of one group stay together. They choose the "
+        "student, and the weights of --keep=best and --early_stopping. Without it the "
+        "val part chooses, if there is one.",
         affects="pairs",
         lower=1e-6,
         upper=0.9,

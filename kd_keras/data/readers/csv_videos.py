@@ -15,6 +15,7 @@ from kd_keras.data.segments import PARTS, REPEATED_ROWS, TRAIN, Index, Segment
 from kd_keras.data.video.info import Video, VideoInfo
 
 _COLUMNS = ("video", "start", "end", "label", "split")
+_OPTIONAL = ("group",)
 _ALIASES = {"label_name": "label"}
 
 
@@ -31,8 +32,10 @@ def read_csv(
     The file is UTF-8 with commas; its header names the columns `video` (path under
     `video_root`), `start` and `end` (seconds), `label` (class name, or empty for a
     segment known to have no label; the column may be called `label_name`) and `split`
-    (`train`, `val` or `test`), in any order. Other columns are ignored. Blanks around
-    a value do not count. A row that repeats another is dropped, with a warning.
+    (`train`, `val` or `test`), in any order. A column `group` may say which videos
+    resemble each other, such as clips that were cut from one recording (`hold_out`).
+    Other columns are ignored. Blanks around a value do not count. A row that repeats
+    another is dropped, with a warning.
 
     A video that cannot be read is skipped with its segments and listed in
     `Index.bad_videos`. An `end` up to one frame past the end of its video is cut.
@@ -74,14 +77,12 @@ def read_csv(
         raise ValueError(f"video_root {video_root} is not a folder.")
     rows, num_repeats = _read_rows(annotations, video_root)
     stop_at(annotations, _leaks(rows))
+    stop_at(annotations, _in_two_groups(rows))
     stop_at(annotations, _classes_without_training(rows))
     if refuse_contradictions:
         stop_at(annotations, contradictions(rows))
-    parts = {row.video: (row.path, row.part) for row in rows}
-    videos = {
-        name: Video(name, pathlib.Path(path), part)
-        for name, (path, part) in parts.items()
-    }
+    _warn_of_split_groups(annotations, rows)
+    videos = _videos(rows)
     # The first row of a video: the last to write its key.
     places = {row.video: f"{annotations}, line {row.line}" for row in rows[::-1]}
     infos, bad_videos = probe_videos(
@@ -130,7 +131,7 @@ def read_again(
     return dataclasses.replace(
         index,
         classes=tuple(sorted({row.label for row in rows if row.label is not None})),
-        videos={row.video: Video(row.video, row.path, row.part) for row in rows},
+        videos=_videos(rows),
         segments=tuple(
             Segment(
                 row.video,
@@ -168,6 +169,7 @@ class _Row:
     end_s: float
     label: str | None
     part: str
+    group: str | None
 
     @property
     def uid(self):
@@ -178,15 +180,22 @@ def _read_rows(annotations, video_root):
     root, names = os.path.abspath(video_root), {}
 
     def parse(line, values):
-        row = _parse(line, *(values[name] for name in _COLUMNS), root)
+        row = _parse(line, *(values[name] for name in _COLUMNS + _OPTIONAL), root)
         # "a.mp4" and "./a.mp4" are one video; it keeps the spelling that came first.
         return dataclasses.replace(row, video=names.setdefault(row.path, row.video))
 
-    rows = read_table(annotations, _COLUMNS, parse, _ALIASES)
+    rows = read_table(annotations, _COLUMNS, parse, _ALIASES, _OPTIONAL)
     return _drop_repeats(annotations, rows)
 
 
-def _parse(line, video, start, end, label, part, root):
+def _videos(rows):
+    return {
+        row.video: Video(row.video, pathlib.Path(row.path), row.part, group=row.group)
+        for row in rows
+    }
+
+
+def _parse(line, video, start, end, label, part, group, root):
     if part not in PARTS:
         raise ValueError(f"unknown split {part!r}; write one of {', '.join(PARTS)}")
     start_s, end_s = _seconds("start", start), _seconds("end", end)
@@ -202,6 +211,7 @@ def _parse(line, video, start, end, label, part, root):
         end_s,
         class_name(label) or None,
         part,
+        group or None,
     )
 
 
@@ -252,6 +262,35 @@ def _leaks(rows):
                 f"{row.part} and {other.part}; a video belongs to one split, or "
                 "training sees what evaluation asks"
             )
+
+
+def _in_two_groups(rows):
+    first = {}
+    for row in rows:
+        other = first.setdefault(row.video, row)
+        if row.group != other.group:
+            yield (
+                f"lines {other.line} and {row.line}: video {row.video!r} is in the "
+                f"groups {other.group or ''!r} and {row.group or ''!r}; write one "
+                "group in all its rows"
+            )
+
+
+def _warn_of_split_groups(annotations, rows):
+    parts = collections.defaultdict(set)
+    for row in rows:
+        if row.group is not None:
+            parts[row.group].add(row.part)
+    split = sorted(group for group, own in parts.items() if len(own) > 1)
+    if split:
+        logging.getLogger(__name__).warning(
+            "%s: %d of %d groups have videos in several splits, such as %r. Training "
+            "sees what resembles the evaluated videos, so scores are too good.",
+            annotations,
+            len(split),
+            len(parts),
+            split[0],
+        )
 
 
 def _classes_without_training(rows):

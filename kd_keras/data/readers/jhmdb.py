@@ -3,6 +3,7 @@
 import logging
 import os
 import pathlib
+import re
 from typing import Literal
 
 from kd_keras.data.csv_table import read_text
@@ -28,6 +29,9 @@ _SPLITS = ("splits",)
 _FRAMES = ("Rename_Images",)
 _VIDEOS = ("ReCompress_Videos", "JHMDB_video/ReCompress_Videos")
 _PARTS = {"1": TRAIN, "2": TEST}
+# What HMDB writes after the action: the part of the body that is seen, the camera's
+# motion, how many people there are, its side, the quality, and a number.
+_CONDITIONS = re.compile(r"_[fuhlt]_[cn]m_np\d_(?:fr|le|ri|ba)_(?:goo|med|bad)_\d+$")
 
 
 def read_jhmdb(
@@ -41,7 +45,8 @@ def read_jhmdb(
     `data_root` holds `splits/<class>_test_split{1,2,3}.txt` and either
     `Rename_Images/<class>/<clip>/00001.png` or `ReCompress_Videos/<class>/<clip>.avi`;
     if there are both, the images are read. The whole clip is one segment. The split
-    files give the classes, so removing the files of some classes gives a subset.
+    files give the classes, so removing the files of some classes gives a subset. Clips
+    of one recording are a group, which `hold_out` keeps together.
 
     Args:
         data_root: Folder into which the archives were unpacked.
@@ -84,7 +89,8 @@ def read_jhmdb(
                 f"{labels[clip]} and {label}. Unpack splits.zip again."
             )
         path = folder / label / (clip if is_frames else f"{clip}.avi")
-        videos[clip] = Video(clip, path, part, FRAME_RATE if is_frames else None)
+        rate = FRAME_RATE if is_frames else None
+        videos[clip] = Video(clip, path, part, rate, group=_recording(clip, label))
         labels[clip] = label
     infos, bad_videos = probe_videos(videos.values(), max_bad_videos, progress)
     readable = {name: videos[name] for name in infos}
@@ -108,6 +114,12 @@ def read_jhmdb(
             "J-HMDB: %d of %d classes, a subset.", len(classes), NUM_CLASSES
         )
     return index
+
+
+def _recording(clip, label):
+    """What a clip was cut from: its name, without the action, conditions and number."""
+    recording = _CONDITIONS.sub("", clip)
+    return re.sub(f"_{re.escape(label)}$", "", recording, flags=re.IGNORECASE)
 
 
 def _find_folder(data_root, names, content):

@@ -21,6 +21,7 @@ def changes(before: Mapping, now: Mapping) -> list[str]:
         *_of_classes(before["classes"], now["classes"]),
         *_of_videos(before, now),
         *_of_files(before.get("files", {}), now.get("files", {})),
+        *_of_groups(before, now),
         *_of_rows(before, now),
     ]
 
@@ -69,6 +70,17 @@ def _of_files(before, now):
     ]
     if names:
         yield f"{_count(len(names), 'video')} of another content ({_first(names)})"
+
+
+def _of_groups(before, now):
+    # Older versions kept no groups.
+    groups, others = before.get("groups"), now.get("groups", {})
+    if groups is None:
+        return
+    common = before["parts"].keys() & now["parts"].keys()
+    names = sorted(name for name in common if groups.get(name) != others.get(name))
+    if names:
+        yield f"{_count(len(names), 'video')} in another group ({_first(names)})"
 
 
 def _of_rows(before, now):

@@ -23,6 +23,11 @@ def values(index: Index, with_times: bool = False) -> dict:
     return {
         "classes": list(index.classes),
         "parts": {name: video.part for name, video in index.videos.items()},
+        "groups": {
+            name: video.group
+            for name, video in index.videos.items()
+            if video.group is not None
+        },
         "durations_s": index.durations_s,
         "segments": [list(dataclasses.astuple(s)) for s in index.segments],
         "bad_videos": index.bad_videos,
@@ -66,10 +71,12 @@ def read(folder) -> Index:
 def from_json(content: bytes) -> Index:
     """Reads back what `to_json` wrote; without times, `infos` is almost empty."""
     kept = json.loads(content)
+    # What an earlier release prepared has no groups.
+    groups = kept.get("groups", {})
     return Index(
         classes=tuple(kept["classes"]),
         videos={
-            name: Video(name, pathlib.Path(name), part)
+            name: Video(name, pathlib.Path(name), part, group=groups.get(name))
             for name, part in kept["parts"].items()
         },
         durations_s=kept["durations_s"],

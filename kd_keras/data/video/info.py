@@ -45,6 +45,8 @@ class Video:
         flow_encoding: What those images hold; None is what I3D's weights expect.
         flow_frame_rate: Flow images per second; None is frame_rate divided by the
             encoding's stride.
+        group: Videos of one group resemble each other, such as clips that were cut from
+            one recording; `hold_out` keeps them together. None is a group of its own.
     """
 
     name: str
@@ -54,6 +56,7 @@ class Video:
     flow_path: pathlib.Path | None = None
     flow_encoding: "FlowEncoding | None" = None
     flow_frame_rate: float | None = None
+    group: str | None = None
 
     @property
     def paths(self) -> tuple[pathlib.Path, ...]:
