@@ -60,7 +60,7 @@ def _print_pseudo_labels(runs):
 
 
 def _print_classes(runs, classes):
-    labels, videos = runs[0].labels, runs[0].videos
+    labels, clusters = runs[0].labels, runs[0].clusters
     hits = {
         name: 100 * np.stack([run.hits(name) for run in runs]) for name in _COMPARED
     }
@@ -68,7 +68,7 @@ def _print_classes(runs, classes):
     _print("class", *map(scores.title, _COMPARED), "gain")
     for label, title in enumerate(classes):
         own = labels == label
-        gain = mean_interval(gains[:, own], videos[own])
+        gain = mean_interval(gains[:, own], clusters[own])
         means = [f"{rows[:, own].mean():.1f}" for rows in hits.values()]
         _print(title, *means, f"{gain.mean:+.1f} ({range_text(gain)})")
 

@@ -22,9 +22,11 @@ def runs(tmp_path_factory):
         names = [predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED]
         methods = ("labels", "pseudo_labels", "attention")
         names += [predictions.of_student(method) for method in methods]
+        videos = np.array([f"{clip // 3}.mp4" for clip in range(60)])
         found = predictions.Predictions(
             labels=labels,
-            videos=np.array([f"{clip // 3}.mp4" for clip in range(60)]),
+            videos=videos,
+            clusters=videos,
             times_s=np.zeros((60, 4)),
             logits={
                 name: random.normal(size=(60, 3)) + np.eye(3)[labels] for name in names

@@ -164,8 +164,9 @@ def _without_videos(folder, seed, classes=("<b>", "$5")):
             ("students.attention", 1.5),
         )
     }
+    videos = np.repeat([f"v{i}" for i in range(10)], 4)
     found = predictions_lib.Predictions(
-        labels, np.repeat([f"v{i}" for i in range(10)], 4), np.zeros((40, 4)), logits
+        labels, videos, videos, np.zeros((40, 4)), logits
     )
     predictions_lib.write(folder / "predictions.npz", found)
     write_json(folder / "results.json", untrained_run.results(list(classes)))

@@ -1,5 +1,6 @@
 """Parts of a report's page, against loops, closed forms and values by hand."""
 
+import dataclasses
 import types
 
 import keras
@@ -89,8 +90,9 @@ def _predictions(labels, **logits):
     names = {
         name.replace("_", ".", 1): np.array(v, float) for name, v in logits.items()
     }
+    videos = np.array(list("aabb"))
     return predictions.Predictions(
-        np.array(labels), np.array(list("aabb")), np.zeros((4, 4)), names
+        np.array(labels), videos, videos, np.zeros((4, 4)), names
     )
 
 
@@ -174,7 +176,9 @@ def test_the_times_of_a_run_that_was_interrupted_add_up(tmp_path):
 
 def test_predictions_come_back_as_they_were(tmp_path):
     found = _predictions([0, 1, 0, 1], teacher_future=np.zeros((4, 2)))
+    found = dataclasses.replace(found, clusters=np.array(["g", "g", "b", "b"]))
     predictions.write(tmp_path / "predictions.npz", found)
     again = predictions.read(tmp_path / "predictions.npz")
     assert again.has_clips_of(found) and [*again.logits] == ["teacher.future"]
+    assert [*again.clusters] == ["g", "g", "b", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]

@@ -31,7 +31,7 @@ _ROWS = [
 _RIGHT = {"teacher.future": 30, "students.labels": 16, "students.attention": 24}
 
 
-def _write_run(job, shift=0):
+def _write_run(job, shift=0, clusters=_VIDEOS):
     """A run whose networks are right about their first clips."""
     seed = int(job.flags[-2].partition("=")[2])
     logits = {}
@@ -45,7 +45,7 @@ def _write_run(job, shift=0):
     times_s = np.full((_CLIPS, 4), float(shift))
     predictions.write(
         job.folder / predictions.FILE,
-        predictions.Predictions(_LABELS, _VIDEOS, times_s, logits),
+        predictions.Predictions(_LABELS, _VIDEOS, clusters, times_s, logits),
     )
 
 
@@ -126,6 +126,16 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
     # They lie in two of ten videos, and a draw of videos may have neither.
     assert distilled.gain.low == 0 and 20 < distilled.gain.high < 60
     assert by_title["dark"].gain.mean == 0
+
+
+def test_groups_of_videos_are_drawn_together(tmp_path):
+    """Both halves of the clips gain 20 %, so every draw of halves does."""
+    jobs = _jobs(tmp_path, seeds=(0,))
+    halves = np.repeat(["group a", "group b"], _CLIPS // 2)
+    for job in jobs.values():
+        _write_run(job, clusters=halves)
+    gain = scores.scores(_ROWS, [jobs], (1,), (0,), _ROWS[2])[3].gain
+    assert (gain.mean, gain.low, gain.high) == pytest.approx((20.0, 20.0, 20.0))
 
 
 def test_splits_are_put_together(tmp_path):
@@ -234,7 +244,11 @@ def _write_modality(job, right):
     )
     times_s = np.zeros((_CLIPS, 4))
     kept = predictions.Predictions(
-        _LABELS, _VIDEOS, times_s, dict.fromkeys(names, logits.astype(np.float32))
+        _LABELS,
+        _VIDEOS,
+        _VIDEOS,
+        times_s,
+        dict.fromkeys(names, logits.astype(np.float32)),
     )
     predictions.write(job.folder / predictions.FILE, kept)
 

@@ -214,7 +214,7 @@ def evaluate(
     if experiment.distribution.is_chief:
         predictions.write(
             experiment.directory / predictions.FILE,
-            predictions.of_pairs(readable_pairs(data), all_logits),
+            predictions.of_pairs(data.index, readable_pairs(data), all_logits),
         )
     if students:
         chosen = _choose(data, evaluator, students, scores, len(labels), score, crops)

@@ -140,7 +140,7 @@ class FinishedRun:
         """Computes the `Predictions` of every network."""
         logits, indices = self.all_logits(self.methods())
         pairs = [self.data.evaluated[index] for index in indices]
-        return predictions.of_pairs(pairs, logits)
+        return predictions.of_pairs(self.data.index, pairs, logits)
 
     def _predictor(self, network: keras.Model) -> MultiCropPredictor:
         return self._evaluator.predictor(network, self.crops)

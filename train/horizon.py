@@ -106,14 +106,13 @@ def run(paths: Sequence[str], request: Request) -> list[Point]:
     values = request.lead_times_s or request.observed_fractions
     with remote_run.fetched(*paths) as folders:
         found = [_right(FinishedRun(folder), kind, values) for folder in folders]
-    clips, first = found[0]
-    for path, (others, right) in zip(paths, found, strict=True):
+    clips, clusters, first = found[0]
+    for path, (others, _, right) in zip(paths, found, strict=True):
         if others != clips or right.keys() != first.keys():
             raise ValueError(
                 f"{path} is not of the same clips and networks as {paths[0]}."
             )
-    videos = [clip.video for clip in clips]
-    points = _points(values, [right for _, right in found], videos)
+    points = _points(values, [right for *_, right in found], clusters)
     output = pathlib.Path(request.output or paths[0])
     output.mkdir(parents=True, exist_ok=True)
     _write(output, kind, points)
@@ -124,8 +123,8 @@ def run(paths: Sequence[str], request: Request) -> list[Point]:
 
 def _right(
     run: "FinishedRun", kind: str, values: Sequence[float]
-) -> "tuple[list[Clip], dict[str, np.ndarray]]":
-    """The future clips, and by network whether it is right: (values, clips), 0 or 1."""
+) -> "tuple[list[Clip], list[str], dict[str, np.ndarray]]":
+    """The future clips, their clusters, and by network (values, clips), 1 if right."""
     import numpy as np
 
     own = _TIMES if run.config.data.observed_fraction is None else _FRACTIONS
@@ -145,19 +144,28 @@ def _right(
     )
     pairs = [by_value[0][index] for index in readable]
     labels = np.array([pair.label for pair in pairs])
-    return [pair.future for pair in pairs], {
-        name: np.array(
-            [np.array([one[index] for index in readable]) == labels for one in found],
-            np.float64,
-        )
-        for name, found in predicted.items()
-    }
+    clips = [pair.future for pair in pairs]
+    clusters = [run.data.index.videos[clip.video].cluster for clip in clips]
+    return (
+        clips,
+        clusters,
+        {
+            name: np.array(
+                [
+                    np.array([one[index] for index in readable]) == labels
+                    for one in found
+                ],
+                np.float64,
+            )
+            for name, found in predicted.items()
+        },
+    )
 
 
 def _points(
     values: Sequence[float],
     runs: "Sequence[dict[str, np.ndarray]]",
-    videos: Sequence[str],
+    clusters: Sequence[str],
 ) -> list[Point]:
     import numpy as np
 
@@ -174,8 +182,8 @@ def _points(
             gain = None
             if name in students and name != baseline:
                 difference = hits[:, place] - right[baseline][:, place]
-                gain = mean_interval(100 * difference, videos)
-            top1 = mean_interval(100 * hits[:, place], videos)
+                gain = mean_interval(100 * difference, clusters)
+            top1 = mean_interval(100 * hits[:, place], clusters)
             points.append(Point(value, name, top1, gain))
     return points
 

@@ -1,8 +1,9 @@
 """What every network of a run said of every evaluated clip, as a run keeps it.
 
-NumPy alone reads the file `predictions.npz`. It holds `labels`, `videos`, `times_s`
-(start and end of the observed clip, then of the future clip), and the logits of each
-network under its name: `teacher.future`, `teacher.observed` or `students.<method>`.
+NumPy alone reads the file `predictions.npz`. It holds `labels`, `videos`, `clusters`,
+`times_s` (start and end of the observed clip, then of the future clip), and the logits
+of each network under its name: `teacher.future`, `teacher.observed` or
+`students.<method>`.
 """
 
 import dataclasses
@@ -13,13 +14,14 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from kd_keras.aside import written_aside
-from kd_keras.data.segments import Pair
+from kd_keras.data.segments import Index, Pair
 
 FILE = "predictions.npz"
 
 TEACHER_FUTURE, TEACHER_OBSERVED = "teacher.future", "teacher.observed"
 _STUDENTS = "students."
 _LABELS, _VIDEOS, _TIMES = "labels", "videos", "times_s"
+_CLUSTERS = "clusters"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Predictions:
     Attributes:
         labels: True class indices (clips,).
         videos: Names of the clips' videos (clips,).
+        clusters: `Video.cluster` of each (clips,): intervals draw whole clusters,
+            because their clips resemble each other.
         times_s: Start and end of the observed clip and of the future clip, in seconds
             (clips, 4).
         logits: By network, (clips, classes), the mean over the test-time crops.
@@ -36,6 +40,7 @@ class Predictions:
 
     labels: np.ndarray
     videos: np.ndarray
+    clusters: np.ndarray
     times_s: np.ndarray
     logits: dict[str, np.ndarray]
 
@@ -66,10 +71,13 @@ def of_student(method: str) -> str:
     return f"{_STUDENTS}{method}"
 
 
-def of_pairs(pairs: Sequence[Pair], logits: Mapping[str, np.ndarray]) -> Predictions:
+def of_pairs(
+    index: Index, pairs: Sequence[Pair], logits: Mapping[str, np.ndarray]
+) -> Predictions:
     """Returns the `Predictions` for some pairs.
 
     Args:
+        index: With their videos.
         pairs: The labeled pairs, in the order of the logits.
         logits: By network.
     """
@@ -80,6 +88,7 @@ def of_pairs(pairs: Sequence[Pair], logits: Mapping[str, np.ndarray]) -> Predict
     return Predictions(
         labels=np.array([pair.label for pair in pairs], np.int64),
         videos=np.array([pair.future.video for pair in pairs]),
+        clusters=np.array([index.videos[p.future.video].cluster for p in pairs]),
         times_s=np.array(times_s, np.float64),
         logits=dict(logits),
     )
@@ -90,6 +99,7 @@ def write(path: str | os.PathLike, predictions: Predictions) -> None:
     arrays = {
         _LABELS: predictions.labels,
         _VIDEOS: predictions.videos,
+        _CLUSTERS: predictions.clusters,
         _TIMES: predictions.times_s,
         **predictions.logits,
     }
@@ -108,9 +118,11 @@ def read(path: str | os.PathLike) -> Predictions:
         with np.load(path, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         labels, videos, times_s = map(arrays.pop, (_LABELS, _VIDEOS, _TIMES))
+        # Files of earlier releases have none.
+        clusters = arrays.pop(_CLUSTERS, videos)
     except (KeyError, OSError, ValueError, EOFError) as error:
         raise ValueError(
             f"{path} is no file of predictions or is damaged ({error}). Evaluate the "
             "run again to make it anew: the same command with --task=evaluate."
         ) from error
-    return Predictions(labels, videos, times_s, arrays)
+    return Predictions(labels, videos, clusters, times_s, arrays)

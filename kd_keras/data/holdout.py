@@ -28,21 +28,23 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     if not 0 < fraction < 1:
         raise ValueError(f"holdout must be between 0 and 1. Got {fraction}.")
     labels = _training_labels(index)
-    groups = collections.defaultdict(list)
+    clusters = collections.defaultdict(list)
     for name in sorted(labels):
-        groups[_group(index.videos[name])].append(name)
-    drawn = sorted(groups)
+        clusters[index.videos[name].cluster].append(name)
+    drawn = sorted(clusters)
     random.Random(seed).shuffle(drawn)
     wanted = fractions.Fraction(str(float(fraction))) * len(labels)
     wanted = max(1, math.floor(wanted + fractions.Fraction(1, 2)))
     # How many videos are left to train each class.
     left = collections.Counter(label for own in labels.values() for label in own)
     held_out = []
-    for group in drawn:
-        own = collections.Counter(label for v in groups[group] for label in labels[v])
+    for cluster in drawn:
+        own = collections.Counter(
+            label for name in clusters[cluster] for label in labels[name]
+        )
         spared = all(left[label] > number for label, number in own.items())
         if len(held_out) < wanted and spared:
-            held_out += groups[group]
+            held_out += clusters[cluster]
             left.subtract(own)
     if not held_out:
         raise ValueError(
@@ -58,11 +60,6 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
             for name in held_out
         },
     )
-
-
-def _group(video):
-    """Groups come after videos without one, so that neither is taken for the other."""
-    return (False, video.name) if video.group is None else (True, video.group)
 
 
 def _training_labels(index):

@@ -63,15 +63,15 @@ def rows(predictions: predictions_lib.Predictions) -> dict[str, Row]:
 
 
 def _row(predictions: predictions_lib.Predictions, name: str) -> Row:
-    labels, videos = predictions.labels, predictions.videos
+    labels, clusters = predictions.labels, predictions.clusters
     logits, hits = predictions.logits[name], predictions.hits(name)
     scores = classification_scores(labels, logits)
-    scaled, temperatures = statistics.cross_fitted(labels, logits, videos)
+    scaled, temperatures = statistics.cross_fitted(labels, logits, clusters)
     future = predictions.logits[predictions_lib.TEACHER_FUTURE].argmax(1)
     is_teacher = name == predictions_lib.TEACHER_FUTURE
     return Row(
         title=title(name),
-        top1=statistics.mean_interval(hits, videos),
+        top1=statistics.mean_interval(hits, clusters),
         top5=scores["top5"],
         class_mean_recall=scores["class_mean_recall"],
         gain=_gain([predictions], name),
@@ -121,7 +121,7 @@ def compare(runs: Sequence[predictions_lib.Predictions]) -> list[Comparison]:
         mean = None
         if everywhere:
             hits = np.stack([run.hits(name) for run in runs])
-            mean = statistics.mean_interval(hits, runs[0].videos)
+            mean = statistics.mean_interval(hits, runs[0].clusters)
         compared.append(
             Comparison(
                 title=title(name),
@@ -141,7 +141,7 @@ def _gain(runs: Sequence[predictions_lib.Predictions], name: str) -> Interval | 
     if not all(BASELINE in run.logits for run in runs):
         return None
     gains = np.stack([run.hits(name) - run.hits(BASELINE) for run in runs])
-    return statistics.mean_interval(gains, runs[0].videos)
+    return statistics.mean_interval(gains, runs[0].clusters)
 
 
 def best_distilled(

@@ -188,12 +188,12 @@ class _Maker:
     def _add_statistics(self, predictions: Predictions) -> None:
         section = self._section
         section.rows = list(scores.rows(predictions).values())
-        labels, videos = predictions.labels, predictions.videos
+        labels, clusters = predictions.labels, predictions.clusters
         self._draw("reliability", functools.partial(charts.reliability, {
             scores.title(name): (
                 labels,
                 statistics.softmax(logits),
-                statistics.cross_fitted(labels, logits, videos)[0],
+                statistics.cross_fitted(labels, logits, clusters)[0],
             )
             for name, logits in predictions.logits.items()
             if name != predictions_lib.TEACHER_OBSERVED
@@ -233,7 +233,7 @@ class _Maker:
         section.compared = scores.title(names[0]), scores.title(names[1])
         before, after = (predictions.logits[name].argmax(1) for name in names[:2])
         gains = statistics.class_gains(
-            predictions.labels, before, after, predictions.videos
+            predictions.labels, before, after, predictions.clusters
         )
         gains = {label: gains[label] for label in shown}
         draw = functools.partial(charts.class_gains, gains, counts, section.classes)

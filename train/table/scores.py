@@ -19,7 +19,7 @@ class Score:
         row: The `Row`.
         by_seed: Top-1 in percent of each seed, over the clips of all splits.
         mean: Over seeds and clips, in percent, with its 95 % bootstrap interval over
-            seeds and videos; without an interval for a reference.
+            seeds and videos, or groups of videos; without an interval for a reference.
         deviation: Standard deviation over the seeds, in points; None of one seed.
         gain: Paired difference to the baseline, in points, with its interval; None for
             the baseline itself and for references.
@@ -60,22 +60,22 @@ def scores(
         if row.logits is None:
             found.append(_reference(row, streams[0], splits, seeds))
             continue
-        own, videos = hits[row]
+        own, clusters = hits[row]
         gain = None
         if baseline is not None and row != baseline:
-            others, other_videos = hits[baseline]
-            if not np.array_equal(videos, other_videos):
+            others, other_clusters = hits[baseline]
+            if not np.array_equal(clusters, other_clusters):
                 raise ValueError(
                     f"{row.title!r} and {baseline.title!r} evaluate different clips: "
                     "they cannot be compared clip by clip."
                 )
-            gain = statistics.mean_interval(100 * (own - others), videos)
+            gain = statistics.mean_interval(100 * (own - others), clusters)
         by_seed = tuple(100 * own.mean(1))
         found.append(
             Score(
                 row,
                 by_seed,
-                statistics.mean_interval(100 * own, videos),
+                statistics.mean_interval(100 * own, clusters),
                 _deviation(by_seed),
                 gain,
             )
@@ -90,8 +90,8 @@ def _hits(
     splits: Sequence[int],
     seeds: Sequence[int],
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns hits (seeds, clips of all splits) and the video of each clip."""
-    by_split, videos = [], []
+    """Returns hits (seeds, clips of all splits) and the cluster of each clip."""
+    by_split, clusters = [], []
     for split in splits:
         by_seed = [
             [
@@ -107,8 +107,8 @@ def _hits(
             )
         logits = np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
         by_split.append(logits.argmax(-1) == first.labels)
-        videos += [f"{split}: {video}" for video in first.videos]
-    return np.concatenate(by_split, 1).astype(np.float64), np.array(videos)
+        clusters += [f"{split}: {cluster}" for cluster in first.clusters]
+    return np.concatenate(by_split, 1).astype(np.float64), np.array(clusters)
 
 
 def _reference(

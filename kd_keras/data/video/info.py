@@ -46,7 +46,7 @@ class Video:
         flow_frame_rate: Flow images per second; None is frame_rate divided by the
             encoding's stride.
         group: Videos of one group resemble each other, such as clips that were cut from
-            one recording; `hold_out` keeps them together. None is a group of its own.
+            one recording. None is a group of its own.
     """
 
     name: str
@@ -57,6 +57,14 @@ class Video:
     flow_encoding: "FlowEncoding | None" = None
     flow_frame_rate: float | None = None
     group: str | None = None
+
+    @property
+    def cluster(self) -> str:
+        """The same for all videos of a group, which are drawn together or not at all.
+
+        `hold_out` and the intervals of results draw clusters.
+        """
+        return f"video {self.name}" if self.group is None else f"group {self.group}"
 
     @property
     def paths(self) -> tuple[pathlib.Path, ...]:
