@@ -82,8 +82,8 @@ def write_folds(source, output, num_folds, column):
         source: The annotations, a CSV.
         output: The path of each file that is written, with `{fold}` for its number.
         num_folds: How many there are.
-        column: Clips with one value of this column stay together. The values, shorter
-            ones first, go to the folds in turn.
+        column: Clips with one value of this column are a group, and stay together. The
+            values, shorter ones first, go to the folds in turn.
     """
     with open(source, newline="", encoding="utf-8") as clips:
         reader = csv.DictReader(clips)
@@ -97,11 +97,11 @@ def write_folds(source, output, num_folds, column):
             written_aside(output.with_name(output.name.format(fold=fold))) as path,
             open(path, "w", newline="", encoding="utf-8") as table,
         ):
-            writer = csv.DictWriter(table, reader.fieldnames)
+            writer = csv.DictWriter(table, [*reader.fieldnames, "group"])
             writer.writeheader()
             for row in rows:
                 part = "test" if fold_of[row[column]] == fold else "train"
-                writer.writerow(row | {"split": part})
+                writer.writerow(row | {"split": part, "group": row[column]})
 
 
 def write_maps(source, output, per_second):

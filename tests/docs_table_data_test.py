@@ -63,6 +63,7 @@ def test_a_sequence_of_each_set_is_evaluated(tmp_path):
         with open(tmp_path / f"fold_{fold}.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         assert [row["split"] for row in rows] == parts.split()
+        assert [row["group"] for row in rows] == ["1", "2", "11", "12"]
         assert rows[0]["video"] == "a.avi" and rows[2]["end"] == "2.5"
 
 
