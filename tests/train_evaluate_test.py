@@ -11,7 +11,7 @@ import pytest
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.segments import VAL, Clip, Pair
-from kd_keras.data.video.info import BadVideo
+from kd_keras.data.video.info import BadVideo, Video
 from train import predictions
 from train.evaluate import Evaluator, evaluate, majority
 from train.flags import config as config_lib
@@ -91,7 +91,15 @@ def _evaluator(pairs=_EVALUATED, batch_size=2, distribution=None):
 
 def _experiment(evaluator, test_crops="ten", **data):
     augmentation = config_lib.Augmentation(test_crops=test_crops)
-    index = types.SimpleNamespace(classes=_CLASSES, bad_videos={"e": "no file"})
+    groups = {"c": "kitchen", "gone": None, "d": None}
+    index = types.SimpleNamespace(
+        classes=_CLASSES,
+        videos={
+            name: Video(name, pathlib.Path(name), VAL, group=group)
+            for name, group in groups.items()
+        },
+        bad_videos={"e": "no file"},
+    )
     known = dict(
         index=index,
         loader=evaluator._loader,
@@ -202,6 +210,7 @@ def test_every_number_of_the_results(test_crops, crops):
 
     kept = predictions.read(experiment.directory / "predictions.npz")
     assert list(kept.videos) == ["c", "c", "c", "d", "d"]
+    assert list(kept.clusters) == [*["group kitchen"] * 3, *["video d"] * 2]
     assert kept.times_s[1].tolist() == [3, 4, 5, 6]
     np.testing.assert_array_equal(kept.labels, labels)
     names = ("teacher.future", "teacher.observed", "students.labels", "students.direct")
