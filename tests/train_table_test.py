@@ -31,7 +31,7 @@ _ROWS = [
 _RIGHT = {"teacher.future": 30, "students.labels": 16, "students.attention": 24}
 
 
-def _write_run(job, shift=0, clusters=_VIDEOS):
+def _write_run(job, shift=0, videos=_VIDEOS, clusters=_VIDEOS):
     """A run whose networks are right about their first clips."""
     seed = int(job.flags[-2].partition("=")[2])
     logits = {}
@@ -45,7 +45,7 @@ def _write_run(job, shift=0, clusters=_VIDEOS):
     times_s = np.full((_CLIPS, 4), float(shift))
     predictions.write(
         job.folder / predictions.FILE,
-        predictions.Predictions(_LABELS, _VIDEOS, clusters, times_s, logits),
+        predictions.Predictions(_LABELS, videos, clusters, times_s, logits),
     )
 
 
@@ -136,6 +136,17 @@ def test_groups_of_videos_are_drawn_together(tmp_path):
         _write_run(job, clusters=halves)
     gain = scores.scores(_ROWS, [jobs], (1,), (0,), _ROWS[2])[3].gain
     assert (gain.mean, gain.low, gain.high) == pytest.approx((20.0, 20.0, 20.0))
+
+
+def test_other_videos_of_the_same_groups_are_not_compared(tmp_path):
+    jobs = _jobs(tmp_path, seeds=(0,))
+    for job in jobs.values():
+        videos = np.roll(_VIDEOS, 4) if "--brightness=0.2" in job.flags else _VIDEOS
+        _write_run(job, videos=videos, clusters=np.repeat("group a", _CLIPS))
+    with pytest.raises(
+        ValueError, match="'dark' and 'labels' evaluate different clips"
+    ):
+        scores.scores(_ROWS, [jobs], (1,), (0,), _ROWS[2])
 
 
 def test_splits_are_put_together(tmp_path):

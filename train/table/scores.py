@@ -60,11 +60,11 @@ def scores(
         if row.logits is None:
             found.append(_reference(row, streams[0], splits, seeds))
             continue
-        own, clusters = hits[row]
+        own, videos, clusters = hits[row]
         gain = None
         if baseline is not None and row != baseline:
-            others, other_clusters = hits[baseline]
-            if not np.array_equal(clusters, other_clusters):
+            others, other_videos, _ = hits[baseline]
+            if not np.array_equal(videos, other_videos):
                 raise ValueError(
                     f"{row.title!r} and {baseline.title!r} evaluate different clips: "
                     "they cannot be compared clip by clip."
@@ -89,9 +89,9 @@ def _hits(
     streams: Sequence[Jobs],
     splits: Sequence[int],
     seeds: Sequence[int],
-) -> tuple[np.ndarray, np.ndarray]:
-    """Returns hits (seeds, clips of all splits) and the cluster of each clip."""
-    by_split, clusters = [], []
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns hits (seeds, clips of all splits), and each clip's video and cluster."""
+    by_split, videos, clusters = [], [], []
     for split in splits:
         by_seed = [
             [
@@ -107,8 +107,10 @@ def _hits(
             )
         logits = np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
         by_split.append(logits.argmax(-1) == first.labels)
+        videos += [f"{split}: {video}" for video in first.videos]
         clusters += [f"{split}: {cluster}" for cluster in first.clusters]
-    return np.concatenate(by_split, 1).astype(np.float64), np.array(clusters)
+    hits = np.concatenate(by_split, 1).astype(np.float64)
+    return hits, np.array(videos), np.array(clusters)
 
 
 def _reference(
