@@ -53,6 +53,9 @@ print(json.dumps(results))
 
 
 def test_the_check_finds_what_is_wrong(tmp_path):
+    # Some draws of weights are within the tolerance even in half precision. This one is
+    # off by twelve times as much.
+    keras.utils.set_random_seed(0)
     student = tiny_student()
 
     def exported(name, student=student, spec=TINY_SPEC, **arguments):
@@ -76,8 +79,7 @@ def test_the_check_finds_what_is_wrong(tmp_path):
             "not a number",
             changed(student, lambda kernel, bias: (kernel * np.nan, bias)),
         ): "not finite",
-        # Its log-probabilities, or else its feature map: processors round differently.
-        exported("half", half): " differ",
+        exported("half", half): "log-probabilities differ",
         exported("names", spec=reversed_names): "do not name",
         exported("compiled", compiled(student)): "compiled by XLA",
     }
