@@ -1,7 +1,6 @@
 """The J-HMDB reader on the official layout, and its official counts."""
 
 import csv
-import dataclasses
 import logging
 import pathlib
 import shutil
@@ -55,13 +54,16 @@ def write_image(path):
 def test_index_of_folders_of_frames(small):
     index = read_jhmdb(small)
     assert index.classes == ("catch", "wave")
-    videos = {
-        name: dataclasses.replace(v, group=None) for name, v in index.videos.items()
+    listed = {
+        "c@1": ("catch", "train"),
+        "w+1": ("wave", "train"),
+        "w(2)": ("wave", "test"),
     }
-    assert videos == {
-        "c@1": Video("c@1", small / "Rename_Images/catch/c@1", "train", FRAME_RATE),
-        "w+1": Video("w+1", small / "Rename_Images/wave/w+1", "train", FRAME_RATE),
-        "w(2)": Video("w(2)", small / "Rename_Images/wave/w(2)", "test", FRAME_RATE),
+    assert index.videos == {
+        name: Video(
+            name, small / "Rename_Images" / label / name, part, FRAME_RATE, group=name
+        )
+        for name, (label, part) in listed.items()
     }
     num_frames = {name: len(info.times_s) for name, info in index.infos.items()}
     assert num_frames == {"c@1": 20, "w+1": 15, "w(2)": 40}

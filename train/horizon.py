@@ -146,20 +146,14 @@ def _right(
     labels = np.array([pair.label for pair in pairs])
     clips = [pair.future for pair in pairs]
     clusters = [run.data.index.videos[clip.video].cluster for clip in clips]
-    return (
-        clips,
-        clusters,
-        {
-            name: np.array(
-                [
-                    np.array([one[index] for index in readable]) == labels
-                    for one in found
-                ],
-                np.float64,
-            )
-            for name, found in predicted.items()
-        },
-    )
+    right = {
+        name: np.array(
+            [np.array([one[index] for index in readable]) == labels for one in found],
+            np.float64,
+        )
+        for name, found in predicted.items()
+    }
+    return clips, clusters, right
 
 
 def _points(

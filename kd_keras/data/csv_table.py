@@ -51,9 +51,8 @@ def read_table(
     for line, record in records:
         try:
             _check_width(record, len(header[1]))
-            values = dict.fromkeys(optional, "")
-            values |= {name: record[place] for name, place in places.items()}
-            rows.append(parse(line, values))
+            values = {name: record[place] for name, place in places.items()}
+            rows.append(parse(line, dict.fromkeys(optional, "") | values))
         except ValueError as error:
             problems.append(f"line {line}: {error}")
     if not rows and not problems:

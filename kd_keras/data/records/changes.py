@@ -74,9 +74,9 @@ def _of_files(before, now):
 
 def _of_groups(before, now):
     # Older versions kept no groups.
-    groups, others = before.get("groups"), now.get("groups", {})
-    if groups is None:
+    if "groups" not in before:
         return
+    groups, others = before["groups"], now["groups"]
     common = before["parts"].keys() & now["parts"].keys()
     names = sorted(name for name in common if groups.get(name) != others.get(name))
     if names:
