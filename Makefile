@@ -92,7 +92,7 @@ reproduce: .venv/ready ## make the tables of docs/results*.md again; hours, goes
 	    --run_flag=--feature_layer=Mixed_3c) || exit; done
 	.venv/bin/python -m docs.table_data --data=$(DATA) --output=runs/table_data
 	for percent in 10 25 50 100; do \
-	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes.csv \
+	  $(call table,thetis,thetis-$$percent,--run_flag=--annotations=runs/table_data/strokes_{split}.csv \
 	    --run_flag=--feature_root=$(DATA)/thetis_features/inception_v3.npz \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done
 	for shown in 20 50; do for percent in 50 100; do \
@@ -102,6 +102,8 @@ reproduce: .venv/ready ## make the tables of docs/results*.md again; hours, goes
 	    --run_flag=--observed_fraction=$${shown}e-2 \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done; done
 	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
+	$(call table,silhouettes_few_labels,silhouettes-25, \
+	  --run_flag=--data_root=runs/table_data/silhouettes)
 	for percent in 25 50; do \
 	  $(call table,ceiling_actions,ceiling_actions-$$percent, \
 	    --run_flag=--annotations=runs/table_data/ceiling_actions_{split}.csv \

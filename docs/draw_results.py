@@ -14,11 +14,12 @@ from matplotlib import pyplot as plt
 
 _ROOT = pathlib.Path(__file__).parents[1]
 _COLORS = {"student": "#1b6e3c", "teacher": "#3a6ea5"}
-# The labeled strokes of THETIS in each of its tables.
+# The labeled strokes of THETIS in a fold of each of its tables.
 _LABELS = {"thetis-10": 158, "thetis-25": 396, "thetis-50": 792, "thetis-100": 1584}
 # How the rows of these tables are drawn: color (Okabe and Ito, 2008) and marker.
 _STYLES = {
     "teacher, whole clip": ("#000000", "x"),
+    "student, no teacher": ("#56b4e9", "v"),
     "student, labels alone": ("#0072b2", "o"),
     "student, pseudo-labels": ("#e69f00", "s"),
     "student, pseudo-labels + L_direct": ("#cc79a7", "^"),
@@ -71,7 +72,7 @@ def draw_fractions(tables, path):
             label=title,
         )
     axes.set_xticks(places, tables)
-    axes.set_xlabel("labeled strokes")
+    axes.set_xlabel("labeled strokes in a fold")
     axes.set_ylabel("top-1 in percent, with its 95 % interval")
     axes.set_ylim(0)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -5,10 +5,10 @@ python -m docs.table_data --data=DATA --output=DIR
 `jhmdb` in DATA has the silhouettes of the people, puppet_masks.npz, and
 J-HMDB's folder splits. `thetis_features` has inception_v3.npz. `ut_interaction` and
 `videos/ceiling_actions` have annotations.csv and videos. DIR then has `silhouettes`, in
-the layout of J-HMDB's release, and `strokes.csv`. It has `ut_interaction_1.csv` to
-`ut_interaction_10.csv` and `ceiling_actions_1.csv` to `ceiling_actions_7.csv`, and the
-features of these videos in the folders `ut_interaction` and `ceiling_actions`. What is
-there stays.
+the layout of J-HMDB's release, and `strokes.csv`. It has the folds `strokes_1.csv` to
+`strokes_5.csv`, `ut_interaction_1.csv` to `ut_interaction_10.csv` and
+`ceiling_actions_1.csv` to `ceiling_actions_7.csv`. It has the features of the videos of
+the last two in the folders `ut_interaction` and `ceiling_actions`. What is there stays.
 """
 
 import argparse
@@ -54,7 +54,7 @@ def write_silhouettes(source, output):
 
 
 def write_strokes(source, output):
-    """Writes the strokes of THETIS as segments; every fifth subject is evaluated.
+    """Writes the strokes of THETIS as segments, with the subject of each.
 
     Args:
         source: inception_v3.npz, with `name`, `stroke` and `subject` of each clip, and
@@ -69,17 +69,17 @@ def write_strokes(source, output):
         open(path, "w", newline="", encoding="utf-8") as table,
     ):
         writer = csv.writer(table)
-        writer.writerow(["video", "start", "end", "label", "split", "group"])
-        for name, stroke, subject in clips:
-            part = "test" if subject % 5 == 0 else "train"
-            writer.writerow([name, 0, end, stroke, part, subject])
+        writer.writerow(["video", "start", "end", "label", "subject"])
+        writer.writerows(
+            [name, 0, end, stroke, subject] for name, stroke, subject in clips
+        )
 
 
 def write_folds(source, output, num_folds, column):
     """Writes annotations once for each fold, whose own clips are the test part.
 
     Args:
-        source: The annotations, a CSV.
+        source: The annotations, a CSV. If it has a column `split`, that is not used.
         output: The path of each file that is written, with `{fold}` for its number.
         num_folds: How many there are.
         column: Clips with one value of this column are a group, and stay together. The
@@ -97,7 +97,8 @@ def write_folds(source, output, num_folds, column):
             written_aside(output.with_name(output.name.format(fold=fold))) as path,
             open(path, "w", newline="", encoding="utf-8") as table,
         ):
-            writer = csv.DictWriter(table, [*reader.fieldnames, "group"])
+            columns = dict.fromkeys([*reader.fieldnames, "split", "group"])
+            writer = csv.DictWriter(table, columns)
             writer.writeheader()
             for row in rows:
                 part = "test" if fold_of[row[column]] == fold else "train"
@@ -148,9 +149,10 @@ def main():
     output.mkdir(parents=True, exist_ok=True)
     if not (output / "silhouettes").exists():
         write_silhouettes(data / "jhmdb", output / "silhouettes")
-    if not (output / "strokes.csv").exists():
-        strokes = data / "thetis_features" / "inception_v3.npz"
-        write_strokes(strokes, output / "strokes.csv")
+    if not (output / "strokes_5.csv").exists():
+        strokes = output / "strokes.csv"
+        write_strokes(data / "thetis_features" / "inception_v3.npz", strokes)
+        write_folds(strokes, output / "strokes_{fold}.csv", 5, "subject")
     _write_recordings(data / "ut_interaction", output, 10, "sequence", per_second=10)
     _write_recordings(data / "videos/ceiling_actions", output, 7, "video", per_second=5)
 

@@ -33,22 +33,25 @@ def test_a_silhouette_is_the_bits_of_its_frame(tmp_path):
     assert (output / "splits" / "run_test_split1.txt").read_text() == "b.avi 2\n"
 
 
-def test_every_fifth_subject_is_evaluated(tmp_path):
+def test_a_fold_leaves_every_fifth_person_out(tmp_path):
+    people = [4, 5, 6, 9, 10, 14]
     np.savez(
         tmp_path / "features.npz",
-        features=np.zeros((3, 16, 2), np.uint8),
-        name=["p4", "p5", "p6"],
-        stroke=["lob", "serve", "lob"],
-        subject=[4, 5, 6],
+        features=np.zeros((6, 16, 2), np.uint8),
+        name=[f"p{person}" for person in people],
+        stroke=["lob", "serve"] * 3,
+        subject=people,
     )
     table_data.write_strokes(tmp_path / "features.npz", tmp_path / "strokes.csv")
-    with open(tmp_path / "strokes.csv", newline="", encoding="utf-8") as file:
-        rows = [tuple(row.values()) for row in csv.DictReader(file)]
-    assert rows == [
-        ("p4", "0", "16", "lob", "train", "4"),
-        ("p5", "0", "16", "serve", "test", "5"),
-        ("p6", "0", "16", "lob", "train", "6"),
+    folds = tmp_path / "strokes_{fold}.csv"
+    table_data.write_folds(tmp_path / "strokes.csv", folds, 5, "subject")
+    with open(tmp_path / "strokes_1.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["split"] == "test" for row in rows] == [
+        *(True, False, False, False, False, True)
     ]
+    expected = {"video": "p5", "start": "0", "end": "16", "label": "serve"}
+    assert rows[1] == expected | {"subject": "5", "split": "train", "group": "5"}
 
 
 def test_a_sequence_of_each_set_is_evaluated(tmp_path):
