@@ -263,7 +263,7 @@ def test_scores_are_of_the_mean_over_views_and_of_the_central_view_beside():
     assert "bigram" not in results
 
 
-def test_students_are_chosen_by_the_mean_over_views_of_the_pairs_that_choose():
+def test_students_are_chosen_by_the_mean_over_views_of_the_pairs_that_choose(capsys):
     right, wrong = [[[2, 0, 0]] * 2], [[[0, 2, 0]] * 2]
     # Its central view alone is wrong.
     right_on_average = [[[0, 1, 0], [5, 0, 0]]]
@@ -286,6 +286,8 @@ def test_students_are_chosen_by_the_mean_over_views_of_the_pairs_that_choose():
     assert results["student"]["top1"] == 0.0
     chosen = results["student_choice"]["scores"]
     assert [chosen[method]["top1"] for method in ("labels", "direct")] == [0.0, 1.0]
+    # On the evaluated pair both are right.
+    assert "teacher has little to teach" in capsys.readouterr().err
 
 
 def test_without_students_there_are_the_teacher_and_the_counts():

@@ -119,3 +119,13 @@ def test_a_teacher_below_the_majority_is_warned_of(capsys):
     assert "right for 40.0 % of the validation clips" in capsys.readouterr().err
     guards.warn_of_teacher(0.5, 0.5, "validation clips")
     assert not capsys.readouterr().err
+
+
+def test_a_teacher_without_a_lead_is_warned_of(capsys):
+    students = {"no_teacher": 0.3, "labels": 0.4, "attention": 0.6}
+    guards.warn_of_lead(0.4, students)
+    said = capsys.readouterr().err
+    assert "right for 40.0 % of the future clips, and the student labels for" in said
+    guards.warn_of_lead(0.41, students)
+    guards.warn_of_lead(0.4, {"attention": 0.6})
+    assert not capsys.readouterr().err

@@ -18,6 +18,7 @@ from kd_keras.metrics import bigram, classification_scores, confusion_matrix
 from train import choice, epic_scores, predictions
 from train.data import RunData
 from train.flags.config import Config
+from train.loop import guards
 from train.loop.distribution import Distribution
 from train.test_time_crops import Crops, MultiCropPredictor, crops_of
 
@@ -215,6 +216,10 @@ def evaluate(
         predictions.write(
             experiment.directory / predictions.FILE,
             predictions.of_pairs(data.index, readable_pairs(data), all_logits),
+        )
+        guards.warn_of_lead(
+            future_scores["top1"],
+            {method: found["top1"] for method, found in scores.items()},
         )
     if students:
         chosen = _choose(data, evaluator, students, scores, len(labels), score, crops)

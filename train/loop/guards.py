@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from kd_keras.data.segments import Pair
+from train.flags.learning import LABELS_ALONE
 
 # A loss this many times its first value explodes.
 _EXPLODES = 1e4
@@ -94,6 +95,26 @@ def warn_of_teacher(top1: float, majority: float, where: str) -> None:
             f"The teacher is right for {100 * top1:.1f} % of the {where} and the most "
             f"frequent class for {100 * majority:.1f} %: its predictions and maps will "
             "mislead the students. Train it longer, or with another rate."
+        )
+
+
+def warn_of_lead(teacher: float, students: Mapping[str, float]) -> None:
+    """Warns if a student from labels alone is as good as the teacher.
+
+    Pseudo-labels of such a teacher may cost more than they bring (docs/results.md).
+
+    Args:
+        teacher: Accuracy of the teacher on future clips.
+        students: Accuracy of each student on the observed clips, by method.
+    """
+    alone = {name: top1 for name, top1 in students.items() if name in LABELS_ALONE}
+    best = max(alone, key=alone.__getitem__, default=None)
+    if best is not None and teacher <= alone[best]:
+        warn(
+            f"The teacher is right for {100 * teacher:.1f} % of the future clips, and "
+            f"the student {best} for {100 * alone[best]:.1f} % of the observed ones: "
+            "such a teacher has little to teach. Train it longer, start it from "
+            "--weights, or give it more labels."
         )
 
 
