@@ -13,6 +13,7 @@ _FILLED_IN = {
     "width": 1.0,
     "batch_norm_momentum": 0.999,
     "freeze_batch_norm": True,
+    "pretrained_rate": 0.3,
     "image_size": 64,
     "teacher_steps": 400,
     "student_steps": 400,

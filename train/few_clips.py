@@ -13,12 +13,14 @@ from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.loop.guards import FEW_CLIPS
 
-# docs/choices.md compares them with a slower and with a frozen start.
+# docs/choices.md compares them with other starts.
 _DEFAULTS: dict[str, Any] = {
     "backbone": "tsm_lite",
     "weights": "imagenet",
     # Small batches would spoil the statistics.
     "freeze_batch_norm": True,
+    # At the full rate some networks forget ImageNet and learn nothing.
+    "pretrained_rate": 0.3,
     "image_size": 64,
     "teacher_steps": 400,
     "validate_every": 50,
