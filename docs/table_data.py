@@ -149,20 +149,24 @@ def main():
     output.mkdir(parents=True, exist_ok=True)
     if not (output / "silhouettes").exists():
         write_silhouettes(data / "jhmdb", output / "silhouettes")
-    if not (output / "strokes_5.csv").exists():
-        strokes = output / "strokes.csv"
+    strokes = output / "strokes.csv"
+    if not strokes.exists():
         write_strokes(data / "thetis_features" / "inception_v3.npz", strokes)
-        write_folds(strokes, output / "strokes_{fold}.csv", 5, "subject")
+    _write_missing_folds(strokes, output / "strokes_{fold}.csv", 5, "subject")
     _write_recordings(data / "ut_interaction", output, 10, "sequence", per_second=10)
     _write_recordings(data / "videos/ceiling_actions", output, 7, "video", per_second=5)
 
 
 def _write_recordings(source, output, num_folds, column, per_second):
     folds = output / f"{source.name}_{{fold}}.csv"
-    if not folds.with_name(folds.name.format(fold=num_folds)).exists():
-        write_folds(source / "annotations.csv", folds, num_folds, column)
+    _write_missing_folds(source / "annotations.csv", folds, num_folds, column)
     if not (output / source.name).exists():
         write_maps(source, output / source.name, per_second)
+
+
+def _write_missing_folds(source, output, num_folds, column):
+    if not output.with_name(output.name.format(fold=num_folds)).exists():
+        write_folds(source, output, num_folds, column)
 
 
 if __name__ == "__main__":
