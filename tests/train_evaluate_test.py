@@ -1,6 +1,7 @@
 """Scores of networks by all views of every readable clip, against NumPy."""
 
 import pathlib
+import re
 import tempfile
 import types
 
@@ -225,6 +226,10 @@ class _Given:
     def __init__(self, labels, logits):
         self._labels, self._logits = np.array(labels), logits
         self._loader = _Loader([])
+        self.num_clips = len(labels)
+
+    def counted_by(self, bar):
+        return self
 
     def predictor(self, model, crops):
         return model
@@ -362,6 +367,26 @@ def test_as_many_crops_are_asked_at_once_as_clips_in_training():
         evaluate(_experiment(evaluator, test_crops), model, {})
     # Of the future and the observed clips.
     assert sizes == [(2, 5), (2, 5), (1, 5)] * 2 + [(5,)] * 2
+
+
+@pytest.mark.parametrize(("choosing", "clips"), [(VAL, 4 * 7), ("held_out", 4 * 7 + 4)])
+def test_the_bar_ends_at_all_clips_that_networks_see(choosing, clips, capsys):
+    experiment = _experiment(
+        _evaluator(), choosing=_EVALUATED[4:6], choosing_part=choosing
+    )
+    students = {
+        name: _network(seed)[0] for name, seed in (("labels", 2), ("direct", 3))
+    }
+    evaluate(experiment, _network(1)[0], students)
+    shown = re.sub(r"\x1b\[\d*m", "", capsys.readouterr().out)
+    # The teacher sees observed and future clips. Two of the seven cannot be read.
+    assert f"evaluation: {clips} clips; crops of each: 10" in shown
+    assert (
+        shown.rstrip()
+        .splitlines()[-1]
+        .rpartition("\r")[2]
+        .startswith(f"{clips}/{clips} ")
+    )
 
 
 def test_none_that_can_be_read_is_an_error():

@@ -13,6 +13,7 @@ from kd_keras.data.batches import from_clips
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
 from kd_keras.data.clips.loader import ClipReader
 from kd_keras.data.pairs import labels_of, previous_labels
+from kd_keras.data.parallel import progress_bar
 from kd_keras.data.segments import Pair
 from kd_keras.metrics import bigram, classification_scores, confusion_matrix
 from train import choice, epic_scores, predictions
@@ -51,12 +52,28 @@ class Evaluator:
         self._pairs, self._loader, self._batch_size = pairs, loader, batch_size
         self._num_classes, self._distribution = num_classes, distribution
         self._predictors: dict[tuple, MultiCropPredictor] = {}
+        self._bar: keras.utils.Progbar | None = None
 
     def over(self, pairs: Sequence[Pair]) -> "Evaluator":
         """Returns the evaluator of other pairs, with the same compiled predictors."""
         other = copy.copy(self)
         other._pairs = pairs
         return other
+
+    def counted_by(self, bar: keras.utils.Progbar) -> "Evaluator":
+        """Returns the same evaluator, whose clips count on a progress bar."""
+        other = copy.copy(self)
+        other._bar = bar
+        return other
+
+    @property
+    def num_clips(self) -> int:
+        """Clips that this worker looks at for one network."""
+        return len(self._own_pairs)
+
+    @property
+    def _own_pairs(self) -> Sequence[Pair]:
+        return self._pairs[self._distribution.worker :: self._distribution.num_workers]
 
     def predictor(
         self,
@@ -98,7 +115,7 @@ class Evaluator:
         indices = np.full(rows, -1, np.int64)
         logits = np.zeros((rows, len(predictor.crops), self._num_classes), np.float32)
         done = 0
-        for batch in self._batches(self._pairs[worker::count], field, predictor):
+        for batch in self._batches(self._own_pairs, field, predictor):
             number = len(batch[INDEX])
             here = slice(done, done + number)
             indices[here] = batch[INDEX].numpy() * count + worker
@@ -106,6 +123,9 @@ class Evaluator:
                 predictor.function, batch[field]
             ).numpy()
             done += number
+            self._count(number)
+        # Those that cannot be read.
+        self._count(self.num_clips - done)
         indices = self._distribution.gather(indices)
         logits = self._distribution.gather(logits)
         order = np.argsort(indices)[np.sum(indices < 0) :]
@@ -127,6 +147,10 @@ class Evaluator:
             }
 
         return validate
+
+    def _count(self, clips: int) -> None:
+        if self._bar is not None and clips:
+            self._bar.add(clips)
 
     def _batches(
         self, pairs: Sequence[Pair], field: str, predictor: MultiCropPredictor
@@ -174,9 +198,9 @@ def evaluate(
         teacher: The trained teacher.
         students: Trained students by method.
     """
-    data, evaluator = experiment.data, experiment.evaluator
+    data, crops = experiment.data, crops_of(experiment.config.augmentation)
+    evaluator = _with_bar(experiment, len(students), crops)
     num_classes = len(data.index.classes)
-    crops = crops_of(experiment.config.augmentation)
     epic = epic_scores.scorer(experiment.config.data, data.index.classes)
 
     def score(
@@ -241,6 +265,19 @@ def evaluate(
         "data": data.summary,
         "bad_videos": bad_videos(data),
     }
+
+
+def _with_bar(experiment: "Experiment", num_students: int, crops: Crops) -> Evaluator:
+    """The evaluator of a run, with a progress bar of all clips that `evaluate` sees."""
+    data, evaluator = experiment.data, experiment.evaluator
+    # The teacher sees observed and future clips.
+    total = evaluator.num_clips * (2 + num_students)
+    if data.choosing and data.choosing_part != data.eval_part:
+        total += evaluator.over(data.choosing).num_clips * num_students
+    shows = experiment.distribution.is_chief
+    if shows:
+        print(f"evaluation: {total:,} clips; crops of each: {len(crops)}", flush=True)
+    return evaluator.counted_by(progress_bar(total, "clip", shows))
 
 
 def _choose(

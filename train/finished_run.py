@@ -9,6 +9,7 @@ import numpy as np
 
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
 from kd_keras.data.pairs import Timing, labeled_pairs
+from kd_keras.data.parallel import progress_bar
 from kd_keras.data.segments import Pair
 from train import data as data_lib
 from train import data_set, predictions
@@ -75,13 +76,15 @@ class FinishedRun:
             The logits by network, and the indices of the pairs.
         """
         logits, seen = {}, []
+        observers = self.observers(methods)
+        total = self._evaluator.num_clips * (1 + len(observers))
+        evaluator = self._evaluator.counted_by(progress_bar(total, "clip"))
 
         def predict(name: str, predictor: MultiCropPredictor, field: str) -> None:
-            indices, by_crop = self._evaluator.indexed_logits(predictor, field)
+            indices, by_crop = evaluator.indexed_logits(predictor, field)
             logits[name] = by_crop.mean(1)
             seen.append(indices)
 
-        observers = self.observers(methods)
         teacher = observers[predictions.TEACHER_OBSERVED]
         predict(predictions.TEACHER_FUTURE, teacher, FUTURE)
         for name, predictor in observers.items():
@@ -123,15 +126,19 @@ class FinishedRun:
         return labeled_pairs(self.data.index, self.data.eval_part, timing)
 
     def predicted(
-        self, predictor: MultiCropPredictor, pairs: Sequence[Pair]
+        self,
+        predictor: MultiCropPredictor,
+        pairs: Sequence[Pair],
+        bar: keras.utils.Progbar,
     ) -> dict[int, int]:
         """Returns the class that a network names, by index of each readable pair.
 
         Args:
             predictor: One of `observers`.
             pairs: Of `pairs_at`.
+            bar: Counts them.
         """
-        evaluator = self._evaluator.over(pairs)
+        evaluator = self._evaluator.over(pairs).counted_by(bar)
         indices, by_crop = evaluator.indexed_logits(predictor, OBSERVED)
         named = by_crop.mean(1).argmax(1)
         return dict(zip(indices.tolist(), named.tolist(), strict=True))

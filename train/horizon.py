@@ -127,6 +127,8 @@ def _right(
     """The future clips, their clusters, and by network (values, clips), 1 if right."""
     import numpy as np
 
+    from kd_keras.data.parallel import progress_bar
+
     own = _TIMES if run.config.data.observed_fraction is None else _FRACTIONS
     if kind != own:
         raise ValueError(f"{run.path} is a run that takes --{own}, not --{kind}.")
@@ -134,9 +136,11 @@ def _right(
     flag = _VARIED[kind]
     timings = [dataclasses.replace(run.timing, **{flag: value}) for value in values]
     by_value = [run.pairs_at(timing) for timing in timings]
+    observers = run.observers(run.methods())
+    bar = progress_bar(len(observers) * sum(map(len, by_value)), "clip")
     predicted = {
-        name: [run.predicted(predictor, pairs) for pairs in by_value]
-        for name, predictor in run.observers(run.methods()).items()
+        name: [run.predicted(predictor, pairs, bar) for pairs in by_value]
+        for name, predictor in observers.items()
     }
     # A video may turn out unreadable on the way.
     readable = sorted(

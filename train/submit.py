@@ -15,6 +15,7 @@ from kd_keras.data.batches.fields import OBSERVED
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.loader import ClipLoader
 from kd_keras.data.pairs import Timing
+from kd_keras.data.parallel import progress_bar
 from kd_keras.data.readers import epic_annotations, epic_kitchens, epic_kitchens_100
 from kd_keras.data.readers.epic_annotations import Row
 from kd_keras.data.segments import TEST, Index, Pair
@@ -172,5 +173,6 @@ def _predict(
         pairs, loader, config.training.batch_size, len(spec.classes), Distribution()
     )
     predictor = evaluator.predictor(student, crops_of(config.augmentation))
+    evaluator = evaluator.counted_by(progress_bar(evaluator.num_clips, "clip"))
     read, logits = evaluator.pairs_and_logits(predictor, OBSERVED)
     return [pair.uid for pair in read], softmax(np.mean(logits, axis=1))
