@@ -17,7 +17,7 @@ _TABLES = {
     "drift-30-fine": ("docs/results-demo.md", "`Mixed_3c`"),
     "sensitivity": ("docs/results-demo.md", "one flag changed"),
     "silhouettes": ("docs/results.md", "three splits"),
-    "silhouettes-25": ("docs/results.md", "two splits, 165 labels"),
+    "silhouettes-25": ("docs/results.md", "three splits, 165 labels"),
     "ut_interaction-20-50": ("docs/results.md", "120 clips, half of the labels"),
     "ut_interaction-50-50": ("docs/results.md", "120 clips, the first half is seen"),
     "ceiling_actions-25": ("docs/results.md", "288 clips, a quarter of the labels"),
