@@ -17,6 +17,8 @@ _TABLES = {
     "drift-30-fine": ("docs/results-demo.md", "`Mixed_3c`"),
     "sensitivity": ("docs/results-demo.md", "one flag changed"),
     "silhouettes": ("docs/results.md", "three splits"),
+    "silhouettes-flow": ("docs/results.md", "flow, seed 0"),
+    "silhouettes-both": ("docs/results.md", "RGB and flow, seed 0"),
     "silhouettes-25": ("docs/results.md", "three splits, 165 labels"),
     "ut_interaction-20-50": ("docs/results.md", "120 clips, half of the labels"),
     "ut_interaction-50-50": ("docs/results.md", "120 clips, the first half is seen"),
