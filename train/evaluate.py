@@ -272,8 +272,8 @@ def _with_bar(experiment: "Experiment", num_students: int, crops: Crops) -> Eval
     data, evaluator = experiment.data, experiment.evaluator
     # The teacher sees observed and future clips.
     total = evaluator.num_clips * (2 + num_students)
-    if data.choosing and data.choosing_part != data.eval_part:
-        total += evaluator.over(data.choosing).num_clips * num_students
+    if apart := _choosing_apart(data):
+        total += evaluator.over(apart).num_clips * num_students
     shows = experiment.distribution.is_chief
     if shows:
         print(f"evaluation: {total:,} clips; crops of each: {len(crops)}", flush=True)
@@ -292,13 +292,19 @@ def _choose(
     """The `Choice` among students, by scores on the pairs that choose."""
     if not data.choosing:
         return choice.choose(None, scores, 0)
-    if data.choosing_part == data.eval_part:
+    apart = _choosing_apart(data)
+    if not apart:
         return choice.choose(data.choosing_part, scores, num_evaluated, True)
-    others, by_others = evaluator.over(data.choosing), {}
+    others, by_others = evaluator.over(apart), {}
     for method, student in students.items():
         predictor = evaluator.predictor(student, crops)
         labels, _, by_others[method] = score(predictor, OBSERVED, others)
     return choice.choose(data.choosing_part, by_others, len(labels))
+
+
+def _choosing_apart(data: RunData) -> Sequence[Pair]:
+    """The pairs that choose among students; none if they are the evaluated ones."""
+    return () if data.choosing_part == data.eval_part else data.choosing
 
 
 def confusion(
