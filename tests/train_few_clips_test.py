@@ -15,6 +15,7 @@ _FILLED_IN = {
     "freeze_batch_norm": True,
     "pretrained_rate": 0.3,
     "image_size": 64,
+    "mixup": 0.5,
     "teacher_steps": 400,
     "student_steps": 400,
     "validate_every": 50,
@@ -55,6 +56,11 @@ def test_validation_clips_choose_the_weights_if_there_are_any(tmp_path):
     path = _table(tmp_path, part="test")
     assert "keep" not in _fitted(f"--annotations={path}")
     assert _fitted(f"--annotations={path}", "--holdout=0.1")["keep"] == "best"
+
+
+def test_targets_that_are_kept_know_no_mixtures(tmp_path):
+    kept = ("--teacher_cache=memory", "--views=2")
+    assert "mixup" not in _fitted(f"--annotations={_table(tmp_path)}", *kept)
 
 
 def test_flags_that_are_given_stay(tmp_path, capsys):

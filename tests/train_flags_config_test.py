@@ -168,6 +168,13 @@ def test_lengths_that_contradict_each_other_are_refused():
         _parse("--frame_rate=8", "--observed_s=1", "--num_frames=16")
 
 
+@pytest.mark.parametrize("kept", ["--features=folder", "--teacher_cache=memory"])
+def test_what_is_kept_of_the_teacher_knows_no_mixtures(kept):
+    _parse(kept, "--mixup=0")
+    with pytest.raises(flags.IllegalFlagValueError, match="--mixup makes new clips"):
+        _parse(kept, "--mixup=0.5")
+
+
 @pytest.mark.parametrize(
     ("old", "new"),
     [

@@ -22,6 +22,7 @@ _DEFAULTS: dict[str, Any] = {
     # At the full rate some networks forget ImageNet and learn nothing.
     "pretrained_rate": 0.3,
     "image_size": 64,
+    "mixup": 0.5,
     "teacher_steps": 400,
     "validate_every": 50,
 }
@@ -69,6 +70,9 @@ def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
     defaults = dict(_DEFAULTS)
     if labeled[VAL] or data.holdout is not None:
         defaults["keep"] = "best"
+    if config.data.features is not None or config.distillation.teacher_cache != "off":
+        # They know nothing of mixtures.
+        del defaults["mixup"]
     changed = {
         name: value
         for name, value in defaults.items()

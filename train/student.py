@@ -133,7 +133,8 @@ def _source(
         return phases.Clips(experiment, student, pairs, fields=(OBSERVED,))
     if config.distillation.teacher_cache != "off":
         return TeacherCache(experiment, student, teacher, pairs, loss)
-    return phases.Clips(experiment, student, pairs)
+    mixup = config.distillation.mixup
+    return phases.Clips(experiment, student, pairs, mixup=mixup)
 
 
 def _distiller(

@@ -66,6 +66,13 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
         "--student_init=pretrained",
         flag_values=values,
     )
+    flags.register_multi_flags_validator(
+        ["mixup", "features", "teacher_cache"],
+        _run_the_teacher_on_mixtures,
+        "--mixup makes new clips in every step, and --features and --teacher_cache "
+        "keep what the teacher says of clips that come again; leave out one of them",
+        flag_values=values,
+    )
 
 
 def complete(data: Data) -> Data:
@@ -180,3 +187,8 @@ def _start_where_features_do(values: _Values) -> bool:
     if values["features"] is None or "no_teacher" not in values["students"]:
         return True
     return values["student_init"] != "teacher"
+
+
+def _run_the_teacher_on_mixtures(values: _Values) -> bool:
+    is_kept = values["features"] is not None or values["teacher_cache"] != "off"
+    return not (values["mixup"] and is_kept)
