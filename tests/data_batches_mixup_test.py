@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.batches.fields import (
+    FUTURE,
+    INDEX,
+    LABEL,
+    LABELED,
+    MIXUP_WEIGHT,
+    OBSERVED,
+    OTHER_LABEL,
+)
 from kd_keras.data.batches.mixup import with_mixup
 
 _SIZE = 6
@@ -49,13 +57,18 @@ def test_a_mixture_is_one_weighted_mean_of_both_clips_of_two_pairs(dtype, error)
         for row in range(3):
             observed, rest = _weights(batch, mixed, OBSERVED, row)
             future, further = _weights(batch, mixed, FUTURE, row)
-            assert abs(observed - future) < 0.02 and max(rest, further) < error
+            said = mixed[MIXUP_WEIGHT][row]
+            assert observed == pytest.approx(said, abs=0.01)
+            assert future == pytest.approx(said, abs=0.01)
+            assert max(rest, further) < error
             weights.append(observed)
         assert mixed[LABELED].tolist() == [False] * 3 + batch[LABELED][3:].tolist()
         for field in (OBSERVED, FUTURE):
             np.testing.assert_array_equal(mixed[field][3:], batch[field][3:])
         for field in (LABEL, INDEX):
             np.testing.assert_array_equal(mixed[field], batch[field])
+        np.testing.assert_array_equal(mixed[OTHER_LABEL], np.roll(batch[LABEL], 1))
+        assert mixed[MIXUP_WEIGHT][3:].tolist() == [1, 1, 1]
     assert len(np.unique(np.round(weights, 4))) == 12
     assert 0 <= min(weights) < 0.4 and 0.6 < max(weights) <= 1
 

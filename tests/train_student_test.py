@@ -108,21 +108,20 @@ def test_distillation_learns_from_every_pair_by_its_flags(
     assert run.saved == [(student, run.directory / "students" / f"{method}.keras")]
 
 
-@pytest.mark.parametrize("method", ["labels", "pseudo_labels"])
-def test_students_with_a_teacher_learn_from_mixtures(
-    experiment, teacher, method, monkeypatch
+@pytest.mark.parametrize(
+    ("method", "fields"),
+    [("labels", ("observed",)), ("pseudo_labels", ("observed", "future"))],
+)
+def test_all_students_learn_from_mixtures(
+    experiment, teacher, method, fields, monkeypatch
 ):
     monkeypatch.setattr(student_lib, "Distiller", _Distiller)
     monkeypatch.setattr(phases, "with_mixup", lambda *mixed, **how: (mixed, how))
     run = experiment("--mixup=0.3", "--seed=7")
     load_or_train_student(run, method, teacher)
     (call,) = run.trained
-    source, fields = call.source, ("observed", "future")
-    if method == "labels":
-        assert source.batches_from(4) == (source.pairs, 4, ("observed",))
-        return
-    (batches, share), how = source.batches_from(4)
-    assert batches == (source.pairs, 4, fields) and share == 0.3
+    (batches, share), how = call.source.batches_from(4)
+    assert batches == (call.source.pairs, 4, fields) and share == 0.3
     assert how == {"seed": 7, "start_step": 4, "fields": fields}
 
 

@@ -55,7 +55,6 @@ class Clips:
         network: What is trained.
         pairs: What it is trained on.
         fields: The clips of a batch; the network sees the first of them.
-        mixup: Share of each batch that is mixtures of two pairs, 0 to 1.
     Attributes:
         network, pairs, field, has_targets: As `Source` has them.
     """
@@ -68,21 +67,24 @@ class Clips:
         network: keras.Model,
         pairs: Sequence[Pair],
         fields: Sequence[str] = batches.CLIPS,
-        mixup: float = 0.0,
     ) -> None:
         self.network, self.pairs, self.field = network, pairs, fields[0]
-        self._experiment, self._fields, self._mixup = experiment, fields, mixup
+        self._experiment, self._fields = experiment, fields
 
     def batches_from(self, step: int) -> tf.data.Dataset:
-        """Returns the stream of training batches of clips."""
+        """Returns the stream of training batches of clips, with mixtures by --mixup."""
         clips = batches.training_batches(
             self._experiment, self.pairs, step, self._fields
         )
-        if not self._mixup:
+        config = self._experiment.config
+        if not config.augmentation.mixup:
             return clips
-        seed = self._experiment.config.run.seed
         return with_mixup(
-            clips, self._mixup, seed=seed, start_step=step, fields=self._fields
+            clips,
+            config.augmentation.mixup,
+            seed=config.run.seed,
+            start_step=step,
+            fields=self._fields,
         )
 
     def validation(self) -> Callable[[], dict[str, float]]:

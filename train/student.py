@@ -133,8 +133,7 @@ def _source(
         return phases.Clips(experiment, student, pairs, fields=(OBSERVED,))
     if config.distillation.teacher_cache != "off":
         return TeacherCache(experiment, student, teacher, pairs, loss)
-    mixup = config.distillation.mixup
-    return phases.Clips(experiment, student, pairs, mixup=mixup)
+    return phases.Clips(experiment, student, pairs)
 
 
 def _distiller(

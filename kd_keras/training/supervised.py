@@ -3,7 +3,7 @@
 import keras
 import tensorflow as tf
 
-from kd_keras.data.batches.fields import LABEL
+from kd_keras.data.batches.fields import LABEL, LABELED, MIXUP_WEIGHT, OTHER_LABEL
 from kd_keras.training import gradients
 from kd_keras.training.fused_batch_norm import training_reader
 from kd_keras.training.rematerialize import rematerializing_reader
@@ -11,6 +11,9 @@ from kd_keras.training.rematerialize import rematerializing_reader
 
 class SupervisedTrainer(keras.Model):
     """Minimizes the cross-entropy of a network; takes steps as `Distiller` does.
+
+    The target of a mixture (`with_mixup`) is the mixture of its two labels, and its
+    accuracy is not counted.
 
     Args:
         network: A Keras model from clips to logits.
@@ -53,8 +56,7 @@ class SupervisedTrainer(keras.Model):
 
     def learn(self, batch):
         """Takes one step; returns the terms of the batch's loss, by name."""
-        label = batch[LABEL]
-        targets = tf.one_hot(label, self._num_classes)
+        targets = self._targets(batch)
         with tf.GradientTape() as tape:
             logits, _ = self._read(batch[self._field], training=True)
             losses = self._cross_entropy(targets, tf.cast(logits, tf.float32))
@@ -62,8 +64,16 @@ class SupervisedTrainer(keras.Model):
             scaled = gradients.scale_loss(loss, self.optimizer)
         gradients.apply(tape, scaled, self.trainable_variables, self.optimizer)
         self._loss.update_state(losses)
-        self._top1.update_state(label, logits)
+        self._top1.update_state(batch[LABEL], logits, batch.get(LABELED))
         return {"loss": loss}
+
+    def _targets(self, batch):
+        targets = tf.one_hot(batch[LABEL], self._num_classes)
+        if MIXUP_WEIGHT not in batch:
+            return targets
+        weights = batch[MIXUP_WEIGHT][:, None]
+        others = tf.one_hot(batch[OTHER_LABEL], self._num_classes)
+        return weights * targets + (1 - weights) * others
 
     def gradient_norms(self, batch):
         """Returns nothing: there is one term."""

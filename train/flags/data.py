@@ -339,6 +339,16 @@ class Augmentation:
     flip: float = _flag(
         0.5, "Probability of a left-right flip.", affects="views", lower=0.0, upper=1.0
     )
+    mixup: float = _flag(
+        0.0,
+        "Share of each batch that is mixtures of two pairs. Students with a teacher "
+        "learn its prediction of a mixture; other networks learn the mixture of both "
+        "labels. With --dataset=csv and fewer than 600 labeled clips, the default is "
+        "0.5.",
+        affects="run",
+        lower=0.0,
+        upper=1.0,
+    )
     test_crops: str = _flag(
         "ten",
         "Crops of a clip whose logits are averaged in evaluation, if training showed "

@@ -219,15 +219,6 @@ class Distillation:
         affects="run",
         lower=1,
     )
-    mixup: float = _flag(
-        0.0,
-        "Share of each batch that students with a teacher see as mixtures of two "
-        "pairs. A mixture has no label: they learn the teacher's prediction of it. "
-        "With --dataset=csv and fewer than 600 labeled clips, the default is 0.5.",
-        affects="run",
-        lower=0.0,
-        upper=1.0,
-    )
     teacher_cache: str = _flag(
         "off",
         "Where the teacher's targets of every view of a pair are kept, so that it runs "

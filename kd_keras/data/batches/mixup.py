@@ -1,10 +1,17 @@
-"""Mixup of pairs: new unlabeled pairs, of which the teacher says what they show."""
+"""Mixup of pairs: weighted means of two, with targets by the labels or the teacher."""
 
 from collections.abc import Sequence
 
 import tensorflow as tf
 
-from kd_keras.data.batches.fields import FUTURE, LABELED, OBSERVED
+from kd_keras.data.batches.fields import (
+    FUTURE,
+    LABEL,
+    LABELED,
+    MIXUP_WEIGHT,
+    OBSERVED,
+    OTHER_LABEL,
+)
 from kd_keras.data.batches.stream import read_ahead
 
 # Keeps the weights apart from what else is drawn by the same seed.
@@ -22,10 +29,10 @@ def with_mixup(
     """Replaces some pairs of each batch by mixtures of two.
 
     A mixture is w times one pair plus 1 - w times another of the batch, pixel by pixel,
-    with a w between 0 and 1. Observed and future clip are mixed alike, so the teacher
-    sees what the student anticipates. A mixture has no label: the teacher's prediction
-    is its target (function matching, https://arxiv.org/abs/2106.05237; mixup,
-    https://arxiv.org/abs/1710.09412).
+    with a w between 0 and 1 (https://arxiv.org/abs/1710.09412). Observed and future
+    clip are mixed alike, so the teacher sees what the student anticipates. A mixture
+    counts as unlabeled: its target is what the teacher says of it
+    (https://arxiv.org/abs/2106.05237). Without a teacher, both labels make the target.
 
     Args:
         batches: As `training_batches` makes them.
@@ -34,8 +41,9 @@ def with_mixup(
         start_step: The step of the first batch.
         fields: What is mixed.
     Returns:
-        Dataset of the same dicts. "labeled" is False for mixtures, and their "label"
-        and "index" are those of the first of the two pairs.
+        Dataset of the same dicts. "labeled" is False for mixtures, and "label" and
+        "index" are those of the first of the two pairs. "other_label" (batch,) is that
+        of the second, and "mixup_weight" (batch,) is w, 1 for the rest.
     Raises:
         ValueError: If the share is out of range.
     """
@@ -50,7 +58,13 @@ def with_mixup(
         drawn = tf.random.stateless_uniform([size], tf.stack([key, step]))
         weights = tf.where(is_mixed, drawn, 1.0)
         mixed = {field: _mixed(batch[field], weights) for field in fields}
-        return {**batch, **mixed, LABELED: batch[LABELED] & ~is_mixed}
+        return {
+            **batch,
+            **mixed,
+            LABELED: batch[LABELED] & ~is_mixed,
+            OTHER_LABEL: tf.roll(batch[LABEL], 1, 0),
+            MIXUP_WEIGHT: weights,
+        }
 
     return read_ahead(batches.enumerate(start_step).map(mix))
 
