@@ -9,6 +9,7 @@ from kd_keras.data.readers.csv_videos import count_labeled
 from kd_keras.data.segments import TRAIN, VAL
 from kd_keras.models.efficientnet_lite import MODULE
 from train.flags import config as config_lib
+from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.loop.guards import FEW_CLIPS
@@ -70,8 +71,7 @@ def fitted(config: Config, values: flags.FlagValues = flags.FLAGS) -> Config:
     defaults = dict(_DEFAULTS)
     if labeled[VAL] or data.holdout is not None:
         defaults["keep"] = "best"
-    if config.data.features is not None or config.distillation.teacher_cache != "off":
-        # They know nothing of mixtures.
+    if not flag_defaults.can_mix(data.features, config.distillation.teacher_cache):
         del defaults["mixup"]
     changed = {
         name: value

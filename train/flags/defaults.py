@@ -103,6 +103,16 @@ def complete(data: Data) -> Data:
     )
 
 
+def can_mix(features: str | None, teacher_cache: str) -> bool:
+    """Returns whether a run with these flags sees new clips, such as those of --mixup.
+
+    Args:
+        features: --features.
+        teacher_cache: --teacher_cache.
+    """
+    return features is None and teacher_cache == "off"
+
+
 def has_actions(data: Data) -> bool:
     """Returns whether the classes of a run are actions, pairs of a verb and a noun."""
     return data.dataset in EPIC and data.epic_target == "action"
@@ -190,5 +200,4 @@ def _start_where_features_do(values: _Values) -> bool:
 
 
 def _run_the_teacher_on_mixtures(values: _Values) -> bool:
-    is_kept = values["features"] is not None or values["teacher_cache"] != "off"
-    return not (values["mixup"] and is_kept)
+    return not values["mixup"] or can_mix(values["features"], values["teacher_cache"])

@@ -41,9 +41,9 @@ def with_mixup(
         start_step: The step of the first batch.
         fields: What is mixed.
     Returns:
-        Dataset of the same dicts. "labeled" is False for mixtures, and "label" and
-        "index" are those of the first of the two pairs. "other_label" (batch,) is that
-        of the second, and "mixup_weight" (batch,) is w, 1 for the rest.
+        Dataset of the same dicts. "labeled" is False for mixtures. Their "label" and
+        "index" belong to the first pair, and "other_label" (batch,) to the second.
+        "mixup_weight" (batch,) is w for mixtures and 1 for the rest.
     Raises:
         ValueError: If the share is out of range.
     """
