@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 # The file of each table, by the page and the first cell of the table's header.
 _TABLES = {
-    "demo": ("README.md", "seed"),
+    "demo": ("docs/results-demo.md", "seed"),
     "thetis-25": ("docs/results.md", "396 labels"),
     "thetis-10": ("docs/results.md", "158 labels"),
     "drift-30": ("docs/results-demo.md", "`Mixed_4f`"),
@@ -33,6 +33,14 @@ _PAPER = {
     "student, labels + L_direct": "I3D + L_direct",
     "student, labels + L_d": "I3D + L_d",
 }
+# The file of each column of the README's table, and what it calls the teacher's row.
+_README = {
+    "demo": "teacher, future clip",
+    "silhouettes-25": "teacher, whole clip",
+    "ceiling_actions-25": "teacher, future clip",
+    "thetis-25": "teacher, whole clip",
+}
+_GAINS = ("labels alone", "no teacher")
 # Numbers have one decimal.
 _ROUNDING = 0.0501
 
@@ -51,7 +59,7 @@ def test_tables_have_the_numbers_of_their_files(name):
         compared += 1
         seeds = []
         for column, cell in zip(header[1:], cells, strict=True):
-            found = [float(number) for number in re.findall(r"-?\d+\.\d", cell)]
+            found = _numbers(cell)
             if column.isdigit() or column.startswith("seed"):
                 seeds += found
             elif cell:
@@ -63,10 +71,38 @@ def test_tables_have_the_numbers_of_their_files(name):
     assert compared >= 2
 
 
+@pytest.mark.parametrize("name", _README)
+def test_the_readme_has_the_numbers_of_the_files(name):
+    text = (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
+    results = json.loads(text)
+    rows = {row["row"]["title"]: row for row in results["rows"]}
+    rows["teacher, future clip"] = rows[_README[name]]
+    student = rows["student, pseudo-labels + L_d"]
+    column = 1 + list(_README).index(name)
+    _, *lines = _table((ROOT / "README.md").read_text(encoding="utf-8"), "")
+    cells = {line[0]: line[column] for line in lines[3:]}
+    gains = [_numbers(cells.pop(f"L_d over {what}")) for what in _GAINS]
+    for title, cell in cells.items():
+        assert _numbers(cell) == pytest.approx(
+            [rows[title]["mean"]["mean"]], abs=_ROUNDING
+        )
+    interval = [student["gain"][part] for part in ("mean", "low", "high")]
+    assert gains[0] == pytest.approx(interval, abs=_ROUNDING)
+    no_teacher = rows["student, no teacher"]["mean"]["mean"]
+    assert gains[1][0] == pytest.approx(
+        student["mean"]["mean"] - no_teacher, abs=_ROUNDING
+    )
+    assert lines[2][column].endswith(f", {len(results['seeds'])}")
+
+
+def _numbers(cell):
+    return [float(number) for number in re.findall(r"-?\d+\.\d", cell)]
+
+
 def _table(text, corner):
     """Returns the cells of the header and of each row of the table with this corner."""
     lines = iter(text.splitlines())
-    start = f"| {corner} |"
+    start = f"| {corner} |" if corner else "| |"
     first = next(line for line in lines if line.startswith(start))
     next(lines)
     found = [first]
