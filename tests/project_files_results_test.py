@@ -40,7 +40,6 @@ _README = {
     "ceiling_actions-25": "teacher, future clip",
     "thetis-25": "teacher, whole clip",
 }
-_GAINS = ("labels alone", "no teacher")
 # Numbers have one decimal.
 _ROUNDING = 0.0501
 
@@ -48,8 +47,7 @@ _ROUNDING = 0.0501
 @pytest.mark.parametrize("name", _TABLES)
 def test_tables_have_the_numbers_of_their_files(name):
     page, corner = _TABLES[name]
-    text = (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
-    rows = {row["row"]["title"]: row for row in json.loads(text)["rows"]}
+    rows, _ = _results(name)
     compared = 0
     header, *lines = _table((ROOT / page).read_text(encoding="utf-8"), corner)
     for title, *cells in lines:
@@ -64,8 +62,8 @@ def test_tables_have_the_numbers_of_their_files(name):
                 seeds += found
             elif cell:
                 key = "gain" if "over" in column else "mean"
-                interval = [row[key][part] for part in ("mean", "low", "high")]
-                assert found == pytest.approx(interval[: len(found)], abs=_ROUNDING)
+                expected = _interval(row[key])[: len(found)]
+                assert found == pytest.approx(expected, abs=_ROUNDING)
         if seeds:
             assert seeds == pytest.approx(row["by_seed"], abs=_ROUNDING)
     assert compared >= 2
@@ -73,26 +71,34 @@ def test_tables_have_the_numbers_of_their_files(name):
 
 @pytest.mark.parametrize("name", _README)
 def test_the_readme_has_the_numbers_of_the_files(name):
-    text = (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
-    results = json.loads(text)
-    rows = {row["row"]["title"]: row for row in results["rows"]}
+    rows, seeds = _results(name)
     rows["teacher, future clip"] = rows[_README[name]]
     student = rows["student, pseudo-labels + L_d"]
     column = 1 + list(_README).index(name)
-    _, *lines = _table((ROOT / "README.md").read_text(encoding="utf-8"), "")
+    _, *lines = _table((ROOT / "README.md").read_text(encoding="utf-8"), "data set")
     cells = {line[0]: line[column] for line in lines[3:]}
-    gains = [_numbers(cells.pop(f"L_d over {what}")) for what in _GAINS]
+    over_labels = _numbers(cells.pop("L_d over labels alone"))
+    over_no_teacher = _numbers(cells.pop("L_d over no teacher"))
     for title, cell in cells.items():
         assert _numbers(cell) == pytest.approx(
             [rows[title]["mean"]["mean"]], abs=_ROUNDING
         )
-    interval = [student["gain"][part] for part in ("mean", "low", "high")]
-    assert gains[0] == pytest.approx(interval, abs=_ROUNDING)
+    assert over_labels == pytest.approx(_interval(student["gain"]), abs=_ROUNDING)
     no_teacher = rows["student, no teacher"]["mean"]["mean"]
-    assert gains[1][0] == pytest.approx(
-        student["mean"]["mean"] - no_teacher, abs=_ROUNDING
-    )
-    assert lines[2][column].endswith(f", {len(results['seeds'])}")
+    gain = student["mean"]["mean"] - no_teacher
+    assert over_no_teacher[0] == pytest.approx(gain, abs=_ROUNDING)
+    assert lines[2][column].endswith(f", {len(seeds)}")
+
+
+def _results(name):
+    """Returns the rows of a file of results, by title, and its seeds."""
+    text = (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
+    results = json.loads(text)
+    return {row["row"]["title"]: row for row in results["rows"]}, results["seeds"]
+
+
+def _interval(of):
+    return [of[part] for part in ("mean", "low", "high")]
 
 
 def _numbers(cell):
@@ -102,7 +108,7 @@ def _numbers(cell):
 def _table(text, corner):
     """Returns the cells of the header and of each row of the table with this corner."""
     lines = iter(text.splitlines())
-    start = f"| {corner} |" if corner else "| |"
+    start = f"| {corner} |"
     first = next(line for line in lines if line.startswith(start))
     next(lines)
     found = [first]

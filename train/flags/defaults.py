@@ -104,7 +104,7 @@ def complete(data: Data) -> Data:
 
 
 def can_mix(features: str | None, teacher_cache: str) -> bool:
-    """Returns whether a run with these flags sees new clips, such as those of --mixup.
+    """Returns whether --mixup is possible: a mixture has no stored features or targets.
 
     Args:
         features: --features.
