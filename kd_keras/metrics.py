@@ -1,4 +1,4 @@
-"""Measures of classification: top-k accuracy, class-mean recall, confusion, bigram."""
+"""Measures of classification: top-k accuracy, recall, loss, confusion, bigram."""
 
 import collections
 from collections.abc import Hashable, Sequence
@@ -95,6 +95,23 @@ def classification_scores(labels, scores):
         "top5": float(np.mean(rank <= 5)),
         "class_mean_recall": float(recall.mean()),
     }
+
+
+def log_losses(labels, logits):
+    """Returns the loss of each example (examples,), in nats: -log p(true class).
+
+    Args:
+        labels: Class indices (examples,).
+        logits: (examples, num_classes).
+    Examples:
+        >>> from kd_keras.metrics import log_losses
+        >>> [round(float(loss), 3) for loss in log_losses([0, 1], [[0, 0], [9, 0]])]
+        [0.693, 9.0]
+    """
+    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    highest = logits.max(1)
+    log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
+    return log_sums - logits[np.arange(len(labels)), labels]
 
 
 def mean_topk_recall(labels, scores, k=5, classes=None):

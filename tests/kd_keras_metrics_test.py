@@ -53,6 +53,20 @@ def test_a_network_that_says_the_same_of_all_classes_recognizes_nothing():
     assert metrics.classification_scores([0, 1], np.zeros((2, 6)))["top1"] == 0.0
 
 
+def test_log_losses_match_keras():
+    labels, scores = _scores(seed=3)
+    expected = keras.losses.sparse_categorical_crossentropy(
+        labels, scores, from_logits=True
+    )
+    found = metrics.log_losses(labels, scores)
+    np.testing.assert_allclose(found, keras.ops.convert_to_numpy(expected), rtol=1e-5)
+
+
+def test_log_losses_of_large_logits_are_finite():
+    found = metrics.log_losses([0, 1], [[1e4, 0], [1e4, 0]])
+    np.testing.assert_array_equal(found, [0, 1e4])
+
+
 def test_confusion_matrix_counts_rows_by_truth():
     matrix = metrics.confusion_matrix([0, 0, 2], np.eye(3)[[1, 0, 2]])
     np.testing.assert_array_equal(matrix, [[1, 1, 0], [0, 0, 0], [0, 0, 1]])

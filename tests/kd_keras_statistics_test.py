@@ -161,6 +161,23 @@ def test_one_video_has_no_other_to_fit_on():
     np.testing.assert_array_equal(scaled, statistics.softmax(logits))
 
 
+def test_cross_fitted_losses_do_not_depend_on_the_scale_of_logits():
+    labels, logits = _logits(2)
+    videos = np.arange(len(labels)) // 4
+    found = statistics.cross_fitted_losses(labels, logits, videos)
+    scaled, _ = statistics.cross_fitted(labels, logits, videos)
+    expected = [-math.log(p[label]) for p, label in zip(scaled, labels, strict=True)]
+    np.testing.assert_allclose(found, expected)
+    others = statistics.cross_fitted_losses(labels, 2 * logits, videos)
+    np.testing.assert_allclose(found, others, rtol=1e-6)
+
+
+def test_cross_fitted_losses_are_finite_if_the_other_videos_are_all_right():
+    labels, logits = [0] * 7 + [1], np.full((8, 1), 30.0) * [1, 0]
+    found = statistics.cross_fitted_losses(labels, logits, [0] * 4 + [1] * 4)
+    assert np.isfinite(found).all() and found[-1] > 100
+
+
 def test_gains_by_class_are_differences_of_recall():
     rng = np.random.default_rng(4)
     labels, before, after = rng.integers(0, 4, (3, 80))

@@ -13,7 +13,11 @@ from train import results as results_lib
 from train.evaluate import Evaluator
 from train.loop.loop import Phase
 
-SCORES = {"labels": {"top1": 0.2}, "direct": {"top1": 0.6}, "attention": {"top1": 0.6}}
+SCORES = {
+    "labels": {"top1": 0.2, "loss": 0.5},
+    "direct": {"top1": 0.6, "loss": 1.5},
+    "attention": {"top1": 0.6, "loss": 1.5},
+}
 
 
 def write(folder, parts):
@@ -55,6 +59,11 @@ def test_the_best_is_chosen_and_the_first_of_equals():
     assert str(chosen) == text
     assert "held out of training" in str(choice.choose("held_out", SCORES, 7))
     assert "which are the evaluated ones" in str(choice.choose("val", SCORES, 7, True))
+
+
+def test_the_loss_chooses_among_students_that_are_right_equally_often():
+    scores = SCORES | {"attention": {"top1": 0.6, "loss": 1.4}}
+    assert choice.choose("val", scores, 7).method == "attention"
 
 
 def test_without_a_part_to_choose_by_the_last_is_kept():

@@ -126,11 +126,15 @@ def _expected(by_crop, labels):
     """The scores, from logits (pairs, crops, classes)."""
     logits = by_crop.mean(1)
     hits = logits.argmax(1) == labels
+    powers = np.exp(logits.astype(np.float64))
     return {
         "top1": np.mean(hits),
         "top5": 1.0,
         "class_mean_recall": np.mean(
             [np.mean(hits[labels == label]) for label in set(labels)]
+        ),
+        "loss": np.mean(
+            -np.log(powers[np.arange(len(labels)), labels] / powers.sum(1))
         ),
         "one_view_top1": np.mean(by_crop[:, 0].argmax(1) == labels),
     }

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from export.anticipation import Anticipation
+from kd_keras import statistics
 from train import predictions, times
 from train.report import activation, correspondence, examples, scores, timeline
 
@@ -142,6 +143,12 @@ def test_rows_have_gains_over_labels_alone_for_students_only():
     # The probabilities are 0.731 and 0.269, and three of four are right.
     expected = abs(0.75 - np.e / (1 + np.e))
     assert rows["teacher.future"].ece == pytest.approx(expected)
+    # Without the nat that a right clip has over a wrong one, every loss is log(1 + e).
+    assert rows["teacher.future"].loss.mean == pytest.approx(np.log(1 + np.e) - 0.75)
+    scaled = statistics.cross_fitted_losses(
+        found.labels, found.logits["teacher.future"], found.clusters
+    )
+    assert rows["teacher.future"].scaled_loss.mean == pytest.approx(scaled.mean())
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from kd_keras import statistics
 from train import predictions
 from train.flags import config as config_lib
 from train.table import __main__ as table
@@ -123,6 +124,27 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
     assert labels.deviation == pytest.approx(np.sqrt(12.5))
     # 8 of 40 clips in each seed.
     assert distilled.gain.mean == pytest.approx(20.0)
+    # A wrong clip has 1 nat more than a right one, as its logits are 0 and 1.
+    right = np.log(np.e + 2) - 1
+    assert labels.loss.mean == pytest.approx(right + 0.575)
+    assert distilled.loss.mean == pytest.approx(right + 0.375)
+    assert labels.scaled_loss_difference is by_title["majority"].loss is None
+    scaled = {}
+    for name in ("labels", "attention"):
+        runs = [
+            predictions.read(jobs[(), 1, s].folder / predictions.FILE) for s in (0, 2)
+        ]
+        scaled[name] = np.mean(
+            [
+                statistics.cross_fitted_losses(
+                    run.labels, run.logits[f"students.{name}"], run.clusters
+                )
+                for run in runs
+            ]
+        )
+    assert labels.scaled_loss.mean == pytest.approx(scaled["labels"])
+    difference = scaled["attention"] - scaled["labels"]
+    assert distilled.scaled_loss_difference.mean == pytest.approx(difference)
     # They lie in two of ten videos, and a draw of videos may have neither.
     assert distilled.gain.low == 0 and 20 < distilled.gain.high < 60
     assert by_title["dark"].gain.mean == 0
@@ -200,7 +222,11 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     assert lines[0][:4] == ["", "seed 0", "seed 2", "mean"]
     assert lines[4][:4] == ["L_d", "60.0", "65.0", "62.5"]
     assert lines[4][6] == "+20.0" and lines[4][-1] == "70.2"
-    assert lines[1][4:] == ["", "", "", "", ""]
+    assert lines[0][8:10] == ["loss", "scaled loss"] and lines[4][8] == "0.93"
+    assert float(lines[4][10]) == pytest.approx(
+        float(lines[4][9]) - float(lines[3][9]), abs=0.011
+    )
+    assert lines[1][4:] == [""] * 9
     content = json.loads((tmp_path / "table.json").read_text())
     assert content["rows"][3]["mean"]["mean"] == pytest.approx(62.5)
     assert content["rows"][3]["commands"] == ["python -m train.main"]

@@ -14,7 +14,8 @@ class Choice:
     Attributes:
         method: How the student was trained.
         rule: `validation`: the best on validation data. `holdout`: the best on the
-            videos of --holdout. `last`: the last of --students.
+            videos of --holdout. `last`: the last of --students. The best has the
+            highest top-1 and, among equals, the lowest loss.
         scores: By method, on the pairs that chose; empty for `last`.
         num_pairs: Number of these pairs that could be read.
         by_evaluated: Whether they are also the evaluated pairs.
@@ -58,7 +59,12 @@ def choose(
     """
     if part is None:
         return Choice(list(scores)[-1], "last", {}, 0, False)
+
+    def goodness(method: str) -> tuple[float, float]:
+        # On few clips students are often right equally often.
+        return scores[method]["top1"], -scores[method]["loss"]
+
     # `max` returns the first of equals, which is the simpler method.
-    best = max(scores, key=lambda method: scores[method]["top1"])
+    best = max(scores, key=goodness)
     rule = {VAL: "validation", HELD_OUT: "holdout"}[part]
     return Choice(best, rule, scores, num_pairs, by_evaluated)

@@ -15,7 +15,12 @@ from kd_keras.data.clips.loader import ClipReader
 from kd_keras.data.pairs import labels_of, previous_labels
 from kd_keras.data.parallel import progress_bar
 from kd_keras.data.segments import Pair
-from kd_keras.metrics import bigram, classification_scores, confusion_matrix
+from kd_keras.metrics import (
+    bigram,
+    classification_scores,
+    confusion_matrix,
+    log_losses,
+)
 from train import choice, epic_scores, predictions
 from train.data import RunData
 from train.flags.config import Config
@@ -142,9 +147,7 @@ class Evaluator:
         def validate() -> dict[str, float]:
             labels, logits = self.logits(predictor, field)
             logits = logits[:, 0]
-            return classification_scores(labels, logits) | {
-                "loss": _cross_entropy(labels, logits)
-            }
+            return _scores(labels, logits)
 
         return validate
 
@@ -209,7 +212,7 @@ def evaluate(
         """The labels, the logits, and the scores."""
         pairs, by_crop = evaluator.pairs_and_logits(predictor, field)
         labels, logits = np.array([pair.label for pair in pairs]), by_crop.mean(1)
-        scores = classification_scores(labels, logits) | epic(pairs, logits)
+        scores = _scores(labels, logits) | epic(pairs, logits)
         scores["one_view_top1"] = classification_scores(labels, by_crop[:, 0])["top1"]
         return labels, logits, scores
 
@@ -347,8 +350,6 @@ def bad_videos(data: RunData) -> dict[str, Any]:
     return {"count": len(reasons), "reasons": reasons}
 
 
-def _cross_entropy(labels: np.ndarray, logits: np.ndarray) -> float:
-    logits = np.asarray(logits, np.float64)
-    highest = logits.max(1)
-    log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
-    return float(np.mean(log_sums - logits[np.arange(len(labels)), labels]))
+def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:
+    loss = float(np.mean(log_losses(labels, logits)))
+    return classification_scores(labels, logits) | {"loss": loss}

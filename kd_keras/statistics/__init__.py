@@ -3,6 +3,7 @@
 from kd_keras.statistics.bootstrap import Interval, mean_interval
 from kd_keras.statistics.calibration import (
     cross_fitted,
+    cross_fitted_losses,
     expected_calibration_error,
     fit_temperature,
     reliability,
@@ -15,6 +16,7 @@ __all__ = [
     "Interval",
     "class_gains",
     "cross_fitted",
+    "cross_fitted_losses",
     "expected_calibration_error",
     "fit_temperature",
     "mean_interval",

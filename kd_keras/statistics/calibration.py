@@ -9,6 +9,8 @@ import numpy as np
 
 # Temperatures that `fit_temperature` chooses from.
 _LOWEST, _HIGHEST = 0.01, 100.0
+# Of a probability, so that its logarithm is a number.
+_SMALLEST = np.finfo(np.float64).tiny
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,3 +169,29 @@ def cross_fitted(labels, logits, groups, folds=5, seed=0):
         temperatures.append(fit_temperature(labels[~own], logits[~own]))
         probabilities[own] = softmax(logits[own], temperatures[-1])
     return probabilities, temperatures
+
+
+def cross_fitted_losses(labels, logits, groups, folds=5, seed=0):
+    """Returns -log p(true class) of each example, by probabilities of `cross_fitted`.
+
+    A network that is too confident has a high loss, even if it is right more often than
+    another. After scaling, the losses of two networks compare what they know.
+
+    Args:
+        labels, logits, groups, folds, seed: As in `cross_fitted`.
+    Returns:
+        The losses (examples,), in nats. None is infinite.
+    Examples:
+        Both groups are three times right and once wrong, so p is 3/4 or 1/4.
+
+        >>> import numpy as np
+        >>> from kd_keras.statistics import cross_fitted_losses
+        >>> logits = np.full((8, 1), 2 * np.log(3)) * [1, 0]
+        >>> labels = [0, 0, 0, 1, 0, 0, 0, 1]
+        >>> losses = cross_fitted_losses(labels, logits, [0] * 4 + [1] * 4)
+        >>> [round(float(p), 6) for p in np.exp(-losses[:4])]
+        [0.75, 0.75, 0.75, 0.25]
+    """
+    probabilities, _ = cross_fitted(labels, logits, groups, folds, seed)
+    own = probabilities[np.arange(len(labels)), np.asarray(labels)]
+    return -np.log(np.maximum(own, _SMALLEST))

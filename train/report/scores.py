@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kd_keras import statistics
-from kd_keras.metrics import classification_scores
+from kd_keras.metrics import classification_scores, log_losses
 from kd_keras.statistics import Interval
 from train import predictions as predictions_lib
 from train.flags.learning import LABELS_ALONE
@@ -31,6 +31,8 @@ class Row:
         top5, class_mean_recall: Fractions.
         gain: Paired difference of top-1 to the student from labels alone; None if there
             is no such student, or it is this one, or this is the teacher.
+        loss, scaled_loss: Mean of -log p(true class) over the clips, in nats, before
+            and after temperature scaling, with intervals.
         agreement: Fraction of clips on which it says what the teacher says of the
             future clip; None for the teacher itself.
         ece, scaled_ece: Calibration error before and after temperature scaling.
@@ -42,6 +44,8 @@ class Row:
     top5: float
     class_mean_recall: float
     gain: Interval | None
+    loss: Interval
+    scaled_loss: Interval
     agreement: float | None
     ece: float
     scaled_ece: float
@@ -75,6 +79,10 @@ def _row(predictions: predictions_lib.Predictions, name: str) -> Row:
         top5=scores["top5"],
         class_mean_recall=scores["class_mean_recall"],
         gain=_gain([predictions], name),
+        loss=statistics.mean_interval(log_losses(labels, logits), clusters),
+        scaled_loss=statistics.mean_interval(
+            statistics.cross_fitted_losses(labels, logits, clusters), clusters
+        ),
         agreement=None if is_teacher else float(np.mean(logits.argmax(1) == future)),
         ece=statistics.expected_calibration_error(labels, statistics.softmax(logits)),
         scaled_ece=statistics.expected_calibration_error(labels, scaled),

@@ -60,16 +60,18 @@ def write_lines(path: pathlib.Path, lines: Sequence[Sequence[str]]) -> None:
         csv.writer(file).writerows(lines)
 
 
-def range_text(interval: Interval) -> str:
+def range_text(interval: Interval, digits: int = 1) -> str:
     """Returns the bounds of an interval as a cell of a table."""
-    return f"{interval.low:.1f} to {interval.high:.1f}"
+    return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
 def _cells(
     scores: Sequence[Score], seeds: Sequence[int], paper: Mapping[str, float]
 ) -> list[list[str]]:
     header = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 %", "deviation"]
-    header += ["gain", "95 % of gain", *(["paper"] if paper else [])]
+    header += ["gain", "95 % of gain"]
+    header += ["loss", "scaled loss", "difference", "95 % of difference"]
+    header += ["paper"] if paper else []
     lines = [header]
     for score in scores:
         is_reference = score.row.logits is None
@@ -79,17 +81,23 @@ def _cells(
             "" if is_reference else range_text(score.mean),
         ]
         line.append("" if score.deviation is None else f"{score.deviation:.1f}")
-        line += (
-            ["", ""]
-            if score.gain is None
-            else [f"{score.gain.mean:+.1f}", range_text(score.gain)]
-        )
+        line += _difference(score.gain, 1)
+        for loss in (score.loss, score.scaled_loss):
+            line.append("" if loss is None else f"{loss.mean:.2f}")
+        line += _difference(score.scaled_loss_difference, 2)
         if paper:
             line.append(
                 f"{paper[score.row.title]:.1f}" if score.row.title in paper else ""
             )
         lines.append(line)
     return lines
+
+
+def _difference(interval: Interval | None, digits: int) -> list[str]:
+    """A difference to the baseline and its bounds, as two cells."""
+    if interval is None:
+        return ["", ""]
+    return [f"{interval.mean:+.{digits}f}", range_text(interval, digits)]
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:

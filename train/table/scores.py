@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from kd_keras import statistics
+from kd_keras.metrics import log_losses
 from train import predictions
 from train.table.plan import Jobs, Row
 
@@ -23,6 +24,12 @@ class Score:
         deviation: Standard deviation over the seeds, in points; None of one seed.
         gain: Paired difference to the baseline, in points, with its interval; None for
             the baseline itself and for references.
+        loss: Mean of -log p(true class) over seeds and clips, in nats, with its
+            interval; None for references.
+        scaled_loss: The same after temperature scaling by `cross_fitted_losses`.
+            It does not punish a network for its confidence alone.
+        scaled_loss_difference: Paired difference to the scaled loss of the baseline,
+            with its interval; below 0 the row is better. None as for `gain`.
     """
 
     row: Row
@@ -30,6 +37,27 @@ class Score:
     mean: statistics.Interval
     deviation: float | None
     gain: statistics.Interval | None
+    loss: statistics.Interval | None
+    scaled_loss: statistics.Interval | None
+    scaled_loss_difference: statistics.Interval | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Clips:
+    """What a row said of each clip.
+
+    Attributes:
+        hits: 100 if it is right, else 0 (seeds, clips of all splits).
+        losses: In nats (seeds, clips of all splits).
+        scaled_losses: After temperature scaling.
+        videos, clusters: Of each clip.
+    """
+
+    hits: np.ndarray
+    losses: np.ndarray
+    scaled_losses: np.ndarray
+    videos: np.ndarray
+    clusters: np.ndarray
 
 
 def scores(
@@ -50,8 +78,8 @@ def scores(
     Raises:
         ValueError: If runs that are compared evaluate different clips.
     """
-    hits = {
-        row: _hits(row, row.logits, streams, splits, seeds)
+    of_rows = {
+        row: _clips(row, row.logits, streams, splits, seeds)
         for row in rows
         if row.logits is not None
     }
@@ -60,38 +88,44 @@ def scores(
         if row.logits is None:
             found.append(_reference(row, streams[0], splits, seeds))
             continue
-        own, videos, clusters = hits[row]
-        gain = None
+        own = of_rows[row]
+        gain = difference = None
         if baseline is not None and row != baseline:
-            others, other_videos, _ = hits[baseline]
-            if not np.array_equal(videos, other_videos):
+            other = of_rows[baseline]
+            if not np.array_equal(own.videos, other.videos):
                 raise ValueError(
                     f"{row.title!r} and {baseline.title!r} evaluate different clips: "
                     "they cannot be compared clip by clip."
                 )
-            gain = statistics.mean_interval(100 * (own - others), clusters)
-        by_seed = tuple(100 * own.mean(1))
+            gain = statistics.mean_interval(own.hits - other.hits, own.clusters)
+            difference = statistics.mean_interval(
+                own.scaled_losses - other.scaled_losses, own.clusters
+            )
+        by_seed = tuple(own.hits.mean(1))
         found.append(
             Score(
-                row,
-                by_seed,
-                statistics.mean_interval(100 * own, clusters),
-                _deviation(by_seed),
-                gain,
+                row=row,
+                by_seed=by_seed,
+                mean=statistics.mean_interval(own.hits, own.clusters),
+                deviation=_deviation(by_seed),
+                gain=gain,
+                loss=statistics.mean_interval(own.losses, own.clusters),
+                scaled_loss=statistics.mean_interval(own.scaled_losses, own.clusters),
+                scaled_loss_difference=difference,
             )
         )
     return found
 
 
-def _hits(
+def _clips(
     row: Row,
     name: str,
     streams: Sequence[Jobs],
     splits: Sequence[int],
     seeds: Sequence[int],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Returns hits (seeds, clips of all splits), and each clip's video and cluster."""
-    by_split, videos, clusters = [], [], []
+) -> _Clips:
+    """Returns what a row said, from the file of every run."""
+    hits, losses, scaled, videos, clusters = [], [], [], [], []
     for split in splits:
         by_seed = [
             [
@@ -106,11 +140,23 @@ def _hits(
                 f"The runs of {row.title!r} on split {split} evaluate different clips."
             )
         logits = np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
-        by_split.append(logits.argmax(-1) == first.labels)
+        hits.append(100.0 * (logits.argmax(-1) == first.labels))
+        losses.append([log_losses(first.labels, of_seed) for of_seed in logits])
+        scaled.append(
+            [
+                statistics.cross_fitted_losses(first.labels, of_seed, first.clusters)
+                for of_seed in logits
+            ]
+        )
         videos += [f"{split}: {video}" for video in first.videos]
         clusters += [f"{split}: {cluster}" for cluster in first.clusters]
-    hits = np.concatenate(by_split, 1).astype(np.float64)
-    return hits, np.array(videos), np.array(clusters)
+    return _Clips(
+        hits=np.concatenate(hits, 1),
+        losses=np.concatenate(losses, 1),
+        scaled_losses=np.concatenate(scaled, 1),
+        videos=np.array(videos),
+        clusters=np.array(clusters),
+    )
 
 
 def _reference(
@@ -129,7 +175,7 @@ def _reference(
         by_seed.append(float(np.average(values, weights=sizes)))
     mean = float(np.mean(by_seed))
     interval = statistics.Interval(mean, mean, mean)
-    return Score(row, tuple(by_seed), interval, None, None)
+    return Score(row, tuple(by_seed), interval, *[None] * 5)
 
 
 def _deviation(values: Sequence[float]) -> float | None:
