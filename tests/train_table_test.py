@@ -1,6 +1,7 @@
 """Tables of experiments, over runs that a stand-in for train.main writes."""
 
 import csv
+import dataclasses
 import json
 import pathlib
 import time
@@ -132,16 +133,16 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
     scaled = {}
     for name in ("labels", "attention"):
         runs = [
-            predictions.read(jobs[(), 1, s].folder / predictions.FILE) for s in (0, 2)
+            predictions.read(jobs[(), 1, seed].folder / predictions.FILE)
+            for seed in (0, 2)
         ]
-        scaled[name] = np.mean(
-            [
-                statistics.cross_fitted_losses(
-                    run.labels, run.logits[f"students.{name}"], run.clusters
-                )
-                for run in runs
-            ]
-        )
+        losses = [
+            statistics.cross_fitted_losses(
+                run.labels, run.logits[f"students.{name}"], run.clusters
+            )
+            for run in runs
+        ]
+        scaled[name] = np.mean(losses)
     assert labels.scaled_loss.mean == pytest.approx(scaled["labels"])
     difference = scaled["attention"] - scaled["labels"]
     assert distilled.scaled_loss_difference.mean == pytest.approx(difference)
@@ -177,6 +178,23 @@ def test_splits_are_put_together(tmp_path):
         _write_run(job)
     [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,), None)
     assert found.by_seed == pytest.approx((40.0,)) and found.deviation is None
+
+
+def test_a_split_may_know_fewer_classes(tmp_path):
+    jobs = _jobs(tmp_path, seeds=(0,), splits=(1, 2))
+    for (_, split, _), job in jobs.items():
+        _write_run(job)
+        if split == 2:
+            path = job.folder / predictions.FILE
+            known = predictions.read(path)
+            more = {n: np.pad(v, ((0, 0), (0, 2))) for n, v in known.logits.items()}
+            predictions.write(path, dataclasses.replace(known, logits=more))
+    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,), None)
+    assert found.by_seed == pytest.approx((40.0,))
+    # Of three and of five classes, each with 24 of 40 wrong clips.
+    expected = np.mean([np.log(np.e + others) for others in (2, 4)]) - 0.4
+    assert found.loss.mean == pytest.approx(expected)
+    assert 0 < found.scaled_loss.mean < 2
 
 
 def test_runs_of_other_clips_are_not_compared(tmp_path):

@@ -11,6 +11,9 @@ from kd_keras.metrics import log_losses
 from train import predictions
 from train.table.plan import Jobs, Row
 
+# The logit of a class that a network does not know; finite, so that 0 times it is 0.
+_NEVER = -1e6
+
 
 @dataclasses.dataclass(frozen=True)
 class Score:
@@ -125,7 +128,7 @@ def _clips(
     seeds: Sequence[int],
 ) -> _Clips:
     """Returns what a row said, from the file of every run."""
-    hits, losses, scaled, videos, clusters = [], [], [], [], []
+    all_logits, labels, recordings, videos, clusters = [], [], [], [], []
     for split in splits:
         by_seed = [
             [
@@ -139,24 +142,43 @@ def _clips(
             raise ValueError(
                 f"The runs of {row.title!r} on split {split} evaluate different clips."
             )
-        logits = np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
-        hits.append(100.0 * (logits.argmax(-1) == first.labels))
-        losses.append([log_losses(first.labels, of_seed) for of_seed in logits])
-        scaled.append(
-            [
-                statistics.cross_fitted_losses(first.labels, of_seed, first.clusters)
-                for of_seed in logits
-            ]
+        all_logits.append(
+            np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
         )
+        labels.append(first.labels)
+        recordings.append(first.clusters)
         videos += [f"{split}: {video}" for video in first.videos]
         clusters += [f"{split}: {cluster}" for cluster in first.clusters]
+    logits, truth = _side_by_side(all_logits), np.concatenate(labels)
+    # Splits may be too small for temperatures of their own. What several of them
+    # evaluate is left out of a fold together.
+    groups = np.concatenate(recordings)
     return _Clips(
-        hits=np.concatenate(hits, 1),
-        losses=np.concatenate(losses, 1),
-        scaled_losses=np.concatenate(scaled, 1),
+        hits=100.0 * (logits.argmax(-1) == truth),
+        losses=np.array([log_losses(truth, of_seed) for of_seed in logits]),
+        scaled_losses=np.array(
+            [
+                statistics.cross_fitted_losses(truth, of_seed, groups)
+                for of_seed in logits
+            ]
+        ),
         videos=np.array(videos),
         clusters=np.array(clusters),
     )
+
+
+def _side_by_side(all_logits: Sequence[np.ndarray]) -> np.ndarray:
+    """Joins logits (seeds, clips, classes). No network says a class that it lacks."""
+    most = max(logits.shape[-1] for logits in all_logits)
+    padded = [
+        np.pad(
+            logits,
+            ((0, 0), (0, 0), (0, most - logits.shape[-1])),
+            constant_values=_NEVER,
+        )
+        for logits in all_logits
+    ]
+    return np.concatenate(padded, 1)
 
 
 def _reference(
