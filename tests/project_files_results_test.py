@@ -40,8 +40,20 @@ _README = {
     "ceiling_actions-25": "teacher, future clip",
     "thetis-25": "teacher, whole clip",
 }
-# Numbers have one decimal.
-_ROUNDING = 0.0501
+# The file of each line of the table of losses, and the row of each column.
+_LOSSES = (
+    *("silhouettes-25", "thetis-10", "thetis-25", "thetis-50", "thetis-100"),
+    *("silhouettes", "ut_interaction-50-50", "ut_interaction-20-50"),
+)
+_COLUMNS = {
+    "no teacher": "student, no teacher",
+    "labels alone": "student, labels alone",
+    "pseudo-labels": "student, pseudo-labels",
+    "L_direct": "student, pseudo-labels + L_direct",
+    "L_d": "student, pseudo-labels + L_d",
+}
+# Percentages have one decimal, and losses two.
+_ROUNDING, _LOSS_ROUNDING = 0.0501, 0.00501
 
 
 @pytest.mark.parametrize("name", _TABLES)
@@ -49,11 +61,11 @@ def test_tables_have_the_numbers_of_their_files(name):
     page, corner = _TABLES[name]
     rows, _ = _results(name)
     compared = 0
-    header, *lines = _table((ROOT / page).read_text(encoding="utf-8"), corner)
+    header, *lines = _table(_text(page), corner)
     for title, *cells in lines:
-        row = rows.get(title) or rows.get(_PAPER.get(title))
-        if row is None:
+        if title not in rows and title not in _PAPER:
             continue
+        row = _row(rows, title)
         compared += 1
         seeds = []
         for column, cell in zip(header[1:], cells, strict=True):
@@ -75,7 +87,7 @@ def test_the_readme_has_the_numbers_of_the_files(name):
     rows["teacher, future clip"] = rows[_README[name]]
     student = rows["student, pseudo-labels + L_d"]
     column = 1 + list(_README).index(name)
-    _, *lines = _table((ROOT / "README.md").read_text(encoding="utf-8"), "data set")
+    _, *lines = _table(_text("README.md"), "data set")
     cells = {line[0]: line[column] for line in lines[3:]}
     over_labels = _numbers(cells.pop("L_d over labels alone"))
     over_no_teacher = _numbers(cells.pop("L_d over no teacher"))
@@ -90,10 +102,48 @@ def test_the_readme_has_the_numbers_of_the_files(name):
     assert lines[2][column].endswith(f", {len(seeds)}")
 
 
+@pytest.mark.parametrize("name", _LOSSES)
+def test_the_losses_of_all_data_sets_are_those_of_their_files(name):
+    rows, seeds = _results(name)
+    header, *lines = _table(_text("docs/results.md"), "labeled pairs")
+    line = lines[_LOSSES.index(name)]
+    assert len(lines) == len(_LOSSES) and line[1] == str(len(seeds))
+    for column, cell in zip(header[2:7], line[2:7], strict=True):
+        if cell:
+            row = _row(rows, _COLUMNS[column])
+            expected = [row["scaled_loss"]["mean"]]
+            assert _numbers(cell) == pytest.approx(expected, abs=_LOSS_ROUNDING)
+    expected = _interval(_row(rows, _COLUMNS["L_d"])["scaled_loss_difference"])
+    assert _numbers(line[7]) == pytest.approx(expected, abs=_LOSS_ROUNDING)
+
+
+def test_the_losses_of_silhouettes_are_those_of_their_file():
+    rows, _ = _results("silhouettes-25")
+    _, *lines = _table(_text("docs/results-silhouettes.md"), "student")
+    for title, loss, scaled, difference in lines:
+        row = _row(rows, f"student, {title}")
+        for cell, key in ((loss, "loss"), (scaled, "scaled_loss")):
+            expected = [row[key]["mean"]]
+            assert _numbers(cell) == pytest.approx(expected, abs=_LOSS_ROUNDING)
+        if difference:
+            expected = _interval(row["scaled_loss_difference"])
+            assert _numbers(difference) == pytest.approx(expected, abs=_LOSS_ROUNDING)
+    assert len(lines) == 8
+
+
+def _text(path):
+    return (ROOT / path).read_text(encoding="utf-8")
+
+
+def _row(rows, title):
+    """The row of a title; silhouettes.json has those of the paper's Table 1."""
+    paper = _PAPER.get(title.replace("pseudo-labels +", "labels +"))
+    return rows.get(title) or rows[paper]
+
+
 def _results(name):
     """Returns the rows of a file of results, by title, and its seeds."""
-    text = (ROOT / "results" / f"{name}.json").read_text(encoding="utf-8")
-    results = json.loads(text)
+    results = json.loads(_text(f"results/{name}.json"))
     return {row["row"]["title"]: row for row in results["rows"]}, results["seeds"]
 
 
@@ -102,7 +152,7 @@ def _interval(of):
 
 
 def _numbers(cell):
-    return [float(number) for number in re.findall(r"-?\d+\.\d", cell)]
+    return [float(number) for number in re.findall(r"-?\d+\.\d+", cell)]
 
 
 def _table(text, corner):
