@@ -136,7 +136,7 @@ def _text(path):
 
 
 def _row(rows, title):
-    """The row of a title; silhouettes.json has those of the paper's Table 1."""
+    """Returns the row with a title. silhouettes.json uses the titles of the paper."""
     paper = _PAPER.get(title.replace("pseudo-labels +", "labels +"))
     return rows.get(title) or rows[paper]
 

@@ -6,6 +6,7 @@ from kd_keras.statistics.calibration import (
     cross_fitted_losses,
     expected_calibration_error,
     fit_temperature,
+    probability_losses,
     reliability,
     softmax,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "expected_calibration_error",
     "fit_temperature",
     "mean_interval",
+    "probability_losses",
     "pseudo_label_quality",
     "reliability",
     "softmax",

@@ -193,5 +193,21 @@ def cross_fitted_losses(labels, logits, groups, folds=5, seed=0):
         [0.75, 0.75, 0.75, 0.25]
     """
     probabilities, _ = cross_fitted(labels, logits, groups, folds, seed)
+    return probability_losses(labels, probabilities)
+
+
+def probability_losses(labels, probabilities):
+    """Returns -log p(true class) of each example (examples,), in nats; none infinite.
+
+    Args:
+        labels: Class indices (examples,).
+        probabilities: (examples, classes), such as those of `cross_fitted`.
+    Examples:
+        >>> from kd_keras.statistics import probability_losses
+        >>> losses = probability_losses([0, 1], [[0.5, 0.5], [0.75, 0.25]])
+        >>> [round(float(loss), 3) for loss in losses]
+        [0.693, 1.386]
+    """
+    probabilities = np.asarray(probabilities, np.float64)
     own = probabilities[np.arange(len(labels)), np.asarray(labels)]
     return -np.log(np.maximum(own, _SMALLEST))

@@ -81,7 +81,7 @@ def _row(predictions: predictions_lib.Predictions, name: str) -> Row:
         gain=_gain([predictions], name),
         loss=statistics.mean_interval(log_losses(labels, logits), clusters),
         scaled_loss=statistics.mean_interval(
-            statistics.cross_fitted_losses(labels, logits, clusters), clusters
+            statistics.probability_losses(labels, scaled), clusters
         ),
         agreement=None if is_teacher else float(np.mean(logits.argmax(1) == future)),
         ece=statistics.expected_calibration_error(labels, statistics.softmax(logits)),

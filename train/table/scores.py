@@ -38,11 +38,11 @@ class Score:
     row: Row
     by_seed: tuple[float, ...]
     mean: statistics.Interval
-    deviation: float | None
-    gain: statistics.Interval | None
-    loss: statistics.Interval | None
-    scaled_loss: statistics.Interval | None
-    scaled_loss_difference: statistics.Interval | None
+    deviation: float | None = None
+    gain: statistics.Interval | None = None
+    loss: statistics.Interval | None = None
+    scaled_loss: statistics.Interval | None = None
+    scaled_loss_difference: statistics.Interval | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -197,7 +197,7 @@ def _reference(
         by_seed.append(float(np.average(values, weights=sizes)))
     mean = float(np.mean(by_seed))
     interval = statistics.Interval(mean, mean, mean)
-    return Score(row, tuple(by_seed), interval, *[None] * 5)
+    return Score(row, tuple(by_seed), interval)
 
 
 def _deviation(values: Sequence[float]) -> float | None:
