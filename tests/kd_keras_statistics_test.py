@@ -68,6 +68,22 @@ def test_equal_networks_differ_by_nothing():
     assert statistics.mean_interval(hits + 1.0).excludes_zero
 
 
+def test_means_of_the_same_draws_are_subtracted_in_pairs():
+    rng = np.random.default_rng(0)
+    first, second = rng.integers(0, 2, (2, 3, 40))
+    videos = np.arange(40) // 4
+    found = statistics.bootstrap_mean(first, videos)
+    found = (found - statistics.bootstrap_mean(second, videos)).interval(0.9)
+    expected = statistics.mean_interval(first - second, videos, level=0.9)
+    for name in ("mean", "low", "high"):
+        assert getattr(found, name) == pytest.approx(getattr(expected, name))
+    # The clips of one network drawn apart from the other's would be less sure.
+    apart = statistics.bootstrap_mean(first, videos) - statistics.bootstrap_mean(
+        first, videos, seed=1
+    )
+    assert apart.interval().high > 0.1
+
+
 @pytest.mark.parametrize(
     "values, groups, message",
     [

@@ -116,20 +116,26 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
     jobs = _jobs(tmp_path)
     for job in jobs.values():
         _write_run(job)
-    found = scores.scores(_ROWS, [jobs], (1,), (0, 2), _ROWS[2])
+    found = scores.scores(_ROWS, [jobs], (1,), (0, 2))
     by_title = {score.row.title: score for score in found}
     assert by_title["majority"].by_seed == (40.0, 40.0)
     assert by_title["labels"].by_seed == pytest.approx((40.0, 45.0))
     labels, distilled = by_title["labels"], by_title["L_d"]
-    assert labels.mean.mean == pytest.approx(42.5) and labels.gain is None
+    assert labels.mean.mean == pytest.approx(42.5)
     assert labels.deviation == pytest.approx(np.sqrt(12.5))
+    # Every row with a network is compared with every other, both ways.
+    networks = {"teacher", "labels", "L_d", "dark"}
+    for title, score in by_title.items():
+        assert set(score.over) == (networks - {title} if title in networks else set())
+    gain = distilled.over["labels"].top1
     # 8 of 40 clips in each seed.
-    assert distilled.gain.mean == pytest.approx(20.0)
+    assert gain.mean == pytest.approx(20.0)
+    assert labels.over["L_d"].top1.mean == pytest.approx(-20.0)
     # A wrong clip has 1 nat more than a right one, as its logits are 0 and 1.
     right = np.log(np.e + 2) - 1
     assert labels.loss.mean == pytest.approx(right + 0.575)
     assert distilled.loss.mean == pytest.approx(right + 0.375)
-    assert labels.scaled_loss_difference is by_title["majority"].loss is None
+    assert by_title["majority"].loss is None
     scaled = {}
     for name in ("labels", "attention"):
         runs = [
@@ -145,10 +151,27 @@ def test_scores_are_means_over_seeds_with_paired_gains(tmp_path):
         scaled[name] = np.mean(losses)
     assert labels.scaled_loss.mean == pytest.approx(scaled["labels"])
     difference = scaled["attention"] - scaled["labels"]
-    assert distilled.scaled_loss_difference.mean == pytest.approx(difference)
+    assert distilled.over["labels"].scaled_loss.mean == pytest.approx(difference)
     # They lie in two of ten videos, and a draw of videos may have neither.
-    assert distilled.gain.low == 0 and 20 < distilled.gain.high < 60
-    assert by_title["dark"].gain.mean == 0
+    assert gain.low == 0 and 20 < gain.high < 60
+    assert by_title["dark"].over["labels"].top1 == statistics.Interval(0, 0, 0)
+
+
+def test_a_difference_has_the_interval_of_the_paired_differences(tmp_path):
+    jobs = _jobs(tmp_path)
+    for job in jobs.values():
+        _write_run(job)
+    found = {s.row.title: s for s in scores.scores(_ROWS, [jobs], (1,), (0, 2))}
+    by_seed = []
+    for seed in (0, 2):
+        run = predictions.read(jobs[(), 1, seed].folder / predictions.FILE)
+        teacher, labels = (
+            100.0 * (run.logits[name].argmax(1) == run.labels)
+            for name in ("teacher.future", "students.labels")
+        )
+        by_seed.append(teacher - labels)
+    expected = statistics.mean_interval(by_seed, _VIDEOS)
+    assert found["teacher"].over["labels"].top1 == expected
 
 
 def test_groups_of_videos_are_drawn_together(tmp_path):
@@ -157,7 +180,7 @@ def test_groups_of_videos_are_drawn_together(tmp_path):
     halves = np.repeat(["group a", "group b"], _CLIPS // 2)
     for job in jobs.values():
         _write_run(job, clusters=halves)
-    gain = scores.scores(_ROWS, [jobs], (1,), (0,), _ROWS[2])[3].gain
+    gain = scores.scores(_ROWS, [jobs], (1,), (0,))[3].over["labels"].top1
     assert (gain.mean, gain.low, gain.high) == pytest.approx((20.0, 20.0, 20.0))
 
 
@@ -167,16 +190,16 @@ def test_other_videos_of_the_same_groups_are_not_compared(tmp_path):
         videos = np.roll(_VIDEOS, 4) if "--brightness=0.2" in job.flags else _VIDEOS
         _write_run(job, videos=videos, clusters=np.repeat("group a", _CLIPS))
     with pytest.raises(
-        ValueError, match="'dark' and 'labels' evaluate different clips"
+        ValueError, match="'dark' and 'teacher' evaluate different clips"
     ):
-        scores.scores(_ROWS, [jobs], (1,), (0,), _ROWS[2])
+        scores.scores(_ROWS, [jobs], (1,), (0,))
 
 
 def test_splits_are_put_together(tmp_path):
     jobs = _jobs(tmp_path, seeds=(0,), splits=(1, 2))
     for job in jobs.values():
         _write_run(job)
-    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,), None)
+    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,))
     assert found.by_seed == pytest.approx((40.0,)) and found.deviation is None
 
 
@@ -189,7 +212,7 @@ def test_a_split_may_know_fewer_classes(tmp_path):
             known = predictions.read(path)
             more = {n: np.pad(v, ((0, 0), (0, 2))) for n, v in known.logits.items()}
             predictions.write(path, dataclasses.replace(known, logits=more))
-    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,), None)
+    [found] = scores.scores(_ROWS[2:3], [jobs], (1, 2), (0,))
     assert found.by_seed == pytest.approx((40.0,))
     # Of three and of five classes, each with 24 of 40 wrong clips.
     expected = np.mean([np.log(np.e + others) for others in (2, 4)]) - 0.4
@@ -202,7 +225,7 @@ def test_runs_of_other_clips_are_not_compared(tmp_path):
     for number, job in enumerate(jobs.values()):
         _write_run(job, shift=number)
     with pytest.raises(ValueError, match="'labels' on split 1 evaluate different"):
-        scores.scores(_ROWS[2:3], [jobs], (1,), (0, 2), None)
+        scores.scores(_ROWS[2:3], [jobs], (1,), (0, 2))
 
 
 def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypatch):
@@ -232,9 +255,9 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     jobs = _jobs(tmp_path)
     for job in jobs.values():
         _write_run(job)
-    found = scores.scores(_ROWS, [jobs], (1,), (0, 2), _ROWS[2])
+    found = scores.scores(_ROWS, [jobs], (1,), (0, 2))
     commands = {row.title: [["-m", "train.main"]] for row in _ROWS}
-    files.write(tmp_path, found, (0, 2), {"L_d": 70.2}, commands)
+    files.write(tmp_path, found, (0, 2), "labels", {"L_d": 70.2}, commands)
     with open(tmp_path / "table.csv", newline="") as file:
         lines = list(csv.reader(file))
     assert lines[0][:4] == ["", "seed 0", "seed 2", "mean"]
@@ -247,6 +270,9 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     assert lines[1][4:] == [""] * 9
     content = json.loads((tmp_path / "table.json").read_text())
     assert content["rows"][3]["mean"]["mean"] == pytest.approx(62.5)
+    assert content["baseline"] == "labels"
+    over = content["rows"][3]["over"]
+    assert over["teacher"]["top1"]["mean"] == pytest.approx(-15.0)
     assert content["rows"][3]["commands"] == ["python -m train.main"]
     assert (tmp_path / "table.md").read_text().count("\n") == 2 + len(_ROWS)
     assert b"<svg" in (tmp_path / "table.svg").read_bytes()

@@ -28,6 +28,80 @@ class Interval:
         return self.low > 0 or self.high < 0
 
 
+@dataclasses.dataclass(frozen=True)
+class BootstrapMean:
+    """A mean over clips, and the means of its bootstrap draws.
+
+    Two of the same clips, groups, draws and seed may be subtracted. The difference is
+    paired, as both have the same draws.
+
+    Attributes:
+        mean: Over all values.
+        resampled: Of each draw, (resamples,).
+    Examples:
+        >>> import numpy as np
+        >>> from kd_keras.statistics import BootstrapMean
+        >>> first = BootstrapMean(0.5, np.array([0.4, 0.6]))
+        >>> second = BootstrapMean(0.25, np.array([0.15, 0.35]))
+        >>> (first - second).mean
+        0.25
+    """
+
+    mean: float
+    resampled: np.ndarray
+
+    def __sub__(self, other):
+        """Returns the `BootstrapMean` of the paired difference."""
+        return BootstrapMean(self.mean - other.mean, self.resampled - other.resampled)
+
+    def interval(self, level=0.95):
+        """Returns the percentile bootstrap `Interval`.
+
+        Args:
+            level: Probability that the interval is to cover, in (0, 1).
+        Raises:
+            ValueError: If `level` lies elsewhere.
+        """
+        if not 0 < level < 1:
+            raise ValueError(f"`level` must lie between 0 and 1. Got {level}.")
+        tail = (1 - level) / 2
+        low, high = np.quantile(self.resampled, (tail, 1 - tail))
+        return Interval(float(self.mean), float(low), float(high))
+
+
+def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
+    """Returns the mean of some values with its bootstrap draws, to compare it.
+
+    `mean_interval` is shorter if there is nothing to compare, or one pair.
+
+    Args:
+        values, groups, resamples, seed: As `mean_interval` takes them.
+    Returns:
+        A `BootstrapMean`.
+    Raises:
+        ValueError: If there is no value, one is not finite, or shapes differ.
+    Examples:
+        Two of ten clips are right for one network alone, and none for the other alone.
+
+        >>> from kd_keras.statistics import bootstrap_mean
+        >>> more = bootstrap_mean([1] * 8 + [0] * 2)
+        >>> fewer = bootstrap_mean([1] * 6 + [0] * 4)
+        >>> difference = (more - fewer).interval()
+        >>> round(difference.mean, 3), difference.low
+        (0.2, 0.0)
+    """
+    values = np.asarray(values, np.float64)
+    values = values[None] if values.ndim == 1 else values
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError(
+            "`values` must be finite numbers of shape (clips,) or (runs, clips), at "
+            f"least one. Got the shape {values.shape}."
+        )
+    sums, sizes = _by_group(values, groups)
+    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
+    return BootstrapMean(float(values.mean()), means)
+
+
 def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
     """Returns the mean of some values, and its percentile bootstrap interval.
 
@@ -55,20 +129,7 @@ def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
         >>> interval.mean, interval.low, interval.high
         (0.8, 0.5, 1.0)
     """
-    values = np.asarray(values, np.float64)
-    values = values[None] if values.ndim == 1 else values
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
-        raise ValueError(
-            "`values` must be finite numbers of shape (clips,) or (runs, clips), at "
-            f"least one. Got the shape {values.shape}."
-        )
-    if not 0 < level < 1:
-        raise ValueError(f"`level` must lie between 0 and 1. Got {level}.")
-    sums, sizes = _by_group(values, groups)
-    means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-    tail = (1 - level) / 2
-    low, high = np.quantile(means, (tail, 1 - tail))
-    return Interval(float(values.mean()), float(low), float(high))
+    return bootstrap_mean(values, groups, resamples, seed).interval(level)
 
 
 def _by_group(values, groups):

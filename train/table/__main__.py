@@ -140,7 +140,7 @@ def run(request: Request) -> "list[Score]":
     running.run([job for own in jobs.values() for job in own.values()], request.devices)
     found = []
     for place, (name, streams) in enumerate(tables.items()):
-        scores = scores_lib.scores(rows, streams, splits, seeds, baseline)
+        scores = scores_lib.scores(rows, streams, splits, seeds)
         commands = {
             row.title: [
                 job.arguments
@@ -152,7 +152,7 @@ def run(request: Request) -> "list[Score]":
         }
         numbers = {title: numbers[place] for title, numbers in paper.items()}
         (output / name).mkdir(parents=True, exist_ok=True)
-        files.write(output / name, scores, seeds, numbers, commands)
+        files.write(output / name, scores, seeds, baseline, numbers, commands)
         if name:
             print(f"\n{name}\n")
         print((output / name / "table.md").read_text(encoding="utf-8"), end="")
@@ -168,16 +168,17 @@ def _of_modality(run_flags: Sequence[str], name: str) -> list[str]:
     return [*named, f"--modality={name}"]
 
 
-def _baseline(title: str | None, rows: "Sequence[Row]") -> "Row | None":
-    students = [row for row in rows if (row.logits or "").startswith("students.")]
+def _baseline(title: str | None, rows: "Sequence[Row]") -> str | None:
+    """The title of the row that others are compared with."""
+    networks = [row.title for row in rows if row.logits is not None]
     if title is None:
-        return students[0] if students else None
-    for row in rows:
-        if row.title == title and row.logits is not None:
-            return row
-    raise ValueError(
-        f"--baseline must be the title of a row with a network. Got {title!r}."
-    )
+        students = (row.title for row in rows if row.is_student)
+        return next(students, None)
+    if title not in networks:
+        raise ValueError(
+            f"--baseline must be the title of a row with a network. Got {title!r}."
+        )
+    return title
 
 
 def _paper(

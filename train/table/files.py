@@ -18,6 +18,7 @@ def write(
     output: pathlib.Path,
     scores: Sequence[Score],
     seeds: Sequence[int],
+    baseline: str | None,
     paper: Mapping[str, float],
     commands: Mapping[str, Sequence[Sequence[str]]],
 ) -> None:
@@ -27,10 +28,12 @@ def write(
         output: The folder.
         scores: Of the rows.
         seeds: Of the columns.
+        baseline: Title of the row that others are compared with in table.md, table.csv.
+            table.json compares each row with every other. None compares none.
         paper: The paper's number by title of a row, in percent.
         commands: The arguments of `python` for each cell of a row, by its title.
     """
-    lines = _cells(scores, seeds, paper)
+    lines = _cells(scores, seeds, baseline, paper)
     write_lines(output / "table", lines)
     content = [
         {**dataclasses.asdict(score), "paper": paper.get(score.row.title)}
@@ -38,7 +41,8 @@ def write(
         for score in scores
     ]
     with written_aside(output / "table.json") as path:
-        text = json.dumps({"seeds": list(seeds), "rows": content}, indent=1)
+        table = {"seeds": list(seeds), "baseline": baseline, "rows": content}
+        text = json.dumps(table, indent=1)
         path.write_text(text + "\n", encoding="utf-8")
     with written_aside(output / "table.svg") as path:
         _draw(scores, paper, path)
@@ -66,7 +70,10 @@ def range_text(interval: Interval, digits: int = 1) -> str:
 
 
 def _cells(
-    scores: Sequence[Score], seeds: Sequence[int], paper: Mapping[str, float]
+    scores: Sequence[Score],
+    seeds: Sequence[int],
+    baseline: str | None,
+    paper: Mapping[str, float],
 ) -> list[list[str]]:
     header = ["", *(f"seed {seed}" for seed in seeds), "mean", "95 %", "deviation"]
     header += ["gain", "95 % of gain"]
@@ -81,10 +88,11 @@ def _cells(
             "" if is_reference else range_text(score.mean),
         ]
         line.append("" if score.deviation is None else f"{score.deviation:.1f}")
-        line += _difference(score.gain, 1)
+        over = score.over.get(baseline) if baseline else None
+        line += _difference(over.top1 if over else None, 1)
         for loss in (score.loss, score.scaled_loss):
             line.append("" if loss is None else f"{loss.mean:.2f}")
-        line += _difference(score.scaled_loss_difference, 2)
+        line += _difference(over.scaled_loss if over else None, 2)
         if paper:
             line.append(
                 f"{paper[score.row.title]:.1f}" if score.row.title in paper else ""

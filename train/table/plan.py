@@ -32,6 +32,11 @@ class Row:
     flags: tuple[str, ...] = ()
 
     @property
+    def is_student(self) -> bool:
+        """Whether its network is a student."""
+        return self.network in METHODS
+
+    @property
     def logits(self) -> str | None:
         """The name of its logits in predictions.npz; None of a reference."""
         if self.network in REFERENCES:

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -16,6 +16,20 @@ _NEVER = -1e6
 
 
 @dataclasses.dataclass(frozen=True)
+class Difference:
+    """What a row has more than another one, clip by clip.
+
+    Attributes:
+        top1: In points, with its 95 % bootstrap interval over seeds and videos, or
+            groups of videos.
+        scaled_loss: In nats, with its interval; below 0 the row is better.
+    """
+
+    top1: statistics.Interval
+    scaled_loss: statistics.Interval
+
+
+@dataclasses.dataclass(frozen=True)
 class Score:
     """The scores of a row.
 
@@ -25,24 +39,20 @@ class Score:
         mean: Over seeds and clips, in percent, with its 95 % bootstrap interval over
             seeds and videos, or groups of videos; without an interval for a reference.
         deviation: Standard deviation over the seeds, in points; None of one seed.
-        gain: Paired difference to the baseline, in points, with its interval; None for
-            the baseline itself and for references.
         loss: Mean of -log p(true class) over seeds and clips, in nats, with its
             interval; None for references.
         scaled_loss: The same after temperature scaling by `cross_fitted_losses`.
             It does not punish a network for its confidence alone.
-        scaled_loss_difference: Paired difference to the scaled loss of the baseline,
-            with its interval; below 0 the row is better. None as for `gain`.
+        over: The `Difference` to each other row that has a network, by its title.
     """
 
     row: Row
     by_seed: tuple[float, ...]
     mean: statistics.Interval
     deviation: float | None = None
-    gain: statistics.Interval | None = None
     loss: statistics.Interval | None = None
     scaled_loss: statistics.Interval | None = None
-    scaled_loss_difference: statistics.Interval | None = None
+    over: Mapping[str, Difference] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +78,6 @@ def scores(
     streams: Sequence[Jobs],
     splits: Sequence[int],
     seeds: Sequence[int],
-    baseline: Row | None,
 ) -> list[Score]:
     """Returns the `Score` of each row from runs that are done.
 
@@ -77,47 +86,58 @@ def scores(
         streams: What `plan.jobs` returned; several, such as one of RGB and one of
             flow, are added up, logits to logits.
         splits, seeds: Of the table.
-        baseline: The row that others are compared with; None compares nothing.
     Raises:
-        ValueError: If runs that are compared evaluate different clips.
+        ValueError: If rows evaluate different clips.
     """
-    of_rows = {
+    clips = {
         row: _clips(row, row.logits, streams, splits, seeds)
         for row in rows
         if row.logits is not None
     }
+    _check_same_clips(clips)
+    hits, losses, scaled_losses = (
+        {
+            row: statistics.bootstrap_mean(getattr(of_row, name), of_row.clusters)
+            for row, of_row in clips.items()
+        }
+        for name in ("hits", "losses", "scaled_losses")
+    )
     found = []
     for row in rows:
         if row.logits is None:
             found.append(_reference(row, streams[0], splits, seeds))
             continue
-        own = of_rows[row]
-        gain = difference = None
-        if baseline is not None and row != baseline:
-            other = of_rows[baseline]
-            if not np.array_equal(own.videos, other.videos):
-                raise ValueError(
-                    f"{row.title!r} and {baseline.title!r} evaluate different clips: "
-                    "they cannot be compared clip by clip."
-                )
-            gain = statistics.mean_interval(own.hits - other.hits, own.clusters)
-            difference = statistics.mean_interval(
-                own.scaled_losses - other.scaled_losses, own.clusters
+        over = {
+            other.title: Difference(
+                top1=(hits[row] - hits[other]).interval(),
+                scaled_loss=(scaled_losses[row] - scaled_losses[other]).interval(),
             )
-        by_seed = tuple(own.hits.mean(1))
+            for other in clips
+            if other != row
+        }
+        by_seed = tuple(clips[row].hits.mean(1))
         found.append(
             Score(
                 row=row,
                 by_seed=by_seed,
-                mean=statistics.mean_interval(own.hits, own.clusters),
+                mean=hits[row].interval(),
                 deviation=_deviation(by_seed),
-                gain=gain,
-                loss=statistics.mean_interval(own.losses, own.clusters),
-                scaled_loss=statistics.mean_interval(own.scaled_losses, own.clusters),
-                scaled_loss_difference=difference,
+                loss=losses[row].interval(),
+                scaled_loss=scaled_losses[row].interval(),
+                over=over,
             )
         )
     return found
+
+
+def _check_same_clips(clips: Mapping[Row, _Clips]) -> None:
+    rows = list(clips)
+    for row in rows[1:]:
+        if not np.array_equal(clips[row].videos, clips[rows[0]].videos):
+            raise ValueError(
+                f"{row.title!r} and {rows[0].title!r} evaluate different clips: they "
+                "cannot be compared clip by clip."
+            )
 
 
 def _clips(
