@@ -144,7 +144,14 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
     assert "RuntimeError: No such variable. Correct the cause" in str(raised.value)
     results = json.loads((run_dir / "results.json").read_text())
     assert results["students"]["direct"] and "export" not in results
-    assert "student, pseudo-labels + L_direct" in capsys.readouterr().out
+    said = capsys.readouterr().out.splitlines()
+    line = next(li for li in said if li.startswith("student, pseudo-labels + L_direct"))
+    student = results["students"]["direct"]
+    cells = [f"{100 * student['top1']:.1f}", f"{student['loss']:.2f}"]
+    assert line.split()[-2:] == cells
+    # What most clips are has no probabilities, so it has no loss.
+    majority = next(li for li in said if li.startswith("majority"))
+    assert majority.split()[1:] == [f"{100 * results['majority']['top1']:.1f}"]
     # The same command makes up for it, and trains nothing anew.
     trained = (run_dir / "metrics.jsonl").read_bytes()
     exported = []

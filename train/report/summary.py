@@ -1,6 +1,6 @@
 """What a run leaves for people: its input in pictures, its table, its curves."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
@@ -55,10 +55,9 @@ def write(experiment: "Experiment", results: Mapping[str, Any]) -> None:
     write_json(directory / "results.json", results)
     phases = {record["phase"] for record in directory.history()}
     histories = {phase: directory.history(phase) for phase in sorted(phases)}
-    rows = table_rows(results)
     pictures = {
         "curves.png": lambda path: visualise.curves(histories, path),
-        "table.png": lambda path: visualise.table(rows, path),
+        "table.png": lambda path: visualise.table(table_rows(results), path),
     }
     if results["confusion"]:
         pictures["confusion.png"] = lambda path: visualise.confusion(
@@ -67,38 +66,40 @@ def write(experiment: "Experiment", results: Mapping[str, Any]) -> None:
     for name, draw in pictures.items():
         with picture(directory / name) as aside:
             draw(aside)
-    print(_table(rows, results))
+    print(_table(results))
     print(f"Everything is in {directory}: results.json, student.keras, ...")
 
 
 def table_rows(results: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Returns the (name, top-1) rows of the table."""
-    teacher = results["teacher"]
-    return [
-        ("majority", results["majority"]["top1"]),
-        *(
-            [("bigram on the true last action", results["bigram"]["top1"])]
-            if "bigram" in results
-            else []
-        ),
-        ("teacher, future clip", teacher["future"]["top1"]),
-        ("teacher, observed clip", teacher["observed"]["top1"]),
-        *(
-            (STUDENTS[method], scores["top1"])
-            for method, scores in results.get("students", {}).items()
-        ),
-    ]
+    return [(name, scores["top1"]) for name, scores in _named(results).items()]
 
 
-def _table(rows: Sequence[tuple[str, float]], results: Mapping[str, Any]) -> str:
-    width = max(len(name) for name, _ in rows)
+def _named(results: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The scores of references and networks, by what tables call them."""
+    named = {"majority": results["majority"]}
+    if "bigram" in results:
+        named["bigram on the true last action"] = results["bigram"]
+    for clip in ("future", "observed"):
+        named[f"teacher, {clip} clip"] = results["teacher"][clip]
+    for method, scores in results.get("students", {}).items():
+        named[STUDENTS[method]] = scores
+    return named
+
+
+def _table(results: Mapping[str, Any]) -> str:
+    named = _named(results)
+    width = max(map(len, named))
     lines = [
         f"{results['num_evaluated']} clips of the {results['eval_part']} part, "
         f"{results['num_train_labeled']} labeled and {results['num_train_unlabeled']} "
         "unlabeled training pairs",
-        f"{'':{width}}  top-1",
+        f"{'':{width}}  top-1   loss",
     ]
-    lines += [f"{name:{width}}  {100 * top1:5.1f}" for name, top1 in rows]
+    for name, scores in named.items():
+        # References have no loss, and neither have results of an earlier version.
+        loss = f"{scores['loss']:7.2f}" if "loss" in scores else ""
+        lines.append(f"{name:{width}}  {100 * scores['top1']:5.1f}{loss}")
     if "student_choice" in results:
         lines.append(results["student_choice"]["text"])
     lines += epic_scores.lines(results.get("student", {}))
