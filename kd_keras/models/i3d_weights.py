@@ -165,23 +165,23 @@ def _newest_checkpoint(folder: str) -> str | None:
 
 def _open_keras_file(path: str) -> _Stored:
     """Reads layers by name, so that a tail can be filled from a whole network."""
-    groups = layer_groups(path, _ACCEPTED)
-    datasets = {}
-    for group in groups:
-        names = _published_names(group.attrs.get("name", "")) or ()
-        datasets |= {
-            name: group[str(i)] for i, name in enumerate(names) if str(i) in group
-        }
-    if not datasets:
+    arrays = {}
+    with layer_groups(path, _ACCEPTED) as groups:
+        for group in groups:
+            names = _published_names(group.attrs.get("name", "")) or ()
+            arrays |= {
+                name: np.asarray(group[str(i)], "float32")
+                for i, name in enumerate(names)
+                if str(i) in group
+            }
+    if not arrays:
         raise ValueError(
             f"{path!r} holds no layer of I3D. Expected a file of `model.save` or "
             "`model.save_weights` of the I3D network itself, written by Keras 3.8 or "
             "later."
         )
-    shapes = {name: dataset.shape for name, dataset in datasets.items()}
-    return _Stored(
-        shapes, lambda names: [np.asarray(datasets[name], "float32") for name in names]
-    )
+    shapes = {name: array.shape for name, array in arrays.items()}
+    return _Stored(shapes, lambda names: [arrays[name] for name in names])
 
 
 def _prefix(shapes, wanted: Mapping[str, tuple[int, ...]]) -> str:

@@ -1,13 +1,16 @@
 """The variables of each layer in a Keras weights file."""
 
+import contextlib
 import io
 import zipfile
+from collections.abc import Iterator
 
 import h5py
 
 
-def layer_groups(path: str, accepted: str) -> list[h5py.Group]:
-    """Returns the group of variables of every layer in a Keras 3 file.
+@contextlib.contextmanager
+def layer_groups(path: str, accepted: str) -> Iterator[list[h5py.Group]]:
+    """Opens a Keras 3 file, and yields the group of variables of every layer.
 
     Args:
         path: A .keras or .weights.h5 file.
@@ -15,24 +18,28 @@ def layer_groups(path: str, accepted: str) -> list[h5py.Group]:
     Raises:
         ValueError: If the file is something else.
     """
-    try:
-        file = h5py.File(_open_h5(path), "r")
-        return [group["vars"] for group in file["layers"].values() if "vars" in group]
-    except (KeyError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"Cannot read {path!r} as the weights of a Keras 3 model: {error}. "
-            f"Expected {accepted}."
-        ) from error
+    with contextlib.ExitStack() as files:
+        try:
+            file = files.enter_context(h5py.File(_open_h5(path, files), "r"))
+            layers = file["layers"].values()
+            groups = [group["vars"] for group in layers if "vars" in group]
+        except (KeyError, OSError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"Cannot read {path!r} as the weights of a Keras 3 model: {error}. "
+                f"Expected {accepted}."
+            ) from error
+        yield groups
 
 
-def _open_h5(path: str):
+def _open_h5(path: str, files: contextlib.ExitStack):
     if "://" in path:
         import tensorflow as tf
 
         with tf.io.gfile.GFile(path, "rb") as remote:
             file = io.BytesIO(remote.read())
     else:
-        file = open(path, "rb")  # noqa: SIM115 (lives as long as the reader)
+        file = files.enter_context(open(path, "rb"))  # noqa: SIM115 (it is closed)
     if not path.endswith(".keras"):
         return file
-    return zipfile.ZipFile(file).open("model.weights.h5")
+    archive = files.enter_context(zipfile.ZipFile(file))
+    return files.enter_context(archive.open("model.weights.h5"))

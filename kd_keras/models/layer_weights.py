@@ -91,12 +91,12 @@ def _read(source: str, include_head: bool) -> Mapping[str, list[np.ndarray]]:
 
 
 def _read_keras_file(path: str):
-    groups = layer_groups(path, _ACCEPTED)
-    return {
-        group.attrs["name"]: [np.asarray(group[str(i)]) for i in range(len(group))]
-        for group in groups
-        if len(group) and "name" in group.attrs
-    }
+    with layer_groups(path, _ACCEPTED) as groups:
+        return {
+            group.attrs["name"]: [np.asarray(group[str(i)]) for i in range(len(group))]
+            for group in groups
+            if len(group) and "name" in group.attrs
+        }
 
 
 def _read_resnet50(source: str, include_head: bool):
