@@ -77,11 +77,15 @@ def test_means_of_the_same_draws_are_subtracted_in_pairs():
     expected = statistics.mean_interval(first - second, videos, level=0.9)
     for name in ("mean", "low", "high"):
         assert getattr(found, name) == pytest.approx(getattr(expected, name))
-    # The clips of one network drawn apart from the other's would be less sure.
-    apart = statistics.bootstrap_mean(first, videos) - statistics.bootstrap_mean(
-        first, videos, seed=1
-    )
-    assert apart.interval().high > 0.1
+
+
+@pytest.mark.parametrize("changed", [{"seed": 1}, {"groups": None}, {"resamples": 99}])
+def test_means_of_other_draws_are_not_subtracted(changed):
+    values = np.arange(6.0)
+    given = {"groups": list("aabbcc"), "resamples": 100}
+    mean = statistics.bootstrap_mean(values, **given)
+    with pytest.raises(ValueError, match="the same clips, groups, .* draws"):
+        mean - statistics.bootstrap_mean(values, **given | changed)
 
 
 @pytest.mark.parametrize(

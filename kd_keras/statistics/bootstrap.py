@@ -32,27 +32,38 @@ class Interval:
 class BootstrapMean:
     """A mean over clips, and the means of its bootstrap draws.
 
-    Two of the same clips, groups, draws and seed may be subtracted. The difference is
-    paired, as both have the same draws.
+    Two of the same clips, groups and seed can be subtracted. The difference is paired,
+    as both have the same draws.
 
     Attributes:
         mean: Over all values.
         resampled: Of each draw, (resamples,).
+        draws: What was drawn; equal if two means can be subtracted.
     Examples:
-        >>> import numpy as np
-        >>> from kd_keras.statistics import BootstrapMean
-        >>> first = BootstrapMean(0.5, np.array([0.4, 0.6]))
-        >>> second = BootstrapMean(0.25, np.array([0.15, 0.35]))
-        >>> (first - second).mean
-        0.25
+        >>> from kd_keras.statistics import BootstrapMean, bootstrap_mean
+        >>> mean = bootstrap_mean([1, 0, 1, 1], resamples=500)
+        >>> isinstance(mean, BootstrapMean), mean.mean, mean.resampled.shape
+        (True, 0.75, (500,))
     """
 
     mean: float
     resampled: np.ndarray
+    draws: tuple
 
     def __sub__(self, other):
-        """Returns the `BootstrapMean` of the paired difference."""
-        return BootstrapMean(self.mean - other.mean, self.resampled - other.resampled)
+        """Returns the `BootstrapMean` of the paired difference.
+
+        Raises:
+            ValueError: If the other one has other draws.
+        """
+        if self.draws != other.draws:
+            raise ValueError(
+                "Both means need the same clips, groups, number of runs and draws, and "
+                "the same seed, as their difference is paired."
+            )
+        return BootstrapMean(
+            self.mean - other.mean, self.resampled - other.resampled, self.draws
+        )
 
     def interval(self, level=0.95):
         """Returns the percentile bootstrap `Interval`.
@@ -70,9 +81,10 @@ class BootstrapMean:
 
 
 def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
-    """Returns the mean of some values with its bootstrap draws, to compare it.
+    """Returns the mean of some values with its bootstrap draws.
 
-    `mean_interval` is shorter if there is nothing to compare, or one pair.
+    Two of them can be subtracted. If many networks are compared with each other, each
+    is drawn once. `mean_interval` is shorter for one of them.
 
     Args:
         values, groups, resamples, seed: As `mean_interval` takes them.
@@ -81,12 +93,12 @@ def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
     Raises:
         ValueError: If there is no value, one is not finite, or shapes differ.
     Examples:
-        Two of ten clips are right for one network alone, and none for the other alone.
+        One network is right about eight of ten clips, another about six of those.
 
         >>> from kd_keras.statistics import bootstrap_mean
-        >>> more = bootstrap_mean([1] * 8 + [0] * 2)
-        >>> fewer = bootstrap_mean([1] * 6 + [0] * 4)
-        >>> difference = (more - fewer).interval()
+        >>> eight = bootstrap_mean([1] * 8 + [0] * 2)
+        >>> six = bootstrap_mean([1] * 6 + [0] * 4)
+        >>> difference = (eight - six).interval()
         >>> round(difference.mean, 3), difference.low
         (0.2, 0.0)
     """
@@ -99,7 +111,8 @@ def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
         )
     sums, sizes = _by_group(values, groups)
     means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
-    return BootstrapMean(float(values.mean()), means)
+    draws = (len(sums), tuple(sizes), resamples, seed)
+    return BootstrapMean(float(values.mean()), means, draws)
 
 
 def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
