@@ -73,6 +73,15 @@ class _Clips:
     clusters: np.ndarray
 
 
+@dataclasses.dataclass(frozen=True)
+class _Means:
+    """What a row reached, with its bootstrap draws. All rows have the same draws."""
+
+    top1: statistics.BootstrapMean
+    loss: statistics.BootstrapMean
+    scaled_loss: statistics.BootstrapMean
+
+
 def scores(
     rows: Sequence[Row],
     streams: Sequence[Jobs],
@@ -95,39 +104,43 @@ def scores(
         if row.logits is not None
     }
     _check_same_clips(clips)
-    hits, losses, scaled_losses = (
-        {
-            row: statistics.bootstrap_mean(getattr(of_row, name), of_row.clusters)
-            for row, of_row in clips.items()
-        }
-        for name in ("hits", "losses", "scaled_losses")
-    )
+    means = {row: _means(of_row) for row, of_row in clips.items()}
     found = []
     for row in rows:
         if row.logits is None:
             found.append(_reference(row, streams[0], splits, seeds))
             continue
-        over = {
-            other.title: Difference(
-                top1=(hits[row] - hits[other]).interval(),
-                scaled_loss=(scaled_losses[row] - scaled_losses[other]).interval(),
-            )
-            for other in clips
-            if other != row
-        }
-        by_seed = tuple(clips[row].hits.mean(1))
+        own, by_seed = means[row], tuple(clips[row].hits.mean(1))
         found.append(
             Score(
                 row=row,
                 by_seed=by_seed,
-                mean=hits[row].interval(),
+                mean=own.top1.interval(),
                 deviation=_deviation(by_seed),
-                loss=losses[row].interval(),
-                scaled_loss=scaled_losses[row].interval(),
-                over=over,
+                loss=own.loss.interval(),
+                scaled_loss=own.scaled_loss.interval(),
+                over={
+                    other.title: _difference(own, means[other])
+                    for other in means
+                    if other != row
+                },
             )
         )
     return found
+
+
+def _means(clips: _Clips) -> _Means:
+    def mean(values: np.ndarray) -> statistics.BootstrapMean:
+        return statistics.bootstrap_mean(values, clips.clusters)
+
+    return _Means(mean(clips.hits), mean(clips.losses), mean(clips.scaled_losses))
+
+
+def _difference(own: _Means, other: _Means) -> Difference:
+    return Difference(
+        top1=(own.top1 - other.top1).interval(),
+        scaled_loss=(own.scaled_loss - other.scaled_loss).interval(),
+    )
 
 
 def _check_same_clips(clips: Mapping[Row, _Clips]) -> None:
