@@ -1,5 +1,7 @@
 """Pictures of a run: its input, its training curves, its confusion, its table."""
 
+import os
+
 import matplotlib
 
 matplotlib.use("Agg")  # Draws to files; needs no screen.
@@ -49,7 +51,7 @@ def contact_sheet(clips, titles, path, frames_per_clip=6):
         clips: Clips (time, height, width, 3) in [-1, 1], or uint8. Optical flow, with
             2 channels, is shown as red (u) and green (v); no motion is gray.
         titles: One for each clip.
-        path: PNG to write.
+        path: PNG or SVG to write.
         frames_per_clip: Frames of a row, evenly spread over the clip.
     Returns:
         The picture as uint8 (height, width, 3).
@@ -102,7 +104,7 @@ def curves(histories, path):
 
     Args:
         histories: By phase, a list of records {"step": .., value name: ..}.
-        path: PNG to write.
+        path: PNG or SVG to write.
     Examples:
         >>> import tempfile
         >>> from kd_keras import visualise
@@ -180,7 +182,7 @@ def confusion(matrices, classes, path):
     Args:
         matrices: By title, counts (true class, predicted class).
         classes: Class names.
-        path: PNG to write.
+        path: PNG or SVG to write.
     Examples:
         >>> import tempfile
         >>> from kd_keras import visualise
@@ -263,10 +265,13 @@ def as_rgb(frames):
 
 
 def _save(figure, path):
-    """Writes a figure, which is drawn once: `savefig` would draw it again."""
+    """Writes a figure as its path ends. A PNG is drawn once: `savefig` draws again."""
     figure.set_dpi(_DPI)
     figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
+    if os.fspath(path).endswith(".svg"):
+        figure.savefig(path)
+    else:
+        plt.imsave(path, picture, format="png", dpi=_DPI)
     plt.close(figure)
-    plt.imsave(path, picture, format="png", dpi=_DPI)
     return picture

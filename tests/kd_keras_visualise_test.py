@@ -55,6 +55,12 @@ def test_every_axis_says_what_it_measures_and_in_what(tmp_path, figures):
     ]
 
 
+def test_a_picture_is_of_the_kind_that_its_path_ends_in(tmp_path):
+    for name, start in (("table.svg", b"<?xml"), ("table.png", b"\x89PNG")):
+        visualise.table([("teacher", 0.5)], tmp_path / name)
+        assert (tmp_path / name).read_bytes().startswith(start)
+
+
 def test_the_bars_of_the_table_are_in_percent(tmp_path, figures):
     visualise.table([("teacher", 0.785)], tmp_path / "table.png")
     [bar] = figures[0].axes[0].patches

@@ -60,6 +60,16 @@ def test_the_page_needs_no_other_file_and_misses_nothing(written):
     assert re.search(r"<td>teacher</td><td>8\.0</td>\s*<td>25\.0 %</td>", text)
 
 
+def test_what_the_page_holds_is_of_the_kind_that_it_says(written):
+    found = re.findall(
+        r"data:([a-z0-9+/]+);base64,([A-Za-z0-9+/=]+)", written.read_text()
+    )
+    starts = {"image/svg+xml": b"<?xml", "image/jpeg": b"\xff\xd8"}
+    assert {kind for kind, _ in found} == set(starts)
+    for kind, content in found:
+        assert base64.b64decode(content).startswith(starts[kind]), kind
+
+
 def test_a_correspondence_is_a_png_and_an_mp4_beside_the_page(written):
     kinds = sorted(path.suffix for path in written.parent.glob("*correspondence-*"))
     assert kinds and set(kinds) == {".png", ".mp4"}
@@ -108,6 +118,8 @@ def test_the_future_lights_up_under_the_pointer(written, tmp_path):
     with browser.opened(written, tmp_path) as shown:
         figure = "#correspondence-1-1"
         cell = 2
+        broken = "[...document.images].filter(i => !i.naturalWidth).map(i => i.alt)"
+        assert shown.evaluate(broken) == []
         shown.move_to(f"{figure} .past [data-cell='{cell}']")
         text = shown.evaluate(f"document.querySelector('{figure} output').textContent")
         lights = shown.evaluate(
