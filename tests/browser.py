@@ -6,6 +6,7 @@ goes through two pipes, one message of JSON at a time, each ended by a zero byte
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -43,8 +44,8 @@ def opened(path, profile, size=(1280, 900)):
     to_us, from_browser = os.pipe()
 
     def give_pipes():
-        # The browser reads from 3 and writes to 4.
-        ends = os.dup(to_browser), os.dup(from_browser)
+        # The browser reads from 3 and writes to 4, which either end may be by now.
+        ends = [fcntl.fcntl(e, fcntl.F_DUPFD, 5) for e in (to_browser, from_browser)]
         for end, place in zip(ends, (3, 4), strict=True):
             os.dup2(end, place)
 
