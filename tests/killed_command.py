@@ -18,19 +18,19 @@ def run(command, begins, kind=signal.SIGKILL, after_s=None):
         kind: The signal.
         after_s: Seconds after that line; None lets the command end by itself.
     """
-    process = subprocess.Popen(
+    with subprocess.Popen(
         command, cwd=_ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    text = b""
-    if after_s is not None:
-        for line in process.stdout:
-            text += line
-            if begins in line:
-                break
-        time.sleep(after_s)
-        process.send_signal(kind)
-    text += process.stdout.read()
-    status = process.wait()
+    ) as process:
+        text = b""
+        if after_s is not None:
+            for line in process.stdout:
+                text += line
+                if begins in line:
+                    break
+            time.sleep(after_s)
+            process.send_signal(kind)
+        text += process.stdout.read()
+    status = process.returncode
     if status > 0 and (after_s is None or kind == signal.SIGKILL):
         print(text.decode(errors="replace"))
     return status
