@@ -265,7 +265,10 @@ def as_rgb(frames):
 
 
 def _save(figure, path):
-    """Writes a figure as its path ends. A PNG is drawn once: `savefig` draws again."""
+    """Writes a figure as PNG, or as SVG if its path ends so.
+
+    A PNG is what was drawn for the caller: `savefig` would draw the figure again.
+    """
     figure.set_dpi(_DPI)
     figure.canvas.draw()
     picture = np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
