@@ -201,7 +201,7 @@ def probability_losses(labels, probabilities):
 
     Args:
         labels: Class indices (examples,).
-        probabilities: (examples, classes), such as those of `cross_fitted`.
+        probabilities: Of each class, (examples, classes), in [0, 1].
     Examples:
         >>> from kd_keras.statistics import probability_losses
         >>> losses = probability_losses([0, 1], [[0.5, 0.5], [0.75, 0.25]])
