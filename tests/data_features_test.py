@@ -115,6 +115,40 @@ def test_a_broken_video_is_skipped_by_name(tmp_path):
     assert "b.npy is no .npy file" in index.bad_videos["b"]
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\x03\x04 of a zip", "the magic string is not correct"),
+        (b"\x93NUMPY\x01\x00\x0a\x00{'descr':\n", "its header is damaged"),
+    ],
+)
+def test_no_damage_of_an_array_ends_the_reading_of_others(content, message, tmp_path):
+    def write(folder):
+        _write_npy(folder)
+        (folder / "c.npy").write_bytes(content)
+        return folder
+
+    _, index = _read(tmp_path, write)
+    assert message in index.bad_videos["c"]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_a_damaged_npz_is_refused_by_name(save, tmp_path):
+    path = tmp_path / "x.npz"
+    save(path, **FEATURES)
+    whole = path.read_bytes()
+    ones = b"\xff" * 8
+    for damaged in (whole[:-40], whole[:80] + ones + whole[88:]):
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match="x.npz is no .npz file of numbers"):
+            stores.open_store(path)
+    # The name of another kind of file.
+    with path.open("wb") as file:
+        np.save(file, FEATURES["a"])
+    with pytest.raises(ValueError, match="x.npz is no .npz file of numbers: it is"):
+        stores.open_store(path)
+
+
 def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):
     store, index = _read(tmp_path, _write_npy)
     loader = FeatureLoader(

@@ -58,7 +58,7 @@ def test_a_missing_file_is_missing(tmp_path):
 def test_threads_parse_no_two_headers_at_a_time(tmp_path, monkeypatch):
     path = tmp_path / "array.npy"
     write_array(path, ARRAY)
-    load, parsing, most = np.load, [], []
+    load, parsing, most = np.lib.format.open_memmap, [], []
 
     def slow_load(*arguments, **options):
         parsing.append(1)
@@ -67,7 +67,7 @@ def test_threads_parse_no_two_headers_at_a_time(tmp_path, monkeypatch):
         parsing.pop()
         return load(*arguments, **options)
 
-    monkeypatch.setattr(np, "load", slow_load)
+    monkeypatch.setattr(np.lib.format, "open_memmap", slow_load)
     with concurrent.futures.ThreadPoolExecutor(4) as executor:
         found = list(executor.map(read_array, [path] * 16))
     np.testing.assert_array_equal(found, [ARRAY] * 16)

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import threading
+import tokenize
 import zlib
 
 import numpy as np
@@ -57,5 +58,8 @@ def map_npy(path: str | os.PathLike) -> np.ndarray:
         ValueError, EOFError, OSError: It is no .npy file, or has other things than
             numbers.
     """
-    with _one_parses:
-        return np.load(path, mmap_mode="r", allow_pickle=False)
+    try:
+        with _one_parses:
+            return np.lib.format.open_memmap(path, mode="r")
+    except tokenize.TokenError as error:
+        raise ValueError(f"its header is damaged ({error})") from error

@@ -3,6 +3,8 @@
 import functools
 import os
 import pathlib
+import zipfile
+import zlib
 from typing import Protocol
 
 import numpy as np
@@ -10,6 +12,16 @@ import numpy as np
 from kd_keras.data import kept_arrays
 from kd_keras.data.features.rulstm import RulstmStore
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
+
+# What NumPy and zipfile raise at damaged files.
+_NPZ_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class FeatureStore(Protocol):
@@ -130,12 +142,7 @@ class NpzStore(_ArrayStore):
 
     def __init__(self, path):
         self._path = pathlib.Path(path)
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                arrays = dict(file)
-        except (ValueError, OSError, EOFError) as error:
-            raise ValueError(f"{path} is no .npz file of numbers: {error}") from error
-        self._scale = 1.0
+        arrays, self._scale = _load_npz(path), 1.0
         if {"features", "name"} <= arrays.keys():
             names, features = arrays["name"], arrays["features"]
             if len(names) != len(features):
@@ -161,6 +168,16 @@ class NpzStore(_ArrayStore):
         if name not in self._arrays:
             raise BadVideo(name, f"{self._path} has no array of this name")
         return _numbers(name, self._arrays[name])
+
+
+def _load_npz(path):
+    try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is another kind of file, or its end is missing")
+        with np.load(path, allow_pickle=False) as file:
+            return {name: np.asarray(array) for name, array in file.items()}
+    except _NPZ_ERRORS as error:
+        raise ValueError(f"{path} is no .npz file of numbers: {error}") from error
 
 
 @functools.lru_cache(maxsize=2)
