@@ -189,6 +189,32 @@ def test_says_what_a_root_may_be(tmp_path):
     (tmp_path / "x.npz").write_bytes(b"nothing")
     with pytest.raises(ValueError, match="x.npz is no .npz file"):
         stores.open_store(tmp_path / "x.npz")
-    np.savez(tmp_path / "x.npz", features=np.zeros((3, 2, 5)), name=np.array(["a"]))
-    with pytest.raises(ValueError, match="has 1 in `name` and 3 in `features`"):
+
+
+@pytest.mark.parametrize(
+    ("arrays", "message"),
+    [
+        (
+            {"name": ["a"]},
+            r"`name` of shape \(1,\) and `features` of shape \(3, 2, 5\)",
+        ),
+        ({"name": [["a"], ["b"], ["c"]]}, r"`name` of shape \(3, 1\)"),
+        ({"features": 1.0}, r"`features` of shape \(\); the two belong together"),
+        ({"name": ["a", "b", "a"]}, "'a' 2 times in `name`"),
+        ({"scale": np.ones(5)}, r"`scale` that is float64 of shape \(5,\); write one"),
+        ({"scale": np.nan}, "one finite number"),
+        ({"scale": "x"}, "`scale` that is <U1"),
+    ],
+)
+def test_says_what_is_wrong_with_the_names_of_an_npz(arrays, message, tmp_path):
+    table = {"features": np.zeros((3, 2, 5)), "name": ["a", "b", "c"]}
+    np.savez(tmp_path / "x.npz", **table | arrays)
+    with pytest.raises(ValueError, match=f"x.npz has .*{message}"):
         stores.open_store(tmp_path / "x.npz")
+
+
+def test_names_of_an_npz_may_be_bytes(tmp_path):
+    names = np.array([b"a", "ö".encode()])
+    np.savez(tmp_path / "x.npz", features=np.arange(20).reshape(2, 2, 5), name=names)
+    store = stores.open_store(tmp_path / "x.npz")
+    np.testing.assert_array_equal(store.read("ö", np.array([1])), [np.arange(15, 20)])

@@ -1,5 +1,6 @@
 """Where features lie: a .npy file for each video, one .npz, or RULSTM's LMDB."""
 
+import collections
 import functools
 import os
 import pathlib
@@ -144,14 +145,8 @@ class NpzStore(_ArrayStore):
         self._path = pathlib.Path(path)
         arrays, self._scale = _load_npz(path), 1.0
         if {"features", "name"} <= arrays.keys():
-            names, features = arrays["name"], arrays["features"]
-            if len(names) != len(features):
-                raise ValueError(
-                    f"{path} has {len(names)} in `name` and {len(features)} in "
-                    "`features`; the two belong together."
-                )
-            self._scale = float(arrays.get("scale", 1.0))
-            arrays = dict(zip(map(str, names), features, strict=True))
+            self._scale = _scale(path, arrays.get("scale", 1.0))
+            arrays = _by_name(path, arrays["name"], arrays["features"])
         self._arrays = arrays
 
     def __reduce__(self):
@@ -178,6 +173,36 @@ def _load_npz(path):
             return {name: np.asarray(array) for name, array in file.items()}
     except _NPZ_ERRORS as error:
         raise ValueError(f"{path} is no .npz file of numbers: {error}") from error
+
+
+def _by_name(path, names, features):
+    """The features of each video, by its name."""
+    if names.ndim != 1 or not features.ndim or len(names) != len(features):
+        raise ValueError(
+            f"{path} has `name` of shape {names.shape} and `features` of shape "
+            f"{features.shape}; the two belong together, as (videos,) and (videos, "
+            "time, ...)."
+        )
+    if names.dtype.kind == "S":
+        names = np.char.decode(names, "utf-8")
+    found = dict(zip(map(str, names), features, strict=True))
+    if len(found) < len(names):
+        (name, times), *_ = collections.Counter(map(str, names)).most_common(1)
+        raise ValueError(
+            f"{path} has {name!r} {times} times in `name`; each video needs a name of "
+            "its own."
+        )
+    return found
+
+
+def _scale(path, scale):
+    scale = np.asarray(scale)
+    if scale.size != 1 or scale.dtype.kind not in "iuf" or not np.isfinite(scale):
+        raise ValueError(
+            f"{path} has a `scale` that is {scale.dtype} of shape {scale.shape}; write "
+            "one finite number, by which all features are multiplied."
+        )
+    return float(scale.item())
 
 
 @functools.lru_cache(maxsize=2)
