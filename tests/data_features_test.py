@@ -1,5 +1,7 @@
 """Features that others extracted: stores, clips of them, and what is refused."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -101,6 +103,35 @@ def test_missing_frames_of_an_lmdb_are_passed_over(tmp_path):
     store = stores.open_store(tmp_path)
     np.testing.assert_allclose(store.times_s("v", 30), [0, 1 / 30, 4 / 30])
     np.testing.assert_array_equal(store.read("v", np.array([2, 0]))[:, 0], [5, 1])
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        ("v_frame_0000000001.jpg", b"123456", "have 6 bytes, which are no float32"),
+        ("v_frame_1.jpg", bytes(12), "has no key such as v_frame_0000000001.jpg"),
+    ],
+)
+def test_what_is_no_frame_of_an_lmdb_is_a_bad_video(key, value, message, tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(tmp_path)) as database, database.begin(write=True) as file:
+        file.put(key.encode(), value)
+    store = stores.open_store(tmp_path)
+    with pytest.raises(BadVideo, match=message):
+        stores.probe(store, type("Video", (), {"name": "v"}), RATE)
+
+
+def test_an_lmdb_that_is_cut_off_is_refused(tmp_path):
+    lmdb = pytest.importorskip("lmdb")
+    with lmdb.open(str(tmp_path)) as database, database.begin(write=True) as file:
+        for number in range(1, 100):
+            key = f"v_frame_{number:010d}.jpg"
+            file.put(key.encode(), np.zeros(1024, "f4").tobytes())
+    data = tmp_path / "data.mdb"
+    whole = data.stat().st_size
+    os.truncate(data, whole // 2)
+    with pytest.raises(ValueError, match=f"is cut off: .* of {whole:,} bytes"):
+        stores.open_store(tmp_path)
 
 
 def test_a_broken_video_is_skipped_by_name(tmp_path):

@@ -15,6 +15,7 @@ import numpy as np
 from kd_keras.data.video.info import BadVideo
 
 _KEY = "{}_frame_{:010d}.jpg"
+_NUMBER = np.dtype("<f4")
 
 
 class RulstmStore:
@@ -23,7 +24,7 @@ class RulstmStore:
     Args:
         folder: That holds `data.mdb`.
     Raises:
-        ValueError: If it cannot be opened.
+        ValueError: If it cannot be opened, or its end is missing.
     """
 
     def __init__(self, folder):
@@ -39,7 +40,19 @@ class RulstmStore:
             self._database = lmdb.open(str(folder), readonly=True, lock=False)
         except lmdb.Error as error:
             raise ValueError(f"{folder} cannot be opened as LMDB: {error}") from error
+        self._refuse_cut_off()
         self._frames, self._lock = {}, threading.Lock()
+
+    def _refuse_cut_off(self):
+        """LMDB maps the file: to read behind its end would kill the process."""
+        page_bytes = self._database.stat()["psize"]
+        expected = (self._database.info()["last_pgno"] + 1) * page_bytes
+        found = self.path("").stat().st_size
+        if found < expected:
+            raise ValueError(
+                f"{self.path('')} is cut off: it has {found:,} of {expected:,} bytes. "
+                "Copy it again."
+            )
 
     def __reduce__(self):
         return _opened, (self._folder,)
@@ -57,14 +70,17 @@ class RulstmStore:
         numbers = self._numbers(name)[indices]
         with self._database.begin() as transaction:
             values = [
-                np.frombuffer(
-                    transaction.get(_KEY.format(name, number).encode()), "<f4"
-                )
+                transaction.get(_KEY.format(name, number).encode())
                 for number in numbers
             ]
-        if len({len(value) for value in values}) > 1:
+        lengths = {len(value) for value in values}
+        if len(lengths) > 1:
             raise BadVideo(name, "its frames have vectors of several lengths")
-        return np.stack(values)
+        if lengths.pop() % _NUMBER.itemsize:
+            raise BadVideo(
+                name, f"its frames have {len(values[0])} bytes, which are no float32"
+            )
+        return np.stack([np.frombuffer(value, _NUMBER) for value in values])
 
     def _numbers(self, name):
         """The numbers of a video's frames, ascending."""
@@ -85,7 +101,8 @@ class RulstmStore:
                 if not key.startswith(prefix):
                     return
                 number = key[len(prefix) :].removesuffix(b".jpg")
-                if number.isdigit():
+                # Other keys, such as those with fewer digits, would not be found.
+                if number.isdigit() and key == _KEY.format(name, int(number)).encode():
                     yield int(number)
 
 
