@@ -8,6 +8,7 @@ import pytest
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.feature_loader import FeatureLoader
 from kd_keras.data.features import stores
+from kd_keras.data.readers import feature_files
 from kd_keras.data.readers.feature_files import read_features
 from kd_keras.data.segments import Clip
 from kd_keras.data.video.info import BadVideo
@@ -178,6 +179,21 @@ def test_a_damaged_npz_is_refused_by_name(save, tmp_path):
         np.save(file, FEATURES["a"])
     with pytest.raises(ValueError, match="x.npz is no .npz file of numbers: it is"):
         stores.open_store(path)
+
+
+def test_a_video_of_another_shape_than_most_is_skipped(tmp_path):
+    def write(folder):
+        _write_npy(folder)
+        # The first of the annotations says nothing about the others.
+        np.save(folder / "a.npy", np.zeros((20, 7)))
+        np.save(folder / "d.npy", np.zeros((20, 5)))
+        return folder
+
+    store, index = _read(tmp_path, write, ANNOTATIONS + "d,0,3,serve,train\n")
+    assert [*index.videos] == ["b", "c", "d"]
+    assert r"(1, 1, 7)" in index.bad_videos["a"]
+    assert r"those of most videos (1, 1, 5)" in index.bad_videos["a"]
+    assert feature_files.usual_shape(tmp_path / "actions.csv", store) == (1, 1, 5)
 
 
 def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):

@@ -5,11 +5,9 @@ from typing import Any
 
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.feature_loader import FeatureLoader
-from kd_keras.data.csv_table import read_table
 from kd_keras.data.features import stores
 from kd_keras.data.readers import feature_files
 from kd_keras.data.segments import Index
-from kd_keras.data.video.info import BadVideo
 from train.flags.data import Data
 
 
@@ -45,7 +43,7 @@ def clip_format(flags: Data) -> FeatureFormat:
 
 
 def shape(flags: Data) -> tuple[int, int, int]:
-    """Returns (height, width, channels) of a time step, by the first whole video.
+    """Returns (height, width, channels) of a time step, as most videos have it.
 
     Raises:
         ValueError: If there is none.
@@ -63,10 +61,7 @@ _open = functools.cache(stores.open_store)
 
 @functools.cache
 def _shape(annotations: str, root: str) -> tuple[int, int, int]:
-    store = _open(root)
-    for name in read_table(annotations, ("video",), lambda _, row: row["video"]):
-        try:
-            return stores.map_shape(store.shape(name), name)
-        except BadVideo as error:
-            problem = error
-    raise ValueError(f"None of the videos in {annotations} has features: {problem}.")
+    found = feature_files.usual_shape(annotations, _open(root))
+    if found is None:
+        raise ValueError(f"None of the videos in {annotations} has features at {root}.")
+    return found

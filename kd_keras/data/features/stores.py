@@ -1,11 +1,13 @@
 """Where features lie: a .npy file for each video, one .npz, or RULSTM's LMDB."""
 
 import collections
+import contextlib
 import functools
 import os
 import pathlib
 import zipfile
 import zlib
+from collections.abc import Iterable
 from typing import Protocol
 
 import numpy as np
@@ -87,6 +89,20 @@ def probe(store: FeatureStore, video: Video, rate: float) -> VideoInfo:
         raise BadVideo(video.name, "it has no time step")
     height, width, _ = map_shape(store.shape(video.name), video.name)
     return VideoInfo(times_s, float(times_s[-1] + 1 / rate), height, width)
+
+
+def usual_shape(
+    store: FeatureStore, names: Iterable[str]
+) -> tuple[int, int, int] | None:
+    """(height, width, channels) that the time steps of most videos have.
+
+    None if no video has features.
+    """
+    shapes: collections.Counter[tuple[int, int, int]] = collections.Counter()
+    for name in names:
+        with contextlib.suppress(BadVideo, OSError):
+            shapes[map_shape(store.shape(name), name)] += 1
+    return max(shapes, key=shapes.__getitem__, default=None)
 
 
 def map_shape(shape: tuple[int, ...], name: str) -> tuple[int, int, int]:

@@ -4,20 +4,25 @@ import dataclasses
 import os
 import pathlib
 
-from kd_keras.data.features.stores import FeatureStore, probe
+from kd_keras.data.csv_table import read_table
+from kd_keras.data.features import stores
 from kd_keras.data.readers import csv_videos
 from kd_keras.data.segments import Index
+from kd_keras.data.video.info import BadVideo, Video, VideoInfo
 
 
 def read_features(
     annotations: str | os.PathLike,
-    store: FeatureStore,
+    store: stores.FeatureStore,
     rate: float,
     max_bad_videos: float = 0.01,
     progress: bool = True,
     refuse_contradictions: bool = False,
 ) -> Index:
     """Reads the annotations and finds the features of every video that they name.
+
+    A video whose time steps have another shape than those of most is skipped, as one
+    without features is.
 
     Args:
         annotations: A CSV file as `csv_videos.read_csv` takes it. A video is the name
@@ -31,6 +36,19 @@ def read_features(
     """
     if not rate > 0:
         raise ValueError(f"rate must be positive, in time steps a second. Got {rate}.")
+    usual = usual_shape(annotations, store)
+
+    def probe(video: Video) -> VideoInfo:
+        info = stores.probe(store, video, rate)
+        shape = stores.map_shape(store.shape(video.name), video.name)
+        if shape != usual:
+            raise BadVideo(
+                video.name,
+                f"a time step has the shape {shape} (height, width, channels), those "
+                f"of most videos {usual}",
+            )
+        return info
+
     index = csv_videos.read_csv(
         annotations,
         # Names are not looked up there; they only have to stay below it.
@@ -38,10 +56,24 @@ def read_features(
         max_bad_videos,
         progress,
         refuse_contradictions,
-        probe=lambda video: probe(store, video, rate),
+        probe=probe,
     )
     videos = {
         name: dataclasses.replace(video, path=store.path(name))
         for name, video in index.videos.items()
     }
     return dataclasses.replace(index, videos=videos)
+
+
+def usual_shape(
+    annotations: str | os.PathLike, store: stores.FeatureStore
+) -> tuple[int, int, int] | None:
+    """(height, width, channels) of a time step in most videos of the annotations.
+
+    None if no video has features.
+
+    Raises:
+        ValueError: If the annotations cannot be read.
+    """
+    names = read_table(annotations, ("video",), lambda _, row: row["video"])
+    return stores.usual_shape(store, dict.fromkeys(names))
