@@ -252,10 +252,13 @@ def test_too_many_bad_videos_end_the_training_with_their_names(folder):
     loader = _loader(folder, max_bad_videos=0.25)
     with pytest.raises(tf.errors.OpError) as caught:
         _batches(_pairs("axyaab"), loader, 6)
-    assert "2 of 4 videos cannot be read" in str(caught.value)
-    assert "x: " in str(caught.value) and "y: " in str(caught.value)
+    said = stream_lib.refusal(caught.value)
+    assert said.startswith("2 of 4 videos cannot be read") and "Traceback" not in said
+    assert "\n  x: " in said and "\n  y: " in said
     with pytest.raises(tf.errors.OpError, match="None of the 2 pairs can be read"):
         _batches(_pairs("xx"), _loader(folder), 1)
+    other = tf.errors.InvalidArgumentError(None, None, "ValueError: of TensorFlow")
+    assert stream_lib.refusal(other) is None
 
 
 def test_arguments_that_make_no_sense_are_refused(folder):

@@ -24,6 +24,7 @@ def main(_: Sequence[str]) -> int:
 
     # It counts the tracing of one function for several networks as a mistake.
     tf.get_logger().setLevel("ERROR")
+    from kd_keras.data.batches import stream
     from kd_keras.data.records import shards
     from train import few_clips, remote_run
     from train.experiment import run_experiment
@@ -50,9 +51,12 @@ def main(_: Sequence[str]) -> int:
                 run(local, store)
         except tf.errors.OpError as error:
             message = shards.corruption(error, config.data.records)
+            if message is not None:
+                raise shards.CorruptShard(message) from error
+            message = stream.refusal(error)
             if message is None:
                 raise
-            raise shards.CorruptShard(message) from error
+            raise ValueError(message) from error
 
     errors = (ValueError, OSError, DivergedError, ExportFailedError)
     try:

@@ -1,6 +1,7 @@
 """What all streams of batches share: their positions, labels, and reading ahead."""
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -103,3 +104,15 @@ def read_ahead(batches: tf.data.Dataset) -> tf.data.Dataset:
     # seconds.
     options.autotune.enabled = False
     return batches.prefetch(2).with_options(options)
+
+
+def refusal(error: tf.errors.OpError) -> str | None:
+    """Returns what a reader says is wrong with the data, if it ended a stream.
+
+    Args:
+        error: What tf.data raised. It holds the text and the traceback of what its
+            Python functions raise.
+    """
+    text, *traceback = error.message.split("\nTraceback (most recent call last)")
+    said = re.search(r"\b(?:TooManyBadVideos|ValueError): (.*)", text, re.DOTALL)
+    return said[1] if traceback and said else None
