@@ -139,11 +139,7 @@ def _export(served, output_dir, version, check, sources, fold_batch_norm, change
             f"tensorflow; it is {keras.backend.backend()}."
         )
     for one in served.streams:
-        if one.spec.clip_format.modality == "features":
-            raise ValueError(
-                "This student takes features of another network, and an exported "
-                "student takes frames. Load it by kd_keras.load_student."
-            )
+        student_file.refuse_features(one.spec)
         student_file.check_fits(one.model, one.spec)
     output = os.fspath(output_dir).rstrip("/")
     remote.require_file_system(output)

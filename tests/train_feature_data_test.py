@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from absl import flags
 
+from export import main as export_main
 from export import saved_model, student_file
 from tests import small_run
 from train import batches, networks, submit
@@ -87,6 +88,11 @@ def test_a_run_learns_from_features(finished):
     assert spec.clip_format.input_shape == student.input.shape[1:]
     with pytest.raises(ValueError, match="takes features of another network"):
         saved_model.export_and_check(student, run_dir / "export", spec)
+    request = export_main.Request(
+        str(run_dir / "student.keras"), str(run_dir / "export")
+    )
+    with pytest.raises(ValueError, match="takes features of another network"):
+        export_main.run(request)
 
 
 def test_a_report_says_why_it_shows_no_clips_of_features(finished, tmp_path):
