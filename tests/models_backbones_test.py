@@ -97,6 +97,8 @@ def test_only_maps_behind_a_layer_are_compared():
     # 3 x 2 x 2 and 2 x 1 x 1: none has enough.
     assert default_feature_layer(model, behind="MaxPool3d_4a_3x3") == "Mixed_4f"
     assert default_feature_layer(model, behind="Mixed_4f") == "Mixed_5c"
+    with pytest.raises(ValueError, match="no map to compare behind Mixed_5c. Choose"):
+        default_feature_layer(model, behind="Mixed_5c")
 
 
 def test_files_load_where_there_is_keras_alone(networks, tmp_path):

@@ -195,6 +195,8 @@ def default_feature_layer(model: keras.Model, behind: str | None = None) -> str:
     Args:
         model: What `build_backbone` built.
         behind: A layer; only those behind it are considered.
+    Raises:
+        ValueError: If none is behind it.
     Examples:
         `Mixed_4f` has 5x2x2 tokens here, which is too few.
 
@@ -211,6 +213,11 @@ def default_feature_layer(model: keras.Model, behind: str | None = None) -> str:
         for name in find(model.name).feature_layers
         if names.index(name) > start
     }
+    if not sizes:
+        raise ValueError(
+            f"{model.name} has no map to compare behind {behind}. Choose a layer "
+            f"before {find(model.name).feature_layers[-1]}."
+        )
     enough = [
         name for name, size in sizes.items() if size is None or size >= _ENOUGH_TOKENS
     ]
