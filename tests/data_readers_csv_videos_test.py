@@ -302,7 +302,8 @@ def test_broken_files_of_every_kind(tmp_path):
         sound.rate = 8000
         container.mux([*stream.encode(sound), *stream.encode()])
     names = ["whole.mp4", "copy.mp4", "missing.mp4", "torn.mp4", "empty.mp4"]
-    names += ["text.mp4", "sound.wav"]
+    names += ["text.mp4", "sound.wav", "folder"]
+    (tmp_path / "folder").mkdir()
     rows = "".join(f"{name},0,1.5,walk,train\n" for name in names)
     (tmp_path / "a.csv").write_text(HEADER + rows)
     index = read_csv(tmp_path / "a.csv", tmp_path, max_bad_videos=0.9)
@@ -312,6 +313,7 @@ def test_broken_files_of_every_kind(tmp_path):
     assert all(index.bad_videos.values())
     assert "does not exist" in index.bad_videos["missing.mp4"]
     assert "no video stream" in index.bad_videos["sound.wav"]
+    assert "in a CSV, name a video file" in index.bad_videos["folder"]
 
 
 @pytest.mark.skipif(not CEILING.is_dir(), reason=f"{CEILING} is not there")

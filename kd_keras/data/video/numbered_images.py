@@ -23,9 +23,11 @@ def probe_images(video: Video, path: pathlib.Path) -> VideoInfo:
     """Lists the frames of a folder or a tar and decodes the first."""
     if not video.frame_rate or not video.frame_rate > 0:
         kind = "folder" if path.is_dir() else "tar"
-        raise ValueError(
-            f"{video.name} is a {kind} of frames: its Video needs a frame_rate in "
-            f"frames per second. Got {video.frame_rate}."
+        # A BadVideo: in a CSV of video files it is one mistake among many rows.
+        raise BadVideo(
+            video.name,
+            f"it is a {kind} of frames: its Video needs a frame_rate in frames per "
+            f"second, got {video.frame_rate}; in a CSV, name a video file",
         )
     images = find_images(video.name, path)
     height, width = next(read_images(video.name, images, [0], cv2.IMREAD_COLOR)).shape[
