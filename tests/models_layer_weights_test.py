@@ -4,7 +4,12 @@ import keras
 import numpy as np
 import pytest
 
-from kd_keras.models import TSN, R2Plus1D, load_backbone_weights
+from kd_keras.models import (
+    TSN,
+    R2Plus1D,
+    TemporalConvolutions,
+    load_backbone_weights,
+)
 from kd_keras.models.layer_weights import load_layer_weights
 from tests import residual_networks
 
@@ -81,6 +86,13 @@ def test_imagenet_weights_are_those_of_keras_applications(monkeypatch):
     load_backbone_weights(model, "imagenet")
     _assert_same(_values(model), expected)
     assert asked == [("imagenet", False), ("imagenet", True)]
+
+
+def test_networks_without_imagenet_weights_download_none(monkeypatch):
+    monkeypatch.delattr(keras.applications, "ResNet50")
+    for model in (_small(), R2Plus1D(4, width=0.03), TemporalConvolutions(4, 9)):
+        with pytest.raises(ValueError, match=f"no ImageNet weights of {model.name}, "):
+            load_backbone_weights(model, "imagenet", include_head=False)
 
 
 def test_reads_the_state_of_a_pytorch_model(tmp_path):

@@ -16,6 +16,7 @@ _ACCEPTED = (
     "Keras Applications; for R(2+1)D a .pth file of torchvision"
 )
 
+_LAST_OF_RESNET_50 = "conv5_block3_out"
 # The classifier's name in other people's networks.
 _CLASSIFIERS = ("predictions", "fc")
 
@@ -42,6 +43,14 @@ def load_layer_weights(
             has another shape for it. The model is then unchanged.
     """
     source = os.fspath(source)
+    # Found out before a download.
+    if source == IMAGENET and _LAST_OF_RESNET_50 not in [
+        layer.name for layer in model.layers
+    ]:
+        raise ValueError(
+            f"There are no ImageNet weights of {model.name}, which is no ResNet-50. "
+            f"Expected {_ACCEPTED}."
+        )
     set_layers(model, _read(source, include_head), source, include_head)
 
 
