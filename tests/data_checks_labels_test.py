@@ -1,5 +1,6 @@
 """Remarks and errors about labels, of the CSV reader and of any index."""
 
+import dataclasses
 import json
 import pathlib
 
@@ -111,6 +112,13 @@ def test_a_run_begins_with_the_remarks(contradicting, tmp_path, capsys):
     assert "Remark: 2 classes may be one" in text and "'Open' (1 segment)" in text
     assert "Remark: class 'nan' (1 segment)" in text
     assert "Remark: 1 rows repeat another row; they are dropped" in text
+
+
+def test_one_class_alone_is_a_problem(tmp_path):
+    config = small_run.config(tmp_path, tmp_path)
+    index = dataclasses.replace(index_of(segment(0, "open")), classes=("open",))
+    (problem,) = data_problems.problems(config.data, index, {})
+    assert "there is one class alone, 'open'" in problem
 
 
 def test_releases_are_taken_as_they_are(contradicting, tmp_path):

@@ -5,6 +5,7 @@ from typing import TypeAlias
 
 from kd_keras.data.checks import labels as check_labels
 from kd_keras.data.checks import lead_time as check_lead_time
+from kd_keras.data.class_names import visible
 from kd_keras.data.csv_table import stop_at
 from kd_keras.data.segments import Index, Pair
 from train.flags.data import Data
@@ -26,6 +27,11 @@ def problems(flags: Data, index: Index, pairs: _ByPart) -> list[str]:
         pairs: Labeled pairs by part.
     """
     found = [text for text, stops in _unseen(flags, index, pairs) if stops]
+    if flags.dataset in _OWN_ANNOTATIONS and len(index.classes) < 2:
+        found.append(
+            f"there is one class alone, {', '.join(map(visible, index.classes))}: a "
+            "network needs others to tell it from; label segments of another class"
+        )
     # Prepared data was looked over with its annotations at hand.
     if flags.dataset in _OWN_ANNOTATIONS and flags.records is None:
         found += check_labels.contradictions(index.segments)
