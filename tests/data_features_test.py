@@ -32,6 +32,13 @@ def _write_npy(folder):
     return folder
 
 
+def _write_transposed(folder):
+    """100 channels first, and 20 time steps of each."""
+    for name in FEATURES:
+        np.save(folder / f"{name}.npy", np.zeros((100, 20)))
+    return folder
+
+
 def _write_npz(folder):
     np.savez(folder / "features.npz", **FEATURES)
     return folder / "features.npz"
@@ -194,6 +201,21 @@ def test_a_video_of_another_shape_than_most_is_skipped(tmp_path):
     assert r"(1, 1, 7)" in index.bad_videos["a"]
     assert r"those of most videos (1, 1, 5)" in index.bad_videos["a"]
     assert feature_files.usual_shape(tmp_path / "actions.csv", store) == (1, 1, 5)
+
+
+@pytest.mark.parametrize(
+    ("write", "rate", "warned"),
+    [
+        (_write_npy, RATE, False),
+        (_write_npy, 1.0, True),
+        (_write_transposed, RATE, True),
+    ],
+)
+def test_warns_of_features_that_last_too_long(write, rate, warned, tmp_path, caplog):
+    (tmp_path / "actions.csv").write_text(ANNOTATIONS)
+    read_features(tmp_path / "actions.csv", stores.open_store(write(tmp_path)), rate)
+    assert ("no segment reaches the second half" in caplog.text) == warned
+    assert ("time steps, which last 20 s at 1 a second" in caplog.text) == (rate == 1)
 
 
 def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):

@@ -1,6 +1,7 @@
 """Reads segments of videos whose features another network extracted."""
 
 import dataclasses
+import logging
 import os
 import pathlib
 
@@ -9,6 +10,9 @@ from kd_keras.data.features import stores
 from kd_keras.data.readers import csv_videos
 from kd_keras.data.segments import Index
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
+
+# Of a video's time, before the end of its last segment.
+_LEAST_COVERED = 0.5
 
 
 def read_features(
@@ -58,6 +62,7 @@ def read_features(
         refuse_contradictions,
         probe=probe,
     )
+    _warn_of_late_ends(annotations, index, rate)
     videos = {
         name: dataclasses.replace(video, path=store.path(name))
         for name, video in index.videos.items()
@@ -77,3 +82,24 @@ def usual_shape(
     """
     names = read_table(annotations, ("video",), lambda _, row: row["video"])
     return stores.usual_shape(store, dict.fromkeys(names))
+
+
+def _warn_of_late_ends(annotations, index, rate):
+    """Warns if the features of every video go on long after its last segment."""
+    ends_s: dict[str, float] = {}
+    for segment in index.segments:
+        ends_s[segment.video] = max(segment.end_s, ends_s.get(segment.video, 0))
+    covered = {name: end / index.durations_s[name] for name, end in ends_s.items()}
+    name = max(covered, key=covered.__getitem__)
+    if covered[name] < _LEAST_COVERED:
+        logging.getLogger(__name__).warning(
+            "%s: no segment reaches the second half of the features of its video. "
+            "Those of %s are %d time steps, which last %g s at %g a second. If that is "
+            "too long, give a higher feature_rate; if the first axis of the arrays is "
+            "not the time, transpose them.",
+            annotations,
+            name,
+            len(index.infos[name].times_s),
+            index.durations_s[name],
+            rate,
+        )
