@@ -203,6 +203,14 @@ def test_a_video_of_another_shape_than_most_is_skipped(tmp_path):
     assert feature_files.usual_shape(tmp_path / "actions.csv", store) == (1, 1, 5)
 
 
+def test_a_file_has_one_name(tmp_path):
+    twice = ANNOTATIONS + "a.npy,0,3,serve,val\n"
+    with pytest.raises(
+        ValueError, match=r"has 'a' and 'a.npy', which are both .*a.npy"
+    ):
+        _read(tmp_path, _write_npy, twice)
+
+
 @pytest.mark.parametrize(
     ("write", "rate", "warned"),
     [

@@ -67,6 +67,7 @@ def read_features(
         name: dataclasses.replace(video, path=store.path(name))
         for name, video in index.videos.items()
     }
+    _refuse_two_names(annotations, videos)
     return dataclasses.replace(index, videos=videos)
 
 
@@ -82,6 +83,18 @@ def usual_shape(
     """
     names = read_table(annotations, ("video",), lambda _, row: row["video"])
     return stores.usual_shape(store, dict.fromkeys(names))
+
+
+def _refuse_two_names(annotations, videos):
+    """With and without its ending, one file would be two videos, even in two parts."""
+    first: dict[pathlib.Path, str] = {}
+    for name, video in videos.items():
+        other = first.setdefault(video.path, name)
+        if other != name and video.path.suffix == ".npy":
+            raise ValueError(
+                f"{annotations} has {other!r} and {name!r}, which are both "
+                f"{video.path}; write one of the two names in all rows."
+            )
 
 
 def _warn_of_late_ends(annotations, index, rate):
