@@ -16,7 +16,6 @@ from export.signatures import (
     functions_of,
     signatures_of,
 )
-from export.signatures import frames as frames_signature
 from kd_keras import console
 from kd_keras.models.plain_paths import plain_path
 
@@ -125,13 +124,19 @@ def _answers(student, frames, functions):
             for name in others
         }
     # The network is asked once for all that anticipate.
-    anticipation = frames_signature.serve(student, tf.constant(frames))
+    default = modules["serving_default"]
+    inputs = default.example(student, frames).items()
+    anticipation = default.serve(student, **{k: tf.constant(v) for k, v in inputs})
     return own | dict.fromkeys(others, anticipation)
 
 
 def _several_frames(student):
-    num_frames, side, _, channels = student.clip_shape
     random = np.random.default_rng(0)
+    num_frames, side, _, channels = student.clip_shape
+    if student.spec.clip_format.modality == "features":
+        for size in ((1, num_frames), (2, 2 * num_frames + 1), (8, num_frames + 1)):
+            yield random.standard_normal((*size, *student.clip_shape[1:]), np.float32)
+        return
     for shape, px in (
         ((1, num_frames, side, side), 1),
         ((2, 2 * num_frames + 1, side + side // 4, 2 * side), 1),

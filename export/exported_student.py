@@ -22,6 +22,12 @@ class ExportedStudent:
         self.path = newest(os.fspath(model).rstrip("/"))
         with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
             self.spec = student_file.from_json(file.read())
+        if self.spec.clip_format.modality == "features":
+            raise ValueError(
+                f"{self.path} takes features of another network, which are not "
+                "computed here from a video: send them to its signature "
+                "serving_default."
+            )
         # Kept as an attribute, because the signature does not keep the model alive.
         with plain_path(self.path) as plain:
             self._loaded = tf.saved_model.load(plain)

@@ -46,14 +46,12 @@ def load(
         spec_of: Gives the spec of a file and its model.
         weights: Of the logits, if there are two.
     Raises:
-        ValueError: If a file is no student or one of features, or two do not belong
-            together.
+        ValueError: If a file is no student, or two do not belong together.
     """
     streams = []
     for path in paths:
         model = kd_keras.load_student(path)
         spec = spec_of(path, model)
-        student_file.refuse_features(spec)
         student_file.check_fits(model, spec)
         streams.append(ServedStudent(model, spec, top_k))
     return streams[0] if len(streams) == 1 else TwoStreams(*streams, tuple(weights))

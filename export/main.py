@@ -16,6 +16,7 @@ from export import command, student_file
 from export.format_files import FORMAT_FILES
 from export.student_file import ExportSpec
 from kd_keras.data import remote
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import FITS, ClipFormat
 
 if TYPE_CHECKING:
@@ -267,6 +268,8 @@ def _fuse_weights(request: Request, count: int) -> tuple[float, ...]:
 
 def _described(spec: ExportSpec) -> str:
     clips = spec.clip_format
+    if isinstance(clips, FeatureFormat):
+        return f"clips of features, {clips.num_frames} time steps"
     kind = "clips of flow" if clips.modality == "flow" else "clips"
     side = clips.image_size
     return f"{kind} of {clips.num_frames} frames, {side} x {side} pixels"
@@ -332,6 +335,11 @@ def _spec(request: Request, student: "keras.Model") -> ExportSpec:
     classes = request.classes and student_file.read_classes(request.classes)
     if request.classes is None or student_file.spec_path(request.student).is_file():
         spec = student_file.load_spec(request.student)
+        if given and isinstance(spec.clip_format, FeatureFormat):
+            raise ValueError(
+                f"--{next(iter(given))} is of a student of videos. {request.student} "
+                "takes features, and its .json says of which shape."
+            )
         clip_format = dataclasses.replace(spec.clip_format, **given)
         classes = spec.classes if classes is None else classes
         layer = request.feature_layer or spec.feature_layer

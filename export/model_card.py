@@ -7,11 +7,11 @@ from typing import Any
 def text_of(card: Mapping[str, Any]) -> str:
     """The Markdown of an export; `card` is what `run_card.json` holds."""
     lead_time_s = card["lead_time_s"]
-    when = "the action" if lead_time_s is None else f"{lead_time_s:g} s"
+    when = "" if lead_time_s is None else f", {lead_time_s:g} s before it starts"
     lines = [
         f"# {card['name']}, version {card['version']}",
         "",
-        f"Says which action a video goes on with, {when} before it starts: one of "
+        f"Says which action a video goes on with{when}: one of "
         f"{len(card['classes'])} classes. {_networks(card)}",
         "",
         "## Signatures",
@@ -44,10 +44,8 @@ def _networks(card):
     streams = card.get("streams", {"": card})
     parts = [
         f"{each['network']} sees {each['clip_format']['num_frames']} "
-        f"{'flows' if modality == 'flow' else 'frames'} of "
-        f"{each['clip_format']['image_size']} x {each['clip_format']['image_size']} "
-        "pixels"
-        for modality, each in streams.items()
+        f"{_pictures(each['clip_format'])}"
+        for each in streams.values()
     ]
     added = ""
     if len(streams) == 2:
@@ -57,6 +55,17 @@ def _networks(card):
         f"{' and '.join(parts)}, with {card['num_parameters']:,} parameters in all."
         f"{added}"
     )
+
+
+def _pictures(clip_format):
+    """What a network sees at each time of a clip."""
+    if clip_format["modality"] == "features":
+        height, width = clip_format["height"], clip_format["width"]
+        kind = "vectors" if height == width == 1 else f"{height} x {width} maps"
+        return f"{kind} of features with {clip_format['channels']} channels"
+    side = clip_format["image_size"]
+    kind = "flows" if clip_format["modality"] == "flow" else "frames"
+    return f"{kind} of {side} x {side} pixels"
 
 
 def _limits(card):

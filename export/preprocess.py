@@ -18,6 +18,7 @@ released images as they are. They mean in the graph what they meant in training.
 import tensorflow as tf
 
 from export import limits
+from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.clips.views import normalize
 
@@ -43,13 +44,17 @@ def prepare_frames(
 
 
 def choose_frames(
-    given: tf.Tensor, clip_format: ClipFormat, before: int = 0
+    given: tf.Tensor,
+    clip_format: ClipFormat | FeatureFormat,
+    before: int = 0,
+    name: str = "frames",
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Chooses which frames a clip shows, as `frame_indices` does.
 
     Args:
         before: Frames of a request that are not counted as given; an error tells of
             them.
+        name: Of the input that an error tells of.
     Returns:
         The numbers of the frames that are needed, each once, int32; and for each frame
         of the clip its position among these, int32 (num_frames,).
@@ -65,7 +70,7 @@ def choose_frames(
         enough = tf.debugging.assert_greater_equal(
             given,
             wanted,
-            message=f"frames must have time of {wanted + before} or more",
+            message=f"{name} must have time of {wanted + before} or more",
         )
         with tf.control_dependencies([enough]):
             places = tf.identity(places)

@@ -29,11 +29,15 @@ class RemoteStudent:
         one = {"clips": np.zeros(1, np.int32)}
         (text,) = model.predict(DESCRIBE, one, ("student_json",))["student_json"]
         self.spec = student_file.from_json(text.decode("utf-8"))
-        if self.spec.clip_format.modality != "rgb":
+        modality = self.spec.clip_format.modality
+        if modality != "rgb":
+            fix = {
+                "flow": "use export.predict, or send uint8 levels to the signature "
+                "serving_default",
+                "features": "send float32 features to the signature serving_default",
+            }[modality]
             raise ValueError(
-                f"{model.asked} takes {self.spec.clip_format.modality}, which is not "
-                "sent as JPEG: use export.predict, or send uint8 levels to the "
-                "signature serving_default."
+                f"{model.asked} takes {modality}, which is not sent as JPEG: {fix}."
             )
 
     def __call__(self, frames: np.ndarray) -> np.ndarray:

@@ -47,6 +47,7 @@ _RANGES = {
     "state_seen": "as init_state and step give them",
     "state_window": "as init_state and step give them",
     "encoded_frames": "JPEG or PNG files",
+    "features": "finite numbers, as the network that extracted them gives them",
     "clip": "-1 to 1",
     "probabilities": "0 to 1; their sum is 1",
     "top_k_indices": "positions in classes",
@@ -97,11 +98,13 @@ def write_of_network(
 
     The one signature in the card is what its runtime takes.
     """
+    takes_features = student.spec.clip_format.modality == "features"
+    meaning = "features" if takes_features else "clip"
     card = _card(student, folder, *arguments, **options)
     probabilities = ("float32", [-1, len(student.spec.classes)])
     card["signatures"] = {
         "network": {
-            "inputs": {"clip": _info("clip", "float32", [-1, *student.clip_shape])},
+            "inputs": {"clip": _info(meaning, "float32", [-1, *student.clip_shape])},
             "outputs": {"probabilities": _info("probabilities", *probabilities)},
         }
     }

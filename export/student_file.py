@@ -176,15 +176,6 @@ def read_classes(path: str | os.PathLike) -> tuple[str, ...]:
     return tuple(name for line in lines if (name := class_name(line)))
 
 
-def refuse_features(spec: ExportSpec) -> None:
-    """Raises a ValueError if the student takes features, which nobody can serve."""
-    if spec.clip_format.modality == "features":
-        raise ValueError(
-            "This student takes features of another network, and an exported student "
-            "takes frames. Load it by kd_keras.load_student."
-        )
-
-
 def check_fits(model: "keras.Model", spec: ExportSpec) -> None:
     """Raises a ValueError unless the model maps such clips to logits of the classes."""
     fixed, given = clip_shape(model)[1:], clip_shape_of(model, spec)

@@ -40,15 +40,23 @@ def read(path: str | os.PathLike) -> Iterator[tuple[str, dict[str, np.ndarray]]]
 
 
 def _requests(student):
-    num_frames, *_, channels = student.clip_shape
-    # Not the clip's own size, so that resizing is warmed up, too.
-    side = student.spec.clip_format.resized_side + 1
-    gray = np.full((1, 1, side, side, channels), 128, np.uint8)
-    frames = np.broadcast_to(gray, (1, num_frames, side, side, channels))
+    frames = _frames(student)
     for name, module in signatures_of(student).items():
         example = module.example(student, frames)
         for size in BATCH_SIZES:
             yield name, {key: _repeated(value, size) for key, value in example.items()}
+
+
+def _frames(student):
+    """One clip of equal values, as the examples of signatures take it."""
+    clip_format = student.spec.clip_format
+    if clip_format.modality == "features":
+        return clip_format.blank_clip[None]
+    num_frames, *_, channels = student.clip_shape
+    # Not the clip's own size, so that resizing is warmed up, too.
+    side = clip_format.resized_side + 1
+    gray = np.full((1, 1, side, side, channels), 128, np.uint8)
+    return np.broadcast_to(gray, (1, num_frames, side, side, channels))
 
 
 def _repeated(example, batch):

@@ -12,6 +12,7 @@ from export.limits import MAX_CLIPS, MAX_FRAMES
 from export.signatures import ServedStudent
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
+from tests.served import Served
 
 CLASSES = ("cut", "öffnen", "wash hands", "pour, slowly")
 CLIP_FORMAT = ClipFormat(8, 16)
@@ -27,37 +28,15 @@ def tiny_student(channels=3):
     return keras.Model(clip, keras.layers.Dense(4, kernel_initializer=start)(x))
 
 
-class Served:
-    """What was exported, loaded into a Session."""
-
-    def __init__(self, student, spec, folder):
-        self.student = student
-        path = saved_model.export_student(student, folder, spec)
-        with tf.Graph().as_default():
-            self._session = tf.compat.v1.Session()
-            self._loaded = tf.compat.v1.saved_model.loader.load(
-                self._session, ["serve"], path
-            )
-
-    @property
-    def signatures(self):
-        return self._loaded.signature_def
-
-    def ask(self, name, **inputs):
-        signature = self.signatures[name]
-        return self._session.run(
-            {key: info.name for key, info in signature.outputs.items()},
-            {signature.inputs[key].name: value for key, value in inputs.items()},
-        )
-
-    def refuses(self, sentence, name, **inputs):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=sentence):
-            self.ask(name, **inputs)
+@pytest.fixture(scope="module")
+def student():
+    return tiny_student()
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory):
-    return Served(tiny_student(), SPEC, tmp_path_factory.mktemp("models") / "name")
+def served(student, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models") / "name"
+    return Served(saved_model.export_student(student, folder, SPEC))
 
 
 def picture(height=48, width=64, channels=3, seed=0):
@@ -193,17 +172,17 @@ def test_frames_of_a_clip_may_differ_in_size(served):
     assert served.ask("encoded_frames", encoded_frames=contents)["probabilities"].shape
 
 
-def test_a_clip_is_what_the_network_takes(served):
+def test_a_clip_is_what_the_network_takes(student, served):
     clips = np.random.default_rng(0).uniform(-1, 1, (3, 8, 16, 16, 3)).astype("f4")
-    logits = served.student(clips, training=False)
+    logits = student(clips, training=False)
     found = served.ask("clip", clip=clips)
     np.testing.assert_allclose(found["probabilities"], tf.nn.softmax(logits), rtol=1e-4)
     assert found["lead_time_s"].tolist() == [0.5] * 3
 
 
-def test_features_are_the_map_of_the_layer_and_its_mean(served):
+def test_features_are_the_map_of_the_layer_and_its_mean(student, served):
     frames = np.stack([[picture(16, 16, seed=i) for i in range(8)]] * 2)
-    read = keras.Model(served.student.input, served.student.get_layer("map").output)
+    read = keras.Model(student.input, student.get_layer("map").output)
     expected = read(frames / 127.5 - 1, training=False).numpy()
     found = served.ask("features", frames=frames)
     np.testing.assert_allclose(found["feature_map"], expected, rtol=1e-4, atol=1e-5)
@@ -324,7 +303,7 @@ def test_a_clip_of_other_values_or_shape_is_refused(served):
 
 def test_a_student_of_flow_takes_u_as_red_and_v_as_green(tmp_path):
     spec = ExportSpec(CLASSES, ClipFormat(8, 16, modality="flow"))
-    served = Served(tiny_student(channels=2), spec, tmp_path)
+    served = Served(saved_model.export_student(tiny_student(2), tmp_path, spec))
     levels = picture(channels=3)
     found = served.ask("encoded_frames", encoded_frames=files(encoded(".png", levels)))
     expected = served.ask("serving_default", frames=levels[None, None, ..., :2])

@@ -4,7 +4,8 @@ Each module has three plain functions:
 
 - `inputs(student)`: the signature's inputs, with the shapes that clients are told.
 - `serve(student, **inputs)`: its outputs; TensorFlow operations alone.
-- `example(student, frames)`: inputs that show these uint8 frames.
+- `example(student, frames)`: inputs that show these uint8 frames. To a student of
+  features, `frames` are float32 features (batch, time, height, width, channels).
 
 A signature of one student that gives anything but the anticipation of these frames has
 a fourth, `answers(student, frames)`: the outputs that the check expects for an example.
@@ -26,7 +27,9 @@ from export.signatures import (
     frames,
     frames_alone,
     frames_and_flow,
+    given_features,
     init_state,
+    map_of_features,
     step,
 )
 from export.signatures.served_student import ServedStudent
@@ -40,6 +43,11 @@ _MODULES = {
     "describe": describe,
     "init_state": init_state,
     "step": step,
+}
+_OF_FEATURES = {
+    "serving_default": given_features,
+    "features": map_of_features,
+    "describe": describe,
 }
 _TWO_STREAMS = {
     "serving_default": frames_alone,
@@ -56,8 +64,10 @@ def signatures_of(student: ServedStudent | TwoStreams) -> dict[str, ModuleType]:
     """
     if isinstance(student, TwoStreams):
         return _TWO_STREAMS
-    names = [name for name in _MODULES if name != "features" or student.feature_layer]
-    return {name: _MODULES[name] for name in names}
+    takes_features = student.spec.clip_format.modality == "features"
+    modules = _OF_FEATURES if takes_features else _MODULES
+    names = [name for name in modules if name != "features" or student.feature_layer]
+    return {name: modules[name] for name in names}
 
 
 def functions_of(

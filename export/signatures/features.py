@@ -19,12 +19,7 @@ def serve(student: ServedStudent, frames: tf.Tensor) -> dict[str, tf.Tensor]:
         result: `feature_map` float32 (batch, time, height, width, channels), and
             `pooled` (batch, channels), its mean over time, height and width.
     """
-    features = student.feature_map(frames_signature.clips_of(student, frames))
-    positions = list(range(1, len(features.shape) - 1))
-    return {
-        "feature_map": features,
-        "pooled": tf.reduce_mean(features, axis=positions),
-    }
+    return outputs_of(student, frames_signature.clips_of(student, frames))
 
 
 def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -33,3 +28,13 @@ def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]
 
 def answers(student: ServedStudent, frames: np.ndarray) -> dict[str, tf.Tensor]:
     return serve(student, tf.constant(frames))
+
+
+def outputs_of(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
+    """The outputs of `serve` for float32 clips."""
+    features = student.feature_map(clips)
+    positions = list(range(1, len(features.shape) - 1))
+    return {
+        "feature_map": features,
+        "pooled": tf.reduce_mean(features, axis=positions),
+    }

@@ -131,9 +131,7 @@ def see_features_as_they_are(config: "Config") -> "Config":
         contrast=0.0,
         saturation=0.0,
     )
-    # TF Serving is given pictures.
-    run = dataclasses.replace(config.run, export=False)
-    return dataclasses.replace(config, augmentation=unchanged, run=run)
+    return dataclasses.replace(config, augmentation=unchanged)
 
 
 def check_data_service(config: "Config") -> None:
