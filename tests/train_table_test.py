@@ -249,6 +249,45 @@ def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypa
     assert {device for _, device in called} == {"5"}
     text = str(raised.value)
     assert "1 of 4 runs failed" in text and "log.txt: Error: no such folder" in text
+    assert "dark (split 1, seed 0): " in text
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "expected"),
+    [
+        (
+            "python -m train.main: Unknown command line flag 'brigtness'.\n"
+            "python -m train.main --help lists the flags.\n",
+            1,
+            "python -m train.main: Unknown command line flag 'brigtness'.",
+        ),
+        (
+            "teacher 6/6\nError: The data set has 2 problems:\n  one\n  two\n",
+            1,
+            "Error: The data set has 2 problems:\n  one\n  two",
+        ),
+        ("Traceback:\n  line 1\nKeyError: 'a'\n", 1, "KeyError: 'a'"),
+        ("teacher 6/6\n", -9, "signal 9 ended it. teacher 6/6"),
+        ("", 3, "status 3"),
+    ],
+)
+def test_a_run_that_failed_is_told_of_by_its_own_error(
+    said, status, expected, tmp_path, monkeypatch
+):
+    job = next(iter(_jobs(tmp_path).values()))
+    job.folder.mkdir(parents=True)
+    (job.folder / "log.txt").write_text("Error: of an attempt before\n")
+
+    def train(*_, stdout, **__):
+        stdout.write(said)
+        stdout.flush()
+        return types.SimpleNamespace(returncode=status)
+
+    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
+    monkeypatch.setattr(running, "subprocess", stand_in)
+    with pytest.raises(running.JobsFailedError) as raised:
+        running.run([job])
+    assert str(raised.value).endswith(f"log.txt: {expected}")
 
 
 def test_the_files_hold_the_numbers_of_the_scores(tmp_path):

@@ -53,11 +53,13 @@ class Job:
     Attributes:
         folder: The run directory.
         flags: All of its flags except --run_dir.
+        name: Titles of its rows, its split and its seed.
         after: The job that trains its teacher; None if it trains its own.
     """
 
     folder: pathlib.Path
     flags: tuple[str, ...]
+    name: str
     after: "Job | None" = None
 
     @property
@@ -145,7 +147,11 @@ def jobs(
         # Another set of flags is another run; the order of other rows does not matter.
         code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
         folder = output / "runs" / f"{code}-split{split}-seed{seed}"
+        titles = ", ".join(row.title for row in rows if row.flags == flags)
         found[flags, split, seed] = Job(
-            folder, (*chosen, f"--seed={seed}", "--noexport"), after
+            folder,
+            (*chosen, f"--seed={seed}", "--noexport"),
+            f"{titles} (split {split}, seed {seed})",
+            after,
         )
     return found
