@@ -337,6 +337,15 @@ def test_wrong_rows_are_refused(text, message):
         ({"baseline": "b"}, "--baseline must be the title of a row.*Got 'b'"),
         ({"paper": ["b = 7"]}, "--paper is TITLE = PERCENT.*Got 'b = 7'"),
         ({"paper": ["a = high"]}, "--paper is TITLE = PERCENT"),
+        (
+            {"row": ["a = labels", "b = labels --brigtness=1"]},
+            r"b \(split 1, seed 0\) have wrong flags: .*'brigtness'.*Correct --row",
+        ),
+        (
+            {"run_flag": ["--num_frames=0"]},
+            "wrong flags: flag --num_frames=0: 0 is not",
+        ),
+        ({"row": ["a = labels dark"]}, r"flags begin with --. Got \['dark'\]"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_runs(changes, message, tmp_path):

@@ -137,7 +137,9 @@ def run(request: Request) -> "list[Score]":
     if len(jobs) > 1:
         tables[_BOTH] = [*jobs.values()]
     paper = dict(_paper(text, titles, len(tables)) for text in request.paper or ())
-    running.run([job for own in jobs.values() for job in own.values()], request.devices)
+    all_jobs = [job for own in jobs.values() for job in own.values()]
+    plan.check_flags(job for job in all_jobs if not job.is_done)
+    running.run(all_jobs, request.devices)
     found = []
     for place, (name, streams) in enumerate(tables.items()):
         scores = scores_lib.scores(rows, streams, splits, seeds)

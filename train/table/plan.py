@@ -5,10 +5,11 @@ import hashlib
 import itertools
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from train import predictions
+from train.flags import config
 from train.flags.learning import METHODS
 
 # Rows without a network to train: they are in every run's results.
@@ -155,3 +156,15 @@ def jobs(
             after,
         )
     return found
+
+
+def check_flags(jobs: Iterable[Job]) -> None:
+    """Raises ValueError if flags of a job are wrong, which it would say hours later."""
+    for job in jobs:
+        try:
+            config.from_arguments(job.flags)
+        except ValueError as error:
+            raise ValueError(
+                f"The runs of {job.name} have wrong flags: {error}. Correct --row or "
+                "--run_flag."
+            ) from error
