@@ -345,6 +345,9 @@ def test_wrong_rows_are_refused(text, message):
             {"run_flag": ["--num_frames=0"]},
             "wrong flags: flag --num_frames=0: 0 is not",
         ),
+        ({"run_flag": ["--seed=5"]}, "cannot have --seed=5: .* is from --seeds"),
+        ({"row": ["a = labels --split 2"]}, "cannot have --split: .* from --splits"),
+        ({"row": ["a = labels --students=direct"]}, "is from the networks of --row"),
         ({"row": ["a = labels dark"]}, r"flags begin with --. Got \['dark'\]"),
     ],
 )

@@ -15,6 +15,13 @@ from train.flags.learning import METHODS
 # Rows without a network to train: they are in every run's results.
 REFERENCES = ("majority", "bigram")
 _TEACHERS = (predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED)
+# What a table gives to its runs itself, and by which of its flags.
+_OWN = {
+    "students": "the networks of --row",
+    "split": "--splits",
+    "seed": "--seeds",
+    "run_dir": "--output",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,6 +131,8 @@ def jobs(
         output: The table's folder.
         shared_teacher: Whether all rows of a split and seed have the teacher of the
             first row.
+    Raises:
+        ValueError: If a flag is one that the table gives itself.
     """
     methods: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
@@ -138,7 +147,9 @@ def jobs(
         named = f"--students={','.join(students or ['labels'])}"
         own = (*run_flags, *flags, named)
         chosen = [flag.replace("{split}", str(split)) for flag in own]
-        if chosen == [*own]:
+        has_split = chosen != [*own]
+        _refuse_own((*run_flags, *flags), has_split)
+        if not has_split:
             chosen.append(f"--split={split}")
         after = None
         if shared_teacher and flags != first:
@@ -156,6 +167,16 @@ def jobs(
             after,
         )
     return found
+
+
+def _refuse_own(flags: Sequence[str], has_split: bool) -> None:
+    for flag in flags:
+        name = flag.lstrip("-").partition("=")[0]
+        if name in _OWN and not (name == "split" and has_split):
+            raise ValueError(
+                f"--run_flag and the FLAGS of --row cannot have {flag}: the value of "
+                f"--{name} is from {_OWN[name]}."
+            )
 
 
 def check_flags(jobs: Iterable[Job]) -> None:
