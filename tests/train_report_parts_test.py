@@ -189,3 +189,19 @@ def test_predictions_come_back_as_they_were(tmp_path):
     assert again.has_clips_of(found) and [*again.logits] == ["teacher.future"]
     assert [*again.clusters] == ["g", "g", "b", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("place", [None, 4, 0.3, 0.6, 0.95])
+def test_damaged_predictions_are_named(place, tmp_path):
+    found = _predictions([0, 1, 0, 1], teacher_future=np.eye(2)[[0, 1, 1, 0]])
+    path = tmp_path / "predictions.npz"
+    predictions.write(path, found)
+    content = bytearray(path.read_bytes())
+    if place is None:
+        del content[len(content) // 2 :]
+    else:
+        first = place if place > 1 else int(place * len(content))
+        content[first : first + 30] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="predictions.npz .*damaged.*--task=evaluate"):
+        predictions.read(path)
