@@ -227,6 +227,9 @@ def test_what_cannot_be_reported_is_named(tmp_path):
         command.run([str(tmp_path)], command.Request(), "")
     with pytest.raises(ValueError, match="only read: give --output"):
         command.run(["s3://bucket/run"], command.Request(), "")
+    (tmp_path / "results.json").write_text('{"classes": [')
+    with pytest.raises(ValueError, match="results.json is damaged.*--task=evaluate"):
+        command.run([str(tmp_path)], command.Request(), "")
     path = tmp_path / "predictions.npz"
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="damaged.*--task=evaluate"):

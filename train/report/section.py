@@ -351,7 +351,13 @@ def _read_results(path: pathlib.Path) -> dict[str, Any]:
             f"{path} holds no finished run: {file} is missing. Give the folder of a "
             "run, such as runs/demo; python -m train.main --task=evaluate finishes one."
         )
-    results = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}). Delete it, and evaluate the run again: the "
+            "same command with --task=evaluate."
+        ) from error
     if "teacher" not in results:
         raise ValueError(
             f"{path} adds up other runs; give those instead: "
