@@ -323,6 +323,7 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
         ("labels", "--row is TITLE = NETWORK"),
         ("a = student", "must be one of majority, .*Got 'student'"),
         (" = labels", "--row is TITLE = NETWORK"),
+        ("a = labels 'x", "'x\" is not understood: No closing quotation. Quotes"),
     ],
 )
 def test_wrong_rows_are_refused(text, message):

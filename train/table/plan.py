@@ -94,7 +94,13 @@ def parse_row(text: str) -> Row:
         ValueError: If it is anything else.
     """
     title, equals, rest = text.partition(" = ")
-    network, *flags = shlex.split(rest) or [""]
+    try:
+        network, *flags = shlex.split(rest) or [""]
+    except ValueError as error:
+        raise ValueError(
+            f"--row={text!r} is not understood: {error}. Quotes within a row come in "
+            "pairs, as on a command line."
+        ) from error
     if not equals or not title.strip():
         raise ValueError(
             "--row is TITLE = NETWORK [FLAGS], such as --row='L_d = attention "
