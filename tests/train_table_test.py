@@ -336,6 +336,9 @@ def test_wrong_rows_are_refused(text, message):
     [
         ({"row": ["a = labels", "a = attention"]}, "a title of its own"),
         ({"baseline": "b"}, "--baseline must be the title of a row.*Got 'b'"),
+        ({"seeds": ["0", "00"]}, r"--seeds has a value twice. Got \[0, 0\]"),
+        ({"splits": ["1", "2", "1"]}, "--splits has a value twice"),
+        ({"modalities": ["rgb", "rgb"]}, "--modalities has a value twice"),
         ({"paper": ["b = 7"]}, "--paper is TITLE = PERCENT.*Got 'b = 7'"),
         ({"paper": ["a = high"]}, "--paper is TITLE = PERCENT"),
         (

@@ -121,6 +121,7 @@ def run(request: Request) -> "list[Score]":
     baseline = _baseline(request.baseline, rows)
     output = pathlib.Path(request.output)
     seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
+    _refuse_twins(seeds=seeds, splits=splits, modalities=request.modalities)
     # By modality; without --modalities there is one table, which has no name.
     jobs = {
         name: plan.jobs(
@@ -160,6 +161,13 @@ def run(request: Request) -> "list[Score]":
         print((output / name / "table.md").read_text(encoding="utf-8"), end="")
         found += scores
     return found
+
+
+def _refuse_twins(**lists: Sequence) -> None:
+    """Refuses what is given twice: the scores would count the same runs twice."""
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{name} has a value twice. Got {values}.")
 
 
 def _of_modality(run_flags: Sequence[str], name: str) -> list[str]:
