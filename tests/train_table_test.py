@@ -428,17 +428,24 @@ def test_modalities_have_a_table_each_and_one_of_their_summed_logits(
     assert "\nboth\n" in capsys.readouterr().out
 
 
-def test_each_modality_needs_a_number_of_the_paper(tmp_path):
+@pytest.mark.parametrize(
+    ("modalities", "numbers", "needed"),
+    [("rgb,flow", "69, 64.4", 3), ("flow", "69, 64.4, 74.9", 1)],
+)
+def test_each_modality_needs_a_number_of_the_paper(
+    modalities, numbers, needed, tmp_path
+):
     request = table.Request(
         output=str(tmp_path),
         row=["student = labels"],
         run_flag=[],
         seeds=["0"],
         splits=["1"],
-        modalities=["rgb", "flow"],
-        paper=["student = 69, 64.4"],
+        modalities=modalities.split(","),
+        paper=[f"student = {numbers}"],
     )
-    with pytest.raises(ValueError, match="and 3 numbers. Got 'student = 69, 64.4'"):
+    message = f"--modalities={modalities} needs {needed}. Got 'student = {numbers}'"
+    with pytest.raises(ValueError, match=message):
         table.run(request)
 
 
@@ -449,7 +456,7 @@ def test_the_tables_of_the_project_are_understood(path):
     papers = [line[8:] for line in lines if line.startswith("--paper=")]
     titles = [row.title for row in rows]
     assert len(set(titles)) == len(rows) > 1
-    assert all(table._paper(text, titles, 1) for text in papers)
+    assert all(table._paper(text, titles, []) for text in papers)
     run_flags = [line[11:] for line in lines if line.startswith("--run_flag=")]
     for job in plan.jobs(rows, run_flags, [1], [0], pathlib.Path("out")).values():
         values = flags.FlagValues()

@@ -137,7 +137,9 @@ def run(request: Request) -> "list[Score]":
     tables = {name: [own] for name, own in jobs.items()}
     if len(jobs) > 1:
         tables[_BOTH] = [*jobs.values()]
-    paper = dict(_paper(text, titles, len(tables)) for text in request.paper or ())
+    paper = dict(
+        _paper(text, titles, request.modalities) for text in request.paper or ()
+    )
     all_jobs = [job for own in jobs.values() for job in own.values()]
     plan.check_flags(job for job in all_jobs if not job.is_done)
     running.run(all_jobs, request.devices)
@@ -192,18 +194,27 @@ def _baseline(title: str | None, rows: "Sequence[Row]") -> str | None:
 
 
 def _paper(
-    text: str, titles: Sequence[str], num_tables: int
+    text: str, titles: Sequence[str], modalities: Sequence[str]
 ) -> tuple[str, list[float]]:
-    """The title of a row, and a number for each table."""
+    """The title of a row, and a number for each table.
+
+    Without --modalities, the first of several numbers is that of the table.
+    """
     title, _, numbers = text.rpartition(" = ")
     try:
         values = [float(number) for number in numbers.split(",")]
     except ValueError:
         values = []
-    if title not in titles or len(values) < num_tables:
+    # Several modalities also have a table of their sum.
+    needed = len(modalities) + (len(modalities) > 1)
+    if title not in titles or not values or (needed and len(values) != needed):
         raise ValueError(
             "--paper is TITLE = PERCENT, with the title of a row"
-            + (f" and {num_tables} numbers" if num_tables > 1 else "")
+            + (
+                f"; --modalities={','.join(modalities)} needs {needed}"
+                if needed
+                else ""
+            )
             + f". Got {text!r}."
         )
     return title, values
