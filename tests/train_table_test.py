@@ -7,6 +7,7 @@ import pathlib
 import time
 import types
 
+import matplotlib
 import numpy as np
 import pytest
 from absl import flags
@@ -315,6 +316,16 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     assert content["rows"][3]["commands"] == ["python -m train.main"]
     assert (tmp_path / "table.md").read_text().count("\n") == 2 + len(_ROWS)
     assert b"<svg" in (tmp_path / "table.svg").read_bytes()
+
+
+def test_a_title_with_dollar_signs_is_drawn_as_it_is(tmp_path):
+    title = "$\\frac$, \u65e5"
+    score = scores.Score(
+        plan.Row(title, "labels"), (50.0,), statistics.Interval(5, 4, 6)
+    )
+    with matplotlib.rc_context({"text.parse_math": True}):
+        files.write(tmp_path, [score], (0,), None, {}, {title: []})
+    assert "<!-- $\\frac$, " in (tmp_path / "table.svg").read_text()
 
 
 @pytest.mark.parametrize(
