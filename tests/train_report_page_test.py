@@ -217,6 +217,9 @@ def test_runs_of_other_clips_have_no_difference(tmp_path):
     page.write(tmp_path / "report.html", sections, "")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "They do not evaluate the same clips" in text
+    table = re.search("All runs</h2>.*?</table>", text, re.DOTALL)[0]
+    assert len(re.findall(r"<td>\d+\.\d</td>", table)) == 2 * 4
+    assert len(re.findall("<td>–</td>", table)) == 3 * 4
 
 
 def test_what_cannot_be_reported_is_named(tmp_path):

@@ -58,8 +58,8 @@ def _comparison(sections: Sequence[Section]) -> dict[str, Any] | None:
         f"All evaluate the same {len(predictions[0].labels)} clips. The intervals draw "
         "runs and videos anew."
         if same
-        else "They do not evaluate the same clips, so there is neither a mean nor a "
-        "paired difference."
+        else "They do not evaluate the same clips, so there is neither a mean, a "
+        "deviation nor a paired difference."
     )
     return {
         "names": list(names),
