@@ -208,12 +208,25 @@ def test_runs_without_their_videos_are_compared_pair_by_pair(tmp_path):
     assert numbers[-3:] == pytest.approx(bounds, abs=0.051)
 
 
+def test_runs_of_the_same_name_are_told_apart(tmp_path):
+    folders = [tmp_path / name / "runs" / "demo" for name in ("a", "b")]
+    for seed, folder in enumerate(folders):
+        folder.parent.mkdir(parents=True)
+        _without_videos(folder, seed)
+    text = command.run([*map(str, folders)], command.Request(), "").read_text()
+    for name in ("a/runs/demo", "b/runs/demo"):
+        assert f"<h2>{name}</h2>" in text and f"<th>{name}</th>" in text
+    twice = [str(folders[0]), f"{folders[0]}/../demo/"]
+    with pytest.raises(ValueError, match="A run is given twice.*demo/../demo/"):
+        command.run(twice, command.Request(), "")
+
+
 def test_runs_of_other_clips_have_no_difference(tmp_path):
     first = _without_videos(tmp_path / "a", 0)
     _without_videos(tmp_path / "b", 1)
     moved = dataclasses.replace(first, times_s=first.times_s + 1)
     predictions_lib.write(tmp_path / "a" / "predictions.npz", moved)
-    sections = [section.of_run(tmp_path / name, tmp_path) for name in ("a", "b")]
+    sections = [section.of_run(tmp_path / name, name, tmp_path) for name in ("a", "b")]
     page.write(tmp_path / "report.html", sections, "")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "They do not evaluate the same clips" in text

@@ -48,7 +48,7 @@ class Section:
     """What the page shows of a run; whatever cannot be shown has a note instead.
 
     Attributes:
-        name: Of the run's folder.
+        name: Of the run.
         command, flags: What repeats the run, and its flagfile.
         counts, choice: Sentences of results.json.
         classes: Class names.
@@ -87,6 +87,7 @@ class Section:
 
 def of_run(
     path: str | os.PathLike,
+    name: str,
     files: str | os.PathLike,
     clip: int | None = None,
     token: Sequence[int] | None = None,
@@ -95,24 +96,27 @@ def of_run(
 
     Args:
         path: Run directory.
+        name: What the page calls the run.
         files: Folder for the pictures and films of the correspondence.
         clip: Number of the evaluated clip whose correspondence is shown; None picks.
         token: (time, row, column) of its cell; None takes the strongest.
     Raises:
         ValueError: If the folder holds no finished run.
     """
-    return _Maker(pathlib.Path(path), pathlib.Path(files), clip, token).make()
+    return _Maker(pathlib.Path(path), name, pathlib.Path(files), clip, token).make()
 
 
 class _Maker:
     def __init__(
         self,
         path: pathlib.Path,
+        name: str,
         files: pathlib.Path,
         clip: int | None,
         token: Sequence[int] | None,
     ) -> None:
-        self._path, self._files, self._clip, self._token = path, files, clip, token
+        self._path, self._name, self._files = path, name, files
+        self._clip, self._token = clip, token
         self._results = _read_results(path)
         self._section = self._begin()
 
@@ -139,7 +143,7 @@ class _Maker:
         results, path = self._results, self._path
         rows = table_rows(results)
         return Section(
-            name=path.resolve().name,
+            name=self._name,
             command=shlex.join(
                 ["python", "-m", "train.main", f"--flagfile={path / 'run.flags'}"]
             ),
@@ -289,7 +293,8 @@ class _Maker:
         for position in examples.picked(chosen, self._clip, count):
             found = view.correspondence(position, teacher, layers)
             cell = correspondence.cell_of(found, self._token)
-            stem = self._files / f"{section.name}-correspondence-{position}"
+            name = section.name.replace("/", "-")
+            stem = self._files / f"{name}-correspondence-{position}"
             correspondence_files.draw(found, cell, stem.with_suffix(".png"))
             correspondence_files.film(found, cell, stem.with_suffix(".mp4"))
             section.correspondences.append(
