@@ -38,7 +38,7 @@ _HEADINGS = (
 def run_dir(tmp_path_factory):
     """A run whose networks never learned anything."""
     folder = tmp_path_factory.mktemp("report")
-    return untrained_run.write(folder, folder / "run <1>", _METHODS)
+    return untrained_run.write(folder, folder / "run <1> v1.2", _METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,10 @@ def test_what_the_page_holds_is_of_the_kind_that_it_says(written):
 
 
 def test_a_correspondence_is_a_png_and_an_mp4_beside_the_page(written):
-    kinds = sorted(path.suffix for path in written.parent.glob("*correspondence-*"))
-    assert kinds and set(kinds) == {".png", ".mp4"}
+    names = {path.name for path in written.parent.iterdir()} - {written.name}
+    numbers = set(re.findall(r"Evaluated clip (\d+)", written.read_text()))
+    stems = [f"run <1> v1.2-correspondence-{number}" for number in numbers]
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "mp4")}
 
 
 def test_the_attention_on_the_page_is_that_of_the_paper(run_dir, written):

@@ -294,9 +294,9 @@ class _Maker:
             found = view.correspondence(position, teacher, layers)
             cell = correspondence.cell_of(found, self._token)
             name = section.name.replace("/", "-")
-            stem = self._files / f"{name}-correspondence-{position}"
-            correspondence_files.draw(found, cell, stem.with_suffix(".png"))
-            correspondence_files.film(found, cell, stem.with_suffix(".mp4"))
+            stem = f"{name}-correspondence-{position}"
+            correspondence_files.draw(found, cell, self._files / f"{stem}.png")
+            correspondence_files.film(found, cell, self._files / f"{stem}.mp4")
             section.correspondences.append(
                 {
                     "caption": view.caption(position, section.classes),
