@@ -147,6 +147,20 @@ def test_the_future_lights_up_under_the_pointer(written, tmp_path):
     assert held == again and held.startswith("future, ")
 
 
+@pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
+def test_a_narrow_page_scrolls_a_wide_chart_and_nothing_else(tmp_path):
+    classes = [f"put the object {number} away" for number in range(30)]
+    _without_videos(tmp_path / "run", 0, classes)
+    path = command.run([str(tmp_path / "run")], command.Request(), "")
+    with browser.opened(path, tmp_path / "profile", size=(600, 900)) as shown:
+        shares = shown.evaluate(
+            "[...document.querySelectorAll('.chart')].map(e => e.width/e.naturalWidth)"
+        )
+        assert len(shares) == 5 and min(shares) > 0.64
+        page = "document.documentElement.scrollWidth - innerWidth"
+        assert shown.evaluate(page) <= 0
+
+
 def _opacity(color):
     numbers = re.findall(r"[\d.]+", color)
     return float(numbers[3]) if len(numbers) == 4 else 1.0
@@ -169,8 +183,9 @@ def _without_videos(folder, seed, classes=("<b>", "$5")):
     rng = np.random.default_rng(seed)
     folder.mkdir()
     labels = np.tile([0, 1], 20)
+    labels[2 : len(classes)] = np.arange(2, len(classes))
     logits = {
-        name: rng.normal(size=(40, 2)) + shift * np.eye(2)[labels]
+        name: rng.normal(size=(40, len(classes))) + shift * np.eye(len(classes))[labels]
         for name, shift in (
             ("teacher.future", 3.0),
             ("teacher.observed", 0.0),
