@@ -156,7 +156,7 @@ def test_a_narrow_page_scrolls_a_wide_chart_and_nothing_else(tmp_path):
         shares = shown.evaluate(
             "[...document.querySelectorAll('.chart')].map(e => e.width/e.naturalWidth)"
         )
-        assert len(shares) == 5 and min(shares) > 0.64
+        assert len(shares) == 4 and min(shares) > 0.64
         page = "document.documentElement.scrollWidth - innerWidth"
         assert shown.evaluate(page) <= 0
 
@@ -223,6 +223,26 @@ def test_runs_without_their_videos_are_compared_pair_by_pair(tmp_path):
     assert numbers[5] == pytest.approx(np.std(tops, ddof=1), abs=0.051)
     bounds = [100 * expected.mean, 100 * expected.low, 100 * expected.high]
     assert numbers[-3:] == pytest.approx(bounds, abs=0.051)
+
+
+def test_nothing_is_sure_of_clips_of_one_video(tmp_path):
+    found = _without_videos(tmp_path / "run", 0)
+    one = np.array(["v0"] * len(found.labels))
+    gained = dataclasses.replace(found, videos=one, clusters=one)
+    text = []
+    for kept in (found, gained):
+        predictions_lib.write(tmp_path / "run" / "predictions.npz", kept)
+        text.append(
+            command.run([str(tmp_path / "run")], command.Request(), "").read_text()
+        )
+    assert 'class="sure"' in text[0] and "clips are of one video" not in text[0]
+    assert 'class="sure"' not in text[1] and "clips are of one video" in text[1]
+
+
+def test_a_run_without_metrics_has_a_note_for_curves(tmp_path):
+    _without_videos(tmp_path / "run", 0)
+    text = command.run([str(tmp_path / "run")], command.Request(), "").read_text()
+    assert "The curves cannot be shown" in text and "<h3>Curves</h3>" not in text
 
 
 def test_runs_of_the_same_name_are_told_apart(tmp_path):

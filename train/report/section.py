@@ -55,6 +55,8 @@ class Section:
         references: (name, top-1) of what is no network.
         rows: The `Row`s.
         predictions: The `Predictions`, or None.
+        is_one_cluster: Whether its clips are all of one video or group, so that
+            intervals say nothing.
         classes_shown: What is said of the classes on charts, if some are left out.
         compared: Titles of the two students that are compared.
         charts: Data URIs by name.
@@ -73,6 +75,7 @@ class Section:
     references: list
     rows: list = dataclasses.field(default_factory=list)
     predictions: Predictions | None = None
+    is_one_cluster: bool = False
     classes_shown: str = ""
     compared: tuple[str, str] | None = None
     charts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -184,7 +187,10 @@ class _Maker:
         self._section.charts[name] = uri
 
     def _draw_curves(self) -> None:
-        records = json_lines.read(self._path / "metrics.jsonl")
+        file = self._path / "metrics.jsonl"
+        records = json_lines.read(file)
+        if not records:
+            raise ValueError(f"{file} is missing or empty.")
         phases = dict.fromkeys(record["phase"] for record in records)
         histories = {p: [r for r in records if r["phase"] == p] for p in phases}
         self._draw("curves", functools.partial(visualise.curves, histories))
@@ -193,6 +199,12 @@ class _Maker:
         section = self._section
         section.rows = list(scores.rows(predictions).values())
         labels, clusters = predictions.labels, predictions.clusters
+        section.is_one_cluster = len(set(clusters.tolist())) == 1
+        if section.is_one_cluster:
+            section.notes.append(
+                "All evaluated clips are of one video, or of one group of videos. How "
+                "much others would differ is not known, so intervals have no width."
+            )
         self._draw("reliability", functools.partial(charts.reliability, {
             scores.title(name): (
                 labels,
