@@ -291,6 +291,16 @@ def test_a_run_that_failed_is_told_of_by_its_own_error(
     assert str(raised.value).endswith(f"log.txt: {expected}")
 
 
+def test_ctrl_c_ends_in_a_sentence(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table.command, "request", lambda *_: None)
+    monkeypatch.setattr(table, "run", interrupt)
+    assert table.main([]) == 130
+    assert "table: Stopped. The same command continues" in capsys.readouterr().err
+
+
 def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     jobs = _jobs(tmp_path)
     for job in jobs.values():

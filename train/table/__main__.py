@@ -9,6 +9,8 @@ nothing twice.
 
 import dataclasses
 import pathlib
+import signal
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -227,7 +229,14 @@ def main(arguments: Sequence[str]) -> int:
 
     request = command.request(Request, FLAGS, ["output"])
     errors = (ValueError, OSError, JobsFailedError)
-    return command.status_of("table", lambda: run(request), errors)
+    try:
+        return command.status_of("table", lambda: run(request), errors)
+    except KeyboardInterrupt:
+        print(
+            "table: Stopped. The same command continues, and trains nothing twice.",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
                     problems.append(problem)
                 progress.add(1)
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            # Ctrl-C reaches runs too, and they save what they have.
+            executor.shutdown(cancel_futures=True)
             raise
     if problems:
         raise JobsFailedError(
