@@ -200,11 +200,6 @@ class _Maker:
         section.rows = list(scores.rows(predictions).values())
         labels, clusters = predictions.labels, predictions.clusters
         section.is_one_cluster = len(set(clusters.tolist())) == 1
-        if section.is_one_cluster:
-            section.notes.append(
-                "All evaluated clips are of one video, or of one group of videos. How "
-                "much others would differ is not known, so intervals have no width."
-            )
         self._draw("reliability", functools.partial(charts.reliability, {
             scores.title(name): (
                 labels,
