@@ -131,7 +131,7 @@ def curves(histories, path):
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), squeeze=False)
     figure.subplots_adjust(
         left=0.9 / width,
-        right=1 - 0.15 / width,
+        right=1 - 0.35 / width,
         bottom=(below + 0.45) / height,
         top=1 - 0.35 / height,
         wspace=0.95 / 3.5,
@@ -195,7 +195,8 @@ def confusion(matrices, classes, path):
     """
     letters = {"fontsize": 6, "family": lettering.families(classes)}
     names = [lettering.readable(name) for name in classes]
-    side = 2.2 + 0.28 * len(classes)
+    # Letters of long names leave the color bar the height of its own text.
+    side = max(2.2 + 0.28 * len(classes), 2.7 + 0.06 * max(map(len, names)))
     figure, axes = plt.subplots(
         1,
         len(matrices),

@@ -91,7 +91,7 @@ def test_a_run_learns_from_features(finished):
 
 def test_a_report_says_why_it_shows_no_clips_of_features(finished, tmp_path):
     run_dir, results = finished
-    found = section.of_run(run_dir, tmp_path)
+    found = section.of_run(run_dir, "run", tmp_path)
     top1 = [row.top1.mean for row in found.rows]
     assert results["student"]["top1"] in [pytest.approx(value) for value in top1]
     assert "curves" in found.charts

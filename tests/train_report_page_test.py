@@ -38,7 +38,7 @@ _HEADINGS = (
 def run_dir(tmp_path_factory):
     """A run whose networks never learned anything."""
     folder = tmp_path_factory.mktemp("report")
-    return untrained_run.write(folder, folder / "run <1>", _METHODS)
+    return untrained_run.write(folder, folder / "run <1> v1.2", _METHODS)
 
 
 @pytest.fixture(scope="module")
@@ -71,8 +71,10 @@ def test_what_the_page_holds_is_of_the_kind_that_it_says(written):
 
 
 def test_a_correspondence_is_a_png_and_an_mp4_beside_the_page(written):
-    kinds = sorted(path.suffix for path in written.parent.glob("*correspondence-*"))
-    assert kinds and set(kinds) == {".png", ".mp4"}
+    names = {path.name for path in written.parent.iterdir()} - {written.name}
+    numbers = set(re.findall(r"Evaluated clip (\d+)", written.read_text()))
+    stems = [f"run <1> v1.2-correspondence-{number}" for number in numbers]
+    assert names == {f"{stem}.{kind}" for stem in stems for kind in ("png", "mp4")}
 
 
 def test_the_attention_on_the_page_is_that_of_the_paper(run_dir, written):
@@ -145,6 +147,20 @@ def test_the_future_lights_up_under_the_pointer(written, tmp_path):
     assert held == again and held.startswith("future, ")
 
 
+@pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
+def test_a_narrow_page_scrolls_a_wide_chart_and_nothing_else(tmp_path):
+    classes = [f"put the object {number} away" for number in range(30)]
+    _without_videos(tmp_path / "run", 0, classes)
+    path = command.run([str(tmp_path / "run")], command.Request(), "")
+    with browser.opened(path, tmp_path / "profile", size=(600, 900)) as shown:
+        shares = shown.evaluate(
+            "[...document.querySelectorAll('.chart')].map(e => e.width/e.naturalWidth)"
+        )
+        assert len(shares) == 4 and min(shares) > 0.64
+        page = "document.documentElement.scrollWidth - innerWidth"
+        assert shown.evaluate(page) <= 0
+
+
 def _opacity(color):
     numbers = re.findall(r"[\d.]+", color)
     return float(numbers[3]) if len(numbers) == 4 else 1.0
@@ -167,8 +183,9 @@ def _without_videos(folder, seed, classes=("<b>", "$5")):
     rng = np.random.default_rng(seed)
     folder.mkdir()
     labels = np.tile([0, 1], 20)
+    labels[2 : len(classes)] = np.arange(2, len(classes))
     logits = {
-        name: rng.normal(size=(40, 2)) + shift * np.eye(2)[labels]
+        name: rng.normal(size=(40, len(classes))) + shift * np.eye(len(classes))[labels]
         for name, shift in (
             ("teacher.future", 3.0),
             ("teacher.observed", 0.0),
@@ -208,15 +225,51 @@ def test_runs_without_their_videos_are_compared_pair_by_pair(tmp_path):
     assert numbers[-3:] == pytest.approx(bounds, abs=0.051)
 
 
+def test_nothing_is_sure_of_clips_of_one_video(tmp_path):
+    found = _without_videos(tmp_path / "run", 0)
+    one = np.array(["v0"] * len(found.labels))
+    gained = dataclasses.replace(found, videos=one, clusters=one)
+    text = []
+    for kept in (found, gained):
+        predictions_lib.write(tmp_path / "run" / "predictions.npz", kept)
+        text.append(
+            command.run([str(tmp_path / "run")], command.Request(), "").read_text()
+        )
+    assert 'class="sure"' in text[0] and "clips are of one video" not in text[0]
+    assert 'class="sure"' not in text[1] and "clips are of one video" in text[1]
+
+
+def test_a_run_without_metrics_has_a_note_for_curves(tmp_path):
+    _without_videos(tmp_path / "run", 0)
+    text = command.run([str(tmp_path / "run")], command.Request(), "").read_text()
+    assert "The curves cannot be shown" in text and "<h3>Curves</h3>" not in text
+
+
+def test_runs_of_the_same_name_are_told_apart(tmp_path):
+    folders = [tmp_path / name / "runs" / "demo" for name in ("a", "b")]
+    for seed, folder in enumerate(folders):
+        folder.parent.mkdir(parents=True)
+        _without_videos(folder, seed)
+    text = command.run([*map(str, folders)], command.Request(), "").read_text()
+    for name in ("a/runs/demo", "b/runs/demo"):
+        assert f"<h2>{name}</h2>" in text and f"<th>{name}</th>" in text
+    twice = [str(folders[0]), f"{folders[0]}/../demo/"]
+    with pytest.raises(ValueError, match="A run is given twice.*demo/../demo/"):
+        command.run(twice, command.Request(), "")
+
+
 def test_runs_of_other_clips_have_no_difference(tmp_path):
     first = _without_videos(tmp_path / "a", 0)
     _without_videos(tmp_path / "b", 1)
     moved = dataclasses.replace(first, times_s=first.times_s + 1)
     predictions_lib.write(tmp_path / "a" / "predictions.npz", moved)
-    sections = [section.of_run(tmp_path / name, tmp_path) for name in ("a", "b")]
+    sections = [section.of_run(tmp_path / name, name, tmp_path) for name in ("a", "b")]
     page.write(tmp_path / "report.html", sections, "")
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert "They do not evaluate the same clips" in text
+    table = re.search("All runs</h2>.*?</table>", text, re.DOTALL)[0]
+    assert len(re.findall(r"<td>\d+\.\d</td>", table)) == 2 * 4
+    assert len(re.findall("<td>–</td>", table)) == 3 * 4
 
 
 def test_what_cannot_be_reported_is_named(tmp_path):
@@ -227,6 +280,9 @@ def test_what_cannot_be_reported_is_named(tmp_path):
         command.run([str(tmp_path)], command.Request(), "")
     with pytest.raises(ValueError, match="only read: give --output"):
         command.run(["s3://bucket/run"], command.Request(), "")
+    (tmp_path / "results.json").write_text('{"classes": [')
+    with pytest.raises(ValueError, match="results.json is damaged.*--task=evaluate"):
+        command.run([str(tmp_path)], command.Request(), "")
     path = tmp_path / "predictions.npz"
     path.write_bytes(b"no archive")
     with pytest.raises(ValueError, match="damaged.*--task=evaluate"):

@@ -3,14 +3,15 @@
 import dataclasses
 import types
 
+import cv2
 import keras
 import numpy as np
 import pytest
 
 from export.anticipation import Anticipation
-from kd_keras import statistics
+from kd_keras import statistics, visualise
 from train import predictions, times
-from train.report import activation, correspondence, examples, scores, timeline
+from train.report import activation, charts, correspondence, examples, scores, timeline
 
 
 def test_blocks_attend_as_their_tokens_do_on_average():
@@ -189,3 +190,45 @@ def test_predictions_come_back_as_they_were(tmp_path):
     assert again.has_clips_of(found) and [*again.logits] == ["teacher.future"]
     assert [*again.clusters] == ["g", "g", "b", "b"]
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
+
+
+@pytest.mark.parametrize("place", [None, 4, 0.3, 0.6, 0.95])
+def test_damaged_predictions_are_named(place, tmp_path):
+    found = _predictions([0, 1, 0, 1], teacher_future=np.eye(2)[[0, 1, 1, 0]])
+    path = tmp_path / "predictions.npz"
+    predictions.write(path, found)
+    content = bytearray(path.read_bytes())
+    if place is None:
+        del content[len(content) // 2 :]
+    else:
+        first = place if place > 1 else int(place * len(content))
+        content[first : first + 30] = bytes(30)
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="predictions.npz .*damaged.*--task=evaluate"):
+        predictions.read(path)
+
+
+def _touches_an_edge(picture):
+    """Whether letters of a picture on white are cut."""
+    edges = (picture[:, :1], picture[:, -1:], picture[:1], picture[-1:])
+    return any((edge != 255).any() for edge in edges)
+
+
+def test_numbers_of_steps_are_not_cut(tmp_path):
+    records = [{"step": step, "loss": 1 / step} for step in (200, 1200)]
+    picture = visualise.curves({"teacher": records}, tmp_path / "curves.png")
+    assert not _touches_an_edge(picture)
+
+
+@pytest.mark.parametrize("count", [1, 2, 40])
+@pytest.mark.parametrize("letters", [3, 25, 60])
+def test_no_text_of_a_chart_is_cut(count, letters, tmp_path):
+    classes = ["n" * letters] * count
+    matrices = dict.fromkeys(("student", "teacher"), np.eye(count))
+    if letters < 60:
+        confusion = visualise.confusion(matrices, classes, tmp_path / "confusion.png")
+        assert not _touches_an_edge(confusion)
+    gains = {label: statistics.Interval(0.1, -0.2, 0.3) for label in range(count)}
+    path = tmp_path / "gains.png"
+    charts.class_gains(gains, dict.fromkeys(gains, 9), classes, path)
+    assert not _touches_an_edge(cv2.imread(str(path)))

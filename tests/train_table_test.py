@@ -7,6 +7,7 @@ import pathlib
 import time
 import types
 
+import matplotlib
 import numpy as np
 import pytest
 from absl import flags
@@ -249,6 +250,55 @@ def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypa
     assert {device for _, device in called} == {"5"}
     text = str(raised.value)
     assert "1 of 4 runs failed" in text and "log.txt: Error: no such folder" in text
+    assert "dark (split 1, seed 0): " in text
+
+
+@pytest.mark.parametrize(
+    ("said", "status", "expected"),
+    [
+        (
+            "python -m train.main: Unknown command line flag 'brigtness'.\n"
+            "python -m train.main --help lists the flags.\n",
+            1,
+            "python -m train.main: Unknown command line flag 'brigtness'.",
+        ),
+        (
+            "teacher 6/6\nError: The data set has 2 problems:\n  one\n  two\n",
+            1,
+            "Error: The data set has 2 problems:\n  one\n  two",
+        ),
+        ("Traceback:\n  line 1\nKeyError: 'a'\n", 1, "KeyError: 'a'"),
+        ("teacher 6/6\n", -9, "signal 9 ended it. teacher 6/6"),
+        ("", 3, "status 3"),
+    ],
+)
+def test_a_run_that_failed_is_told_of_by_its_own_error(
+    said, status, expected, tmp_path, monkeypatch
+):
+    job = next(iter(_jobs(tmp_path).values()))
+    job.folder.mkdir(parents=True)
+    (job.folder / "log.txt").write_text("Error: of an attempt before\n")
+
+    def train(*_, stdout, **__):
+        stdout.write(said)
+        stdout.flush()
+        return types.SimpleNamespace(returncode=status)
+
+    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
+    monkeypatch.setattr(running, "subprocess", stand_in)
+    with pytest.raises(running.JobsFailedError) as raised:
+        running.run([job])
+    assert str(raised.value).endswith(f"log.txt: {expected}")
+
+
+def test_ctrl_c_ends_in_a_sentence(monkeypatch, capsys):
+    def interrupt(_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(table.command, "request", lambda *_: None)
+    monkeypatch.setattr(table, "run", interrupt)
+    assert table.main([]) == 130
+    assert "table: Stopped. The same command continues" in capsys.readouterr().err
 
 
 def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
@@ -278,12 +328,23 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     assert b"<svg" in (tmp_path / "table.svg").read_bytes()
 
 
+def test_a_title_with_dollar_signs_is_drawn_as_it_is(tmp_path):
+    title = "$\\frac$, \u65e5"
+    score = scores.Score(
+        plan.Row(title, "labels"), (50.0,), statistics.Interval(5, 4, 6)
+    )
+    with matplotlib.rc_context({"text.parse_math": True}):
+        files.write(tmp_path, [score], (0,), None, {}, {title: []})
+    assert "<!-- $\\frac$, " in (tmp_path / "table.svg").read_text()
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("labels", "--row is TITLE = NETWORK"),
         ("a = student", "must be one of majority, .*Got 'student'"),
         (" = labels", "--row is TITLE = NETWORK"),
+        ("a = labels 'x", "'x\" is not understood: No closing quotation. Quotes"),
     ],
 )
 def test_wrong_rows_are_refused(text, message):
@@ -296,8 +357,23 @@ def test_wrong_rows_are_refused(text, message):
     [
         ({"row": ["a = labels", "a = attention"]}, "a title of its own"),
         ({"baseline": "b"}, "--baseline must be the title of a row.*Got 'b'"),
+        ({"seeds": ["0", "00"]}, r"--seeds has a value twice. Got \[0, 0\]"),
+        ({"splits": ["1", "2", "1"]}, "--splits has a value twice"),
+        ({"modalities": ["rgb", "rgb"]}, "--modalities has a value twice"),
         ({"paper": ["b = 7"]}, "--paper is TITLE = PERCENT.*Got 'b = 7'"),
         ({"paper": ["a = high"]}, "--paper is TITLE = PERCENT"),
+        (
+            {"row": ["a = labels", "b = labels --brigtness=1"]},
+            r"b \(split 1, seed 0\) have wrong flags: .*'brigtness'.*Correct --row",
+        ),
+        (
+            {"run_flag": ["--num_frames=0"]},
+            "wrong flags: flag --num_frames=0: 0 is not",
+        ),
+        ({"run_flag": ["--seed=5"]}, "cannot have --seed=5: .* is from --seeds"),
+        ({"row": ["a = labels --split 2"]}, "cannot have --split: .* from --splits"),
+        ({"row": ["a = labels --students=direct"]}, "is from the networks of --row"),
+        ({"row": ["a = labels dark"]}, r"flags begin with --. Got \['dark'\]"),
     ],
 )
 def test_wrong_requests_are_refused_before_anything_runs(changes, message, tmp_path):
@@ -373,17 +449,24 @@ def test_modalities_have_a_table_each_and_one_of_their_summed_logits(
     assert "\nboth\n" in capsys.readouterr().out
 
 
-def test_each_modality_needs_a_number_of_the_paper(tmp_path):
+@pytest.mark.parametrize(
+    ("modalities", "numbers", "needed"),
+    [("rgb,flow", "69, 64.4", 3), ("flow", "69, 64.4, 74.9", 1)],
+)
+def test_each_modality_needs_a_number_of_the_paper(
+    modalities, numbers, needed, tmp_path
+):
     request = table.Request(
         output=str(tmp_path),
         row=["student = labels"],
         run_flag=[],
         seeds=["0"],
         splits=["1"],
-        modalities=["rgb", "flow"],
-        paper=["student = 69, 64.4"],
+        modalities=modalities.split(","),
+        paper=[f"student = {numbers}"],
     )
-    with pytest.raises(ValueError, match="and 3 numbers. Got 'student = 69, 64.4'"):
+    message = f"--modalities={modalities} needs {needed}. Got 'student = {numbers}'"
+    with pytest.raises(ValueError, match=message):
         table.run(request)
 
 
@@ -394,7 +477,7 @@ def test_the_tables_of_the_project_are_understood(path):
     papers = [line[8:] for line in lines if line.startswith("--paper=")]
     titles = [row.title for row in rows]
     assert len(set(titles)) == len(rows) > 1
-    assert all(table._paper(text, titles, 1) for text in papers)
+    assert all(table._paper(text, titles, []) for text in papers)
     run_flags = [line[11:] for line in lines if line.startswith("--run_flag=")]
     for job in plan.jobs(rows, run_flags, [1], [0], pathlib.Path("out")).values():
         values = flags.FlagValues()

@@ -9,6 +9,8 @@ of each network under its name: `teacher.future`, `teacher.observed` or
 import dataclasses
 import os
 import pathlib
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -22,6 +24,8 @@ TEACHER_FUTURE, TEACHER_OBSERVED = "teacher.future", "teacher.observed"
 _STUDENTS = "students."
 _LABELS, _VIDEOS, _TIMES = "labels", "videos", "times_s"
 _CLUSTERS = "clusters"
+# What reading a file raises of which bytes are missing or others.
+_DAMAGES = (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,12 +119,13 @@ def read(path: str | os.PathLike) -> Predictions:
     """
     path = pathlib.Path(path)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        # NumPy leaves a file open that it opened and could not read.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
         labels, videos, times_s = map(arrays.pop, (_LABELS, _VIDEOS, _TIMES))
         # Files of earlier releases have none.
         clusters = arrays.pop(_CLUSTERS, videos)
-    except (KeyError, OSError, ValueError, EOFError) as error:
+    except _DAMAGES as error:
         raise ValueError(
             f"{path} is no file of predictions or is damaged ({error}). Evaluate the "
             "run again to make it anew: the same command with --task=evaluate."

@@ -204,17 +204,27 @@ def from_flagfile(path: str | os.PathLike) -> Config:
     Raises:
         ValueError: If there is none, or it has flags that this version does not know.
     """
+    try:
+        return from_arguments([f"--flagfile={path}"])
+    except ValueError as error:
+        raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+
+
+def from_arguments(arguments: Sequence[str]) -> Config:
+    """Returns the `Config` of the flags of a command line.
+
+    Raises:
+        ValueError: If one of them is wrong or unknown, or is no flag.
+    """
     values = flags.FlagValues()
     define_flags(values)
     try:
-        with flagfiles.readable(["", f"--flagfile={path}"]) as arguments:
-            rest = values(arguments)[1:]
+        with flagfiles.readable(["", *arguments]) as readable:
+            rest = values(readable)[1:]
     except (flags.Error, ValueError, OSError) as error:
-        raise ValueError(f"{path} is no flagfile of a run: {error}") from error
+        raise ValueError(str(error)) from error
     if rest:
-        raise ValueError(
-            f"{path} is no flagfile of a run: flags begin with --. Got {rest!r:.200}."
-        )
+        raise ValueError(f"flags begin with --. Got {rest!r:.200}.")
     return from_flags(values)
 
 

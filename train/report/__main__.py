@@ -7,6 +7,7 @@ runs except the page and, beside it, a PNG and an MP4 of each correspondence.
 """
 
 import dataclasses
+import os
 import pathlib
 import shlex
 import sys
@@ -76,7 +77,8 @@ def run(paths: Sequence[str], request: Request, line: str) -> pathlib.Path:
         request: The `Request`.
         line: The command that makes the page, to be shown on it.
     Raises:
-        ValueError, OSError: If a folder holds no finished run, or cannot be written to.
+        ValueError, OSError: If a folder is given twice, holds no finished run, or
+            cannot be written to.
     """
     # TensorFlow takes seconds to import, so flags are checked first.
     from train import remote_run
@@ -86,16 +88,34 @@ def run(paths: Sequence[str], request: Request, line: str) -> pathlib.Path:
         raise ValueError(
             f"{paths[0]} is remote and only read: give --output=FILE.html."
         )
+    names = _names(paths)
     output = pathlib.Path(request.output or pathlib.Path(paths[0]) / "report.html")
     with remote_run.fetched(*paths) as folders:
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         sections = [
-            section.of_run(folder, output.parent, request.clip, request.token)
-            for folder in folders
+            section.of_run(folder, name, output.parent, request.clip, request.token)
+            for folder, name in zip(folders, names, strict=True)
         ]
         page.write(output, sections, line)
     print(f"The report is {output}; open it in a browser.")
     return output
+
+
+def _names(paths: Sequence[str]) -> list[str]:
+    """The shortest ends of paths that tell them apart."""
+    whole = [
+        path if remote.is_remote(path) else os.path.realpath(path) for path in paths
+    ]
+    parts = [tuple(path.rstrip("/").split("/")) for path in whole]
+    if len(set(parts)) < len(parts):
+        raise ValueError(
+            "A run is given twice, which would be compared with itself. Got "
+            f"{', '.join(paths)}."
+        )
+    length = 1
+    while len({own[-length:] for own in parts}) < len(parts):
+        length += 1
+    return ["/".join(own[-length:]) for own in parts]
 
 
 def main(arguments: Sequence[str]) -> int:

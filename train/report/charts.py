@@ -74,7 +74,10 @@ def class_gains(
     names = [
         f"{lettering.readable(classes[label])} ({counts[label]})" for label in order
     ]
-    with _figure(path, 1, 1, (7, 0.8 + 0.24 * len(order))) as (_, axes):
+    # A letter of a name is about 0.06 inches wide, and texts of axes need some room.
+    width = max(7, 4.5 + 0.06 * max(map(len, names)))
+    height = max(0.8 + 0.24 * len(order), 1.6)
+    with _figure(path, 1, 1, (width, height)) as (_, axes):
         axis = axes[0, 0]
         axis.axvline(0, color="gray", linewidth=1)
         for place, label in enumerate(order):

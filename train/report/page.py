@@ -56,10 +56,10 @@ def _comparison(sections: Sequence[Section]) -> dict[str, Any] | None:
     same = all(predictions[0].has_clips_of(other) for other in predictions)
     text = (
         f"All evaluate the same {len(predictions[0].labels)} clips. The intervals draw "
-        "runs and videos anew."
+        "runs and videos, or groups of videos, anew."
         if same
-        else "They do not evaluate the same clips, so there is neither a mean nor a "
-        "paired difference."
+        else "They do not evaluate the same clips, so there is neither a mean, a "
+        "deviation nor a paired difference."
     )
     return {
         "names": list(names),

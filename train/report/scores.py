@@ -99,7 +99,8 @@ class Comparison:
         by_run: Its top-1 in each run; None if a run has no such network.
         mean: Over the runs, with its interval over runs and videos; None if runs lack
             it or evaluate other clips.
-        deviation: Standard deviation over the runs; None with one run.
+        deviation: Standard deviation over the runs; None with one run, or if they
+            evaluate other clips.
         gain: As in `Row`, over all runs.
     """
 
@@ -135,7 +136,9 @@ def compare(runs: Sequence[predictions_lib.Predictions]) -> list[Comparison]:
                 title=title(name),
                 by_run=tops,
                 mean=mean,
-                deviation=float(np.std(of_all, ddof=1)) if len(of_all) > 1 else None,
+                deviation=(
+                    float(np.std(of_all, ddof=1)) if same and len(of_all) > 1 else None
+                ),
                 gain=_gain(runs, name) if everywhere else None,
             )
         )

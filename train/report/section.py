@@ -48,13 +48,15 @@ class Section:
     """What the page shows of a run; whatever cannot be shown has a note instead.
 
     Attributes:
-        name: Of the run's folder.
+        name: Of the run.
         command, flags: What repeats the run, and its flagfile.
         counts, choice: Sentences of results.json.
         classes: Class names.
         references: (name, top-1) of what is no network.
         rows: The `Row`s.
         predictions: The `Predictions`, or None.
+        is_one_cluster: Whether its clips are all of one video or group, so that
+            intervals say nothing.
         classes_shown: What is said of the classes on charts, if some are left out.
         compared: Titles of the two students that are compared.
         charts: Data URIs by name.
@@ -73,6 +75,7 @@ class Section:
     references: list
     rows: list = dataclasses.field(default_factory=list)
     predictions: Predictions | None = None
+    is_one_cluster: bool = False
     classes_shown: str = ""
     compared: tuple[str, str] | None = None
     charts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -87,6 +90,7 @@ class Section:
 
 def of_run(
     path: str | os.PathLike,
+    name: str,
     files: str | os.PathLike,
     clip: int | None = None,
     token: Sequence[int] | None = None,
@@ -95,24 +99,27 @@ def of_run(
 
     Args:
         path: Run directory.
+        name: What the page calls the run.
         files: Folder for the pictures and films of the correspondence.
         clip: Number of the evaluated clip whose correspondence is shown; None picks.
         token: (time, row, column) of its cell; None takes the strongest.
     Raises:
         ValueError: If the folder holds no finished run.
     """
-    return _Maker(pathlib.Path(path), pathlib.Path(files), clip, token).make()
+    return _Maker(pathlib.Path(path), name, pathlib.Path(files), clip, token).make()
 
 
 class _Maker:
     def __init__(
         self,
         path: pathlib.Path,
+        name: str,
         files: pathlib.Path,
         clip: int | None,
         token: Sequence[int] | None,
     ) -> None:
-        self._path, self._files, self._clip, self._token = path, files, clip, token
+        self._path, self._name, self._files = path, name, files
+        self._clip, self._token = clip, token
         self._results = _read_results(path)
         self._section = self._begin()
 
@@ -139,7 +146,7 @@ class _Maker:
         results, path = self._results, self._path
         rows = table_rows(results)
         return Section(
-            name=path.resolve().name,
+            name=self._name,
             command=shlex.join(
                 ["python", "-m", "train.main", f"--flagfile={path / 'run.flags'}"]
             ),
@@ -180,7 +187,10 @@ class _Maker:
         self._section.charts[name] = uri
 
     def _draw_curves(self) -> None:
-        records = json_lines.read(self._path / "metrics.jsonl")
+        file = self._path / "metrics.jsonl"
+        records = json_lines.read(file)
+        if not records:
+            raise ValueError(f"{file} is missing or empty.")
         phases = dict.fromkeys(record["phase"] for record in records)
         histories = {p: [r for r in records if r["phase"] == p] for p in phases}
         self._draw("curves", functools.partial(visualise.curves, histories))
@@ -189,6 +199,7 @@ class _Maker:
         section = self._section
         section.rows = list(scores.rows(predictions).values())
         labels, clusters = predictions.labels, predictions.clusters
+        section.is_one_cluster = len(set(clusters.tolist())) == 1
         self._draw("reliability", functools.partial(charts.reliability, {
             scores.title(name): (
                 labels,
@@ -289,9 +300,10 @@ class _Maker:
         for position in examples.picked(chosen, self._clip, count):
             found = view.correspondence(position, teacher, layers)
             cell = correspondence.cell_of(found, self._token)
-            stem = self._files / f"{section.name}-correspondence-{position}"
-            correspondence_files.draw(found, cell, stem.with_suffix(".png"))
-            correspondence_files.film(found, cell, stem.with_suffix(".mp4"))
+            name = section.name.replace("/", "-")
+            stem = f"{name}-correspondence-{position}"
+            correspondence_files.draw(found, cell, self._files / f"{stem}.png")
+            correspondence_files.film(found, cell, self._files / f"{stem}.mp4")
             section.correspondences.append(
                 {
                     "caption": view.caption(position, section.classes),
@@ -351,7 +363,13 @@ def _read_results(path: pathlib.Path) -> dict[str, Any]:
             f"{path} holds no finished run: {file} is missing. Give the folder of a "
             "run, such as runs/demo; python -m train.main --task=evaluate finishes one."
         )
-    results = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        results = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(
+            f"{file} is damaged ({error}). Delete it, and evaluate the run again: the "
+            "same command with --task=evaluate."
+        ) from error
     if "teacher" not in results:
         raise ValueError(
             f"{path} adds up other runs; give those instead: "

@@ -9,6 +9,8 @@ nothing twice.
 
 import dataclasses
 import pathlib
+import signal
+import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -121,6 +123,7 @@ def run(request: Request) -> "list[Score]":
     baseline = _baseline(request.baseline, rows)
     output = pathlib.Path(request.output)
     seeds, splits = (list(map(int, v)) for v in (request.seeds, request.splits))
+    _refuse_twins(seeds=seeds, splits=splits, modalities=request.modalities)
     # By modality; without --modalities there is one table, which has no name.
     jobs = {
         name: plan.jobs(
@@ -136,8 +139,12 @@ def run(request: Request) -> "list[Score]":
     tables = {name: [own] for name, own in jobs.items()}
     if len(jobs) > 1:
         tables[_BOTH] = [*jobs.values()]
-    paper = dict(_paper(text, titles, len(tables)) for text in request.paper or ())
-    running.run([job for own in jobs.values() for job in own.values()], request.devices)
+    paper = dict(
+        _paper(text, titles, request.modalities) for text in request.paper or ()
+    )
+    all_jobs = [job for own in jobs.values() for job in own.values()]
+    plan.check_flags(job for job in all_jobs if not job.is_done)
+    running.run(all_jobs, request.devices)
     found = []
     for place, (name, streams) in enumerate(tables.items()):
         scores = scores_lib.scores(rows, streams, splits, seeds)
@@ -158,6 +165,13 @@ def run(request: Request) -> "list[Score]":
         print((output / name / "table.md").read_text(encoding="utf-8"), end="")
         found += scores
     return found
+
+
+def _refuse_twins(**lists: Sequence) -> None:
+    """Refuses what is given twice: the scores would count the same runs twice."""
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"--{name} has a value twice. Got {values}.")
 
 
 def _of_modality(run_flags: Sequence[str], name: str) -> list[str]:
@@ -182,18 +196,27 @@ def _baseline(title: str | None, rows: "Sequence[Row]") -> str | None:
 
 
 def _paper(
-    text: str, titles: Sequence[str], num_tables: int
+    text: str, titles: Sequence[str], modalities: Sequence[str]
 ) -> tuple[str, list[float]]:
-    """The title of a row, and a number for each table."""
+    """The title of a row, and a number for each table.
+
+    Without --modalities, the first of several numbers is that of the table.
+    """
     title, _, numbers = text.rpartition(" = ")
     try:
         values = [float(number) for number in numbers.split(",")]
     except ValueError:
         values = []
-    if title not in titles or len(values) < num_tables:
+    # Several modalities also have a table of their sum.
+    needed = len(modalities) + (len(modalities) > 1)
+    if title not in titles or not values or (needed and len(values) != needed):
         raise ValueError(
             "--paper is TITLE = PERCENT, with the title of a row"
-            + (f" and {num_tables} numbers" if num_tables > 1 else "")
+            + (
+                f"; --modalities={','.join(modalities)} needs {needed}"
+                if needed
+                else ""
+            )
             + f". Got {text!r}."
         )
     return title, values
@@ -206,7 +229,14 @@ def main(arguments: Sequence[str]) -> int:
 
     request = command.request(Request, FLAGS, ["output"])
     errors = (ValueError, OSError, JobsFailedError)
-    return command.status_of("table", lambda: run(request), errors)
+    try:
+        return command.status_of("table", lambda: run(request), errors)
+    except KeyboardInterrupt:
+        print(
+            "table: Stopped. The same command continues, and trains nothing twice.",
+            file=sys.stderr,
+        )
+        return 128 + signal.SIGINT
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib.pyplot as plt
 
+from kd_keras import lettering
 from kd_keras.aside import written_aside
 from kd_keras.statistics import Interval
 from train.table.scores import Score
@@ -127,7 +128,14 @@ def _draw(
         axes.errorbar(mean.mean, place, xerr=reach, color="black", capsize=3)
         if score.row.title in paper:
             axes.plot(paper[score.row.title], place, "D", color="#d55e00")
-    axes.set_yticks(range(len(scores)), [score.row.title for score in scores])
+    titles = [score.row.title for score in scores]
+    # Titles are no formulas, and may be in any script.
+    axes.set_yticks(
+        range(len(scores)),
+        [lettering.readable(title) for title in titles],
+        family=lettering.families(titles),
+        parse_math=False,
+    )
     axes.invert_yaxis()
     axes.set_xlim(0, 100)
     label = "top-1 in percent, with 95 % intervals"

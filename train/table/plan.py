@@ -5,15 +5,23 @@ import hashlib
 import itertools
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeAlias
 
 from train import predictions
+from train.flags import config
 from train.flags.learning import METHODS
 
 # Rows without a network to train: they are in every run's results.
 REFERENCES = ("majority", "bigram")
 _TEACHERS = (predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED)
+# What a table gives to its runs itself, and by which of its flags.
+_OWN = {
+    "students": "the networks of --row",
+    "split": "--splits",
+    "seed": "--seeds",
+    "run_dir": "--output",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +61,13 @@ class Job:
     Attributes:
         folder: The run directory.
         flags: All of its flags except --run_dir.
+        name: Titles of its rows, its split and its seed.
         after: The job that trains its teacher; None if it trains its own.
     """
 
     folder: pathlib.Path
     flags: tuple[str, ...]
+    name: str
     after: "Job | None" = None
 
     @property
@@ -84,7 +94,13 @@ def parse_row(text: str) -> Row:
         ValueError: If it is anything else.
     """
     title, equals, rest = text.partition(" = ")
-    network, *flags = shlex.split(rest) or [""]
+    try:
+        network, *flags = shlex.split(rest) or [""]
+    except ValueError as error:
+        raise ValueError(
+            f"--row={text!r} is not understood: {error}. Quotes within a row come in "
+            "pairs, as on a command line."
+        ) from error
     if not equals or not title.strip():
         raise ValueError(
             "--row is TITLE = NETWORK [FLAGS], such as --row='L_d = attention "
@@ -121,6 +137,8 @@ def jobs(
         output: The table's folder.
         shared_teacher: Whether all rows of a split and seed have the teacher of the
             first row.
+    Raises:
+        ValueError: If a flag is one that the table gives itself.
     """
     methods: dict[tuple[str, ...], list[str]] = {}
     for row in rows:
@@ -135,7 +153,9 @@ def jobs(
         named = f"--students={','.join(students or ['labels'])}"
         own = (*run_flags, *flags, named)
         chosen = [flag.replace("{split}", str(split)) for flag in own]
-        if chosen == [*own]:
+        has_split = chosen != [*own]
+        _refuse_own((*run_flags, *flags), has_split)
+        if not has_split:
             chosen.append(f"--split={split}")
         after = None
         if shared_teacher and flags != first:
@@ -145,7 +165,33 @@ def jobs(
         # Another set of flags is another run; the order of other rows does not matter.
         code = hashlib.sha256("\n".join(own).encode()).hexdigest()[:8]
         folder = output / "runs" / f"{code}-split{split}-seed{seed}"
+        titles = ", ".join(row.title for row in rows if row.flags == flags)
         found[flags, split, seed] = Job(
-            folder, (*chosen, f"--seed={seed}", "--noexport"), after
+            folder,
+            (*chosen, f"--seed={seed}", "--noexport"),
+            f"{titles} (split {split}, seed {seed})",
+            after,
         )
     return found
+
+
+def _refuse_own(flags: Sequence[str], has_split: bool) -> None:
+    for flag in flags:
+        name = flag.lstrip("-").partition("=")[0]
+        if name in _OWN and not (name == "split" and has_split):
+            raise ValueError(
+                f"--run_flag and the FLAGS of --row cannot have {flag}: the value of "
+                f"--{name} is from {_OWN[name]}."
+            )
+
+
+def check_flags(jobs: Iterable[Job]) -> None:
+    """Raises ValueError if flags of a job are wrong, which it would say hours later."""
+    for job in jobs:
+        try:
+            config.from_arguments(job.flags)
+        except ValueError as error:
+            raise ValueError(
+                f"The runs of {job.name} have wrong flags: {error}. Correct --row or "
+                "--run_flag."
+            ) from error

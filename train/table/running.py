@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from kd_keras.data.parallel import progress_bar
 from train.table.plan import Job
 
+# How the errors of a run begin, and what follows one about flags.
+_ERRORS = ("Error: ", "python -m train.main: ")
+_HELP = "python -m train.main --help lists the flags."
+
 
 class JobsFailedError(RuntimeError):
     """Some runs of a table failed. The others are kept."""
@@ -25,7 +29,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
         devices: Numbers of GPUs, each of which has one run at a time. None runs one
             job after the other on what TensorFlow finds.
     Raises:
-        JobsFailedError: After all jobs, with the last line of each that failed.
+        JobsFailedError: After all jobs, with rows and error of each that failed.
     """
     todo = [job for job in jobs if not job.is_done]
     print(f"{len(jobs)} runs, of which {len(jobs) - len(todo)} are done.", flush=True)
@@ -57,7 +61,8 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
                     problems.append(problem)
                 progress.add(1)
         except BaseException:
-            executor.shutdown(wait=False, cancel_futures=True)
+            # Ctrl-C reaches runs too, and they save what they have.
+            executor.shutdown(cancel_futures=True)
             raise
     if problems:
         raise JobsFailedError(
@@ -74,6 +79,8 @@ def _run(job: Job, device: str | None) -> str | None:
     if device is not None:
         environment["CUDA_VISIBLE_DEVICES"] = device
     with open(log, "a", encoding="utf-8") as file:
+        # What earlier attempts said stays before it.
+        begin = file.tell()
         done = subprocess.run(
             [sys.executable, *job.arguments],
             stdout=file,
@@ -83,5 +90,16 @@ def _run(job: Job, device: str | None) -> str | None:
         )
     if done.returncode == 0:
         return None
-    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    return f"{log}: {lines[-1] if lines else f'status {done.returncode}'}"
+    said = log.read_bytes()[begin:].decode(errors="replace")
+    return f"{job.name}: {log}: {_reason(said, done.returncode)}"
+
+
+def _reason(said: str, status: int) -> str:
+    """What a run that failed says of it: its error, or else its last line."""
+    lines = [line for line in said.splitlines() if line.strip() and line != _HELP]
+    last = [n for n, line in enumerate(lines) if line.startswith(_ERRORS)][-1:]
+    reason = "\n".join(lines[last[0] :] if last else lines[-1:])
+    if status < 0:
+        # Nothing tells of a signal that ends a process at once.
+        reason = f"signal {-status} ended it. {reason}"
+    return reason.strip() or f"status {status}"
