@@ -226,6 +226,15 @@ def test_warns_of_features_that_last_too_long(write, rate, warned, tmp_path, cap
     assert ("time steps, which last 20 s at 1 a second" in caplog.text) == (rate == 1)
 
 
+def test_a_clip_of_too_few_time_steps_names_its_video(tmp_path):
+    store, index = _read(tmp_path, _write_npy)
+    wanted = FeatureFormat(9, 1, 1, 5, short_clip="error")
+    loader = FeatureLoader(index.videos, store, wanted, index.infos)
+    with pytest.raises(ValueError, match=r"^a: The clip \[0, 1\) s holds"):
+        loader.load(Clip("a", 0, 1))
+    assert not loader.bad_videos
+
+
 def test_what_is_no_clip_of_features_is_refused_by_name(tmp_path):
     store, index = _read(tmp_path, _write_npy)
     loader = FeatureLoader(

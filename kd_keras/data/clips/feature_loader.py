@@ -50,14 +50,17 @@ class FeatureLoader(ClipLoader):
 
     def _decode(self, clip):
         info, wanted = self.info(clip.video), self.clip_format
-        indices = frame_indices(
-            info.times_s,
-            info.duration_s,
-            clip.start_s,
-            clip.end_s,
-            wanted.num_frames,
-            wanted.short_clip,
-        )
+        try:
+            indices = frame_indices(
+                info.times_s,
+                info.duration_s,
+                clip.start_s,
+                clip.end_s,
+                wanted.num_frames,
+                wanted.short_clip,
+            )
+        except ValueError as error:
+            raise ValueError(f"{clip.video}: {error}") from error
         steps = self._store.read(clip.video, indices).astype(np.float32)
         shape = map_shape(steps.shape[1:], clip.video)
         if shape != wanted.input_shape[1:]:
