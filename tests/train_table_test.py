@@ -1,9 +1,13 @@
 """Tables of experiments, over runs that a stand-in for train.main writes."""
 
+import contextlib
 import csv
 import dataclasses
 import json
+import os
 import pathlib
+import signal
+import threading
 import time
 import types
 
@@ -93,6 +97,21 @@ def test_a_shared_teacher_is_the_one_of_the_first_row(tmp_path):
         assert own[("--brightness=0.2",), 1, seed].folder != dark.folder
 
 
+def _stand_in(train, monkeypatch):
+    """Runs call `train`, which returns their status, and start no process."""
+
+    class Child(contextlib.nullcontext):
+        def __init__(self, *arguments, **options):
+            super().__init__(self)
+            self._status = train(*arguments, **options)
+
+        def wait(self):
+            return self._status
+
+    module = types.SimpleNamespace(Popen=Child, STDOUT=None)
+    monkeypatch.setattr(running, "subprocess", module)
+
+
 def test_a_job_waits_for_the_one_that_trains_its_teacher(tmp_path, monkeypatch):
     jobs = plan.jobs(_ROWS, [], (1,), (0,), tmp_path, shared_teacher=True)
     teacher_is_there = []
@@ -105,10 +124,9 @@ def test_a_job_waits_for_the_one_that_trains_its_teacher(tmp_path, monkeypatch):
         else:
             [given] = [flag for flag in arguments if flag.startswith("--teacher=")]
             teacher_is_there.append(pathlib.Path(given.partition("=")[2]).exists())
-        return types.SimpleNamespace(returncode=0)
+        return 0
 
-    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
-    monkeypatch.setattr(running, "subprocess", stand_in)
+    _stand_in(train, monkeypatch)
     running.run(list(jobs.values()), ["0", "1"])
     assert teacher_is_there == [True]
 
@@ -238,10 +256,9 @@ def test_what_is_done_is_not_run_again_and_failures_are_named(tmp_path, monkeypa
         called.append((arguments[-1], env.get("CUDA_VISIBLE_DEVICES")))
         stdout.write("Error: no such folder\n")
         stdout.flush()
-        return type("Done", (), {"returncode": len(called) == 2})
+        return int(len(called) == 2)
 
-    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
-    monkeypatch.setattr(running, "subprocess", stand_in)
+    _stand_in(train, monkeypatch)
     with pytest.raises(running.JobsFailedError) as raised:
         running.run(jobs, ["5"])
     assert sorted(folder for folder, _ in called) == sorted(
@@ -282,13 +299,38 @@ def test_a_run_that_failed_is_told_of_by_its_own_error(
     def train(*_, stdout, **__):
         stdout.write(said)
         stdout.flush()
-        return types.SimpleNamespace(returncode=status)
+        return status
 
-    stand_in = types.SimpleNamespace(run=train, STDOUT=None)
-    monkeypatch.setattr(running, "subprocess", stand_in)
+    _stand_in(train, monkeypatch)
     with pytest.raises(running.JobsFailedError) as raised:
         running.run([job])
     assert str(raised.value).endswith(f"log.txt: {expected}")
+
+
+def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
+    job = next(iter(_jobs(tmp_path).values()))
+    program = (
+        "import signal, sys, time\n"
+        "signal.signal(signal.SIGTERM, lambda *_: sys.exit(print('saved')))\n"
+        "print('begun', flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    monkeypatch.setattr(plan.Job, "arguments", ["-c", program])
+    log = job.folder / "log.txt"
+
+    def send():
+        while not (log.exists() and "begun" in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, table._stop)
+    try:
+        threading.Thread(target=send, daemon=True).start()
+        with pytest.raises(SystemExit, match="The same command continues"):
+            running.run([job])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert log.read_text() == "begun\nsaved\n"
 
 
 def test_ctrl_c_ends_in_a_sentence(monkeypatch, capsys):

@@ -27,6 +27,7 @@ FLAGS = flags.FLAGS
 _NAME = "python -m train.table"
 # The table of several modalities added up.
 _BOTH = "both"
+_STOPPED = "table: Stopped. The same command continues, and trains nothing twice."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -229,14 +230,16 @@ def main(arguments: Sequence[str]) -> int:
 
     request = command.request(Request, FLAGS, ["output"])
     errors = (ValueError, OSError, JobsFailedError)
+    signal.signal(signal.SIGTERM, _stop)
     try:
         return command.status_of("table", lambda: run(request), errors)
     except KeyboardInterrupt:
-        print(
-            "table: Stopped. The same command continues, and trains nothing twice.",
-            file=sys.stderr,
-        )
+        print(_STOPPED, file=sys.stderr)
         return 128 + signal.SIGINT
+
+
+def _stop(*_: object) -> None:
+    sys.exit(_STOPPED)
 
 
 if __name__ == "__main__":

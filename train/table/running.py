@@ -37,6 +37,8 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
     for device in devices or (None,):
         free.put(device)
 
+    children: set[subprocess.Popen[bytes]] = set()
+
     def work(
         job: Job, before: "concurrent.futures.Future[str | None] | None"
     ) -> str | None:
@@ -45,7 +47,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
             concurrent.futures.wait([before])
         device = free.get()
         try:
-            return _run(job, device)
+            return _run(job, device, children)
         finally:
             free.put(device)
 
@@ -60,8 +62,12 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
                 if (problem := done.result()) is not None:
                     problems.append(problem)
                 progress.add(1)
-        except BaseException:
-            # Ctrl-C reaches runs too, and they save what they have.
+        except BaseException as error:
+            # Ctrl-C reaches runs too, and other signals do not. They save what they
+            # have.
+            if not isinstance(error, KeyboardInterrupt):
+                for child in list(children):
+                    child.terminate()
             executor.shutdown(cancel_futures=True)
             raise
     if problems:
@@ -71,8 +77,10 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
         )
 
 
-def _run(job: Job, device: str | None) -> str | None:
-    """Runs a job; returns what is wrong, or None."""
+def _run(
+    job: Job, device: str | None, children: "set[subprocess.Popen[bytes]]"
+) -> str | None:
+    """Runs a job; returns what is wrong, or None. It is a child as long as it runs."""
     job.folder.mkdir(parents=True, exist_ok=True)
     log = job.folder / "log.txt"
     environment = dict(os.environ)
@@ -81,17 +89,19 @@ def _run(job: Job, device: str | None) -> str | None:
     with open(log, "a", encoding="utf-8") as file:
         # What earlier attempts said stays before it.
         begin = file.tell()
-        done = subprocess.run(
+        with subprocess.Popen(
             [sys.executable, *job.arguments],
             stdout=file,
             stderr=subprocess.STDOUT,
             env=environment,
-            check=False,
-        )
-    if done.returncode == 0:
+        ) as child:
+            children.add(child)
+            status = child.wait()
+            children.discard(child)
+    if status == 0:
         return None
     said = log.read_bytes()[begin:].decode(errors="replace")
-    return f"{job.name}: {log}: {_reason(said, done.returncode)}"
+    return f"{job.name}: {log}: {_reason(said, status)}"
 
 
 def _reason(said: str, status: int) -> str:
