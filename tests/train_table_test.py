@@ -307,6 +307,21 @@ def test_a_run_that_failed_is_told_of_by_its_own_error(
     assert str(raised.value).endswith(f"log.txt: {expected}")
 
 
+def test_a_flagfile_that_changed_is_noticed(tmp_path):
+    flagfile = tmp_path / "scenes.flags"
+    flagfile.write_text("--student_steps=20\n--num_frames=9\n")
+    rows, given = _ROWS[2:3], [f"--flagfile={flagfile}", f"--teacher={tmp_path}/a"]
+    (job,) = plan.jobs(rows, given, (1,), (0,), tmp_path).values()
+    _write_run(job)
+    plan.check_flags([job])
+    lines = config_lib.to_flagfile(config_lib.from_arguments(job.flags))
+    (job.folder / "run.flags").write_text(lines)
+    plan.check_flags([job])
+    flagfile.write_text("--student_steps=30\n--num_frames=9\n")
+    with pytest.raises(ValueError, match="--student_steps was 20, now 30. Give the"):
+        plan.check_flags([job])
+
+
 def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     job = next(iter(_jobs(tmp_path).values()))
     program = (

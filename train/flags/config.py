@@ -216,6 +216,21 @@ def from_arguments(arguments: Sequence[str]) -> Config:
     Raises:
         ValueError: If one of them is wrong or unknown, or is no flag.
     """
+    return from_flags(_parsed(arguments))
+
+
+def given(arguments: Sequence[str]) -> dict[str, Any]:
+    """Returns the flags that a command line or its flagfiles give, as `as_flags` does.
+
+    Raises:
+        ValueError: As `from_arguments`.
+    """
+    values = _parsed(arguments)
+    found = as_flags(from_flags(values))
+    return {name: value for name, value in found.items() if values[name].present}
+
+
+def _parsed(arguments: Sequence[str]) -> flags.FlagValues:
     values = flags.FlagValues()
     define_flags(values)
     try:
@@ -225,7 +240,7 @@ def from_arguments(arguments: Sequence[str]) -> Config:
         raise ValueError(str(error)) from error
     if rest:
         raise ValueError(f"flags begin with --. Got {rest!r:.200}.")
-    return from_flags(values)
+    return values
 
 
 def read(

@@ -144,7 +144,7 @@ def run(request: Request) -> "list[Score]":
         _paper(text, titles, request.modalities) for text in request.paper or ()
     )
     all_jobs = [job for own in jobs.values() for job in own.values()]
-    plan.check_flags(job for job in all_jobs if not job.is_done)
+    plan.check_flags(all_jobs)
     running.run(all_jobs, request.devices)
     found = []
     for place, (name, streams) in enumerate(tables.items()):

@@ -6,7 +6,7 @@ import itertools
 import pathlib
 import shlex
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from train import predictions
 from train.flags import config
@@ -186,12 +186,39 @@ def _refuse_own(flags: Sequence[str], has_split: bool) -> None:
 
 
 def check_flags(jobs: Iterable[Job]) -> None:
-    """Raises ValueError if flags of a job are wrong, which it would say hours later."""
+    """Looks the flags of all jobs over before one of them runs for hours.
+
+    Raises:
+        ValueError: If they are wrong; or a job was done with other flags, which a
+            flagfile gave that has changed since.
+    """
     for job in jobs:
         try:
-            config.from_arguments(job.flags)
+            given = config.given(job.flags)
         except ValueError as error:
             raise ValueError(
                 f"The runs of {job.name} have wrong flags: {error}. Correct --row or "
                 "--run_flag."
             ) from error
+        if job.is_done:
+            _refuse_other_flags(job, given)
+
+
+def _refuse_other_flags(job: Job, given: Mapping[str, Any]) -> None:
+    try:
+        before = config.as_flags(config.from_flagfile(job.folder / "run.flags"))
+    except ValueError:
+        # Of a version with other flags; the scores are still of this job.
+        return
+    differing = [
+        f"--{name} was {before[name]!r}, now {value!r}"
+        for name, value in given.items()
+        # A path may be spelled in several ways.
+        if name not in config.FREE | config.PATHS and before[name] != value
+    ]
+    if differing:
+        raise ValueError(
+            f"{job.folder} holds the run of {job.name} with other flags: "
+            f"{'; '.join(differing)}. Give the same flags, delete the folder, or give "
+            "another --output."
+        )
