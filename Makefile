@@ -102,7 +102,7 @@ reproduce: .venv/ready ## make the tables of docs/results*.md again; hours, goes
 	    --run_flag=--observed_fraction=$${shown}e-2 \
 	    --run_flag=--labeled_fraction=$${percent}e-2) || exit; done; done
 	$(call table,silhouettes,silhouettes,--run_flag=--data_root=runs/table_data/silhouettes)
-	$(call train_table,silhouettes,silhouettes-two-streams) --seeds=0 --modalities=rgb,flow \
+	$(call train_table,silhouettes,silhouettes-two-streams) --seeds=0,1 --modalities=rgb,flow \
 	  --run_flag=--data_root=runs/table_data/silhouettes --run_flag=--flow_method=dis
 	for stream in flow both; do cp results/silhouettes-two-streams/$$stream/table.json \
 	  results/silhouettes-$$stream.json || exit; done
