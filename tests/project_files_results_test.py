@@ -36,6 +36,8 @@ _PAPER = {
     "student, no teacher": "I3D, no teacher",
     "student, labels alone": "I3D",
     "student, labels + L_direct": "I3D + L_direct",
+    "student, labels + L_d, student attends": "I3D + L_d, student attends",
+    "student, labels + L_d, teacher attends": "I3D + L_d, teacher attends",
     "student, labels + L_d": "I3D + L_d",
 }
 # The file of each column of the README's table, and what it calls the teacher's row.
