@@ -1,4 +1,4 @@
-"""The signature `features` of a student that takes features, for search in its own."""
+"""The signature `features` of a student that takes features: its own layer's map."""
 
 import numpy as np
 import tensorflow as tf
