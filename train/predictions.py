@@ -9,13 +9,12 @@ of each network under its name: `teacher.future`, `teacher.observed` or
 import dataclasses
 import os
 import pathlib
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from kd_keras.aside import written_aside
+from kd_keras.data.kept_arrays import NPZ_ERRORS
 from kd_keras.data.segments import Index, Pair
 
 FILE = "predictions.npz"
@@ -24,8 +23,6 @@ TEACHER_FUTURE, TEACHER_OBSERVED = "teacher.future", "teacher.observed"
 _STUDENTS = "students."
 _LABELS, _VIDEOS, _TIMES = "labels", "videos", "times_s"
 _CLUSTERS = "clusters"
-# What reading a file raises of which bytes are missing or others.
-_DAMAGES = (KeyError, OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,7 +122,7 @@ def read(path: str | os.PathLike) -> Predictions:
         labels, videos, times_s = map(arrays.pop, (_LABELS, _VIDEOS, _TIMES))
         # Files of earlier releases have none.
         clusters = arrays.pop(_CLUSTERS, videos)
-    except _DAMAGES as error:
+    except (KeyError, *NPZ_ERRORS) as error:
         raise ValueError(
             f"{path} is no file of predictions or is damaged ({error}). Evaluate the "
             "run again to make it anew: the same command with --task=evaluate."

@@ -4,6 +4,7 @@ import os
 import pathlib
 import threading
 import tokenize
+import zipfile
 import zlib
 
 import numpy as np
@@ -15,6 +16,15 @@ _CHECKSUM_BYTES = 4
 # NumPy parses a header as Python does. Before 3.11.8 and 3.12.2 Python fails if threads
 # parse at the same time (https://github.com/python/cpython/issues/106905).
 _one_parses = threading.Lock()
+# What NumPy and zipfile raise at damaged .npz files.
+NPZ_ERRORS = (
+    ValueError,
+    OSError,
+    EOFError,
+    RuntimeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class DamagedArray(ValueError):

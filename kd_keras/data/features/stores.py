@@ -6,7 +6,6 @@ import functools
 import os
 import pathlib
 import zipfile
-import zlib
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -15,16 +14,6 @@ import numpy as np
 from kd_keras.data import kept_arrays
 from kd_keras.data.features.rulstm import RulstmStore
 from kd_keras.data.video.info import BadVideo, Video, VideoInfo
-
-# What NumPy and zipfile raise at damaged files.
-_NPZ_ERRORS = (
-    ValueError,
-    OSError,
-    EOFError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 class FeatureStore(Protocol):
@@ -187,7 +176,7 @@ def _load_npz(path):
             raise ValueError("it is another kind of file, or its end is missing")
         with np.load(path, allow_pickle=False) as file:
             return {name: np.asarray(array) for name, array in file.items()}
-    except _NPZ_ERRORS as error:
+    except kept_arrays.NPZ_ERRORS as error:
         raise ValueError(f"{path} is no .npz file of numbers: {error}") from error
 
 
