@@ -201,7 +201,7 @@ def _paper(
 ) -> tuple[str, list[float]]:
     """The title of a row, and a number for each table.
 
-    Without --modalities, the first of several numbers is that of the table.
+    If --modalities is not given, the table takes the first number.
     """
     title, _, numbers = text.rpartition(" = ")
     try:

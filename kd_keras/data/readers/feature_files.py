@@ -25,8 +25,8 @@ def read_features(
 ) -> Index:
     """Reads the annotations and finds the features of every video that they name.
 
-    A video whose time steps have another shape than those of most is skipped, as one
-    without features is.
+    Most videos decide the shape of a time step. A video of another shape is skipped,
+    and so is a video without features.
 
     Args:
         annotations: A CSV file as `csv_videos.read_csv` takes it. A video is the name
@@ -48,8 +48,8 @@ def read_features(
         if shape != usual:
             raise BadVideo(
                 video.name,
-                f"a time step has the shape {shape} (height, width, channels), those "
-                f"of most videos {usual}",
+                f"a time step has the shape {shape} (height, width, channels), and "
+                f"most videos have {usual}",
             )
         return info
 
