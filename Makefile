@@ -159,7 +159,7 @@ clean: ## remove environments, caches and the demo's run
 .venv-benchmarks/ready: requirements.txt constraints.txt
 	$(call new_venv,$(@D))
 	$(@D)/bin/pip install -r requirements.txt -c constraints.txt torch==2.13.0 \
-	  onnx==1.18.0 onnxruntime==1.32.0 tf2onnx==1.17.0 openvino==2026.4.1
+	  onnx==1.18.0 onnxruntime==1.32.0 tf2onnx==1.17.0 openvino==2026.4.1 scipy==1.17.1
 	@touch $@
 
 # As the extra `cluster` of pyproject.toml pins it.

@@ -73,13 +73,13 @@ def measure(video, rounds):
                 )
             shutil.rmtree(output)
 
-        def decode():
+        def decode_all():
             with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
                 list(pool.map(decode, [video] * len(names)))
 
         rates = {"PyAV": [], "prepare": []}
         for _ in range(rounds):
-            for name, way in (("PyAV", decode), ("prepare", prepare)):
+            for name, way in (("PyAV", decode_all), ("prepare", prepare)):
                 start = time.perf_counter()
                 way()
                 rates[name].append(frames / (time.perf_counter() - start))

@@ -1,7 +1,11 @@
 """The network in other formats: answers by each runtime, refusals in words."""
 
+import ast
 import contextlib
+import importlib.metadata
 import importlib.util
+import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -14,6 +18,7 @@ from export import formats, int8, student_file, versions
 from export import main as export_main
 from export.checking import CheckFailedError
 from export.format_files import FORMAT_FILES
+from export.formats import openvino
 from tests.tiny_exports import TINY_SPEC, listing, tiny_student
 
 ROOT = Path(export_main.__file__).parents[1]
@@ -103,6 +108,24 @@ def test_a_missing_package_is_a_command_to_type(run_dir, monkeypatch):
     with pytest.raises(ValueError, match=sentence):
         export_main.run(request(run_dir, format="onnx"))
     monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+
+
+def test_openvino_needs_what_its_backend_in_keras_imports():
+    brought = importlib.metadata.requires("keras") or []
+    needed = {"keras", *openvino.PACKAGES}
+    needed |= {re.match(r"[\w-]+", each)[0].replace("-", "_") for each in brought}
+    folder = Path(keras.__file__).parent / "src/backend/openvino"
+    files = sorted(folder.rglob("*.py"))
+    assert files
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
+            modules = []
+            if isinstance(node, ast.Import):
+                modules = [name.name for name in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                modules = [node.module]
+            roots = {module.split(".")[0] for module in modules}
+            assert roots <= needed | sys.stdlib_module_names, file
 
 
 def test_flags_of_other_formats_are_refused(run_dir):

@@ -5,7 +5,8 @@ from collections.abc import Callable
 import keras
 import numpy as np
 
-PACKAGES = {"openvino": "openvino==2026.4.1"}
+# Keras writes the file by its OpenVINO backend, which imports SciPy.
+PACKAGES = {"openvino": "openvino==2026.4.1", "scipy": "scipy==1.17.1"}
 
 
 def write(network: keras.Model, file: str) -> None:
