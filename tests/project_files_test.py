@@ -151,7 +151,7 @@ def test_the_pins_of_the_extras_are_those_of_make_and_of_messages():
     pins = dict(need.split("==") for need in needs if "==" in need)
     make = re.findall(r"([\w-]+)==([\w.]+)", (ROOT / "Makefile").read_text())
     both = [(name, version) for name, version in make if name in pins]
-    assert len(both) == 5 and all(pins[name] == version for name, version in both)
+    assert len(both) == 6 and all(pins[name] == version for name, version in both)
     assert extras["cluster"] == [cluster.PACKAGE]
 
 
