@@ -1,6 +1,5 @@
 """The network in other formats: answers by each runtime, refusals in words."""
 
-import ast
 import contextlib
 import importlib.metadata
 import importlib.util
@@ -19,6 +18,7 @@ from export import main as export_main
 from export.checking import CheckFailedError
 from export.format_files import FORMAT_FILES
 from export.formats import openvino
+from tests import imported_names
 from tests.tiny_exports import TINY_SPEC, listing, tiny_student
 
 ROOT = Path(export_main.__file__).parents[1]
@@ -118,14 +118,8 @@ def test_openvino_needs_what_its_backend_in_keras_imports():
     files = sorted(folder.rglob("*.py"))
     assert files
     for file in files:
-        for node in ast.walk(ast.parse(file.read_text("utf-8"))):
-            modules = []
-            if isinstance(node, ast.Import):
-                modules = [name.name for name in node.names]
-            elif isinstance(node, ast.ImportFrom) and not node.level:
-                modules = [node.module]
-            roots = {module.split(".")[0] for module in modules}
-            assert roots <= needed | sys.stdlib_module_names, file
+        roots = {name.split(".")[0] for name in imported_names.of_file(file)}
+        assert roots <= needed | sys.stdlib_module_names, file
 
 
 def test_flags_of_other_formats_are_refused(run_dir):

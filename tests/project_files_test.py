@@ -12,6 +12,7 @@ from absl import flags
 import kd_keras
 from benchmarks import __main__ as benchmarks
 from kd_keras.data.records import cluster
+from tests import imported_names
 from train.flags import config as config_lib
 
 # Not resolved: under Bazel the files stand as links beside this one.
@@ -216,14 +217,9 @@ def _imported_rooms(room):
     """The folders of the project that the modules of a room import from."""
     found = set()
     for path in (ROOT / room.replace(".", "/")).glob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            names = []
-            if isinstance(node, ast.ImportFrom):
-                names = [f"{node.module}.{alias.name}" for alias in node.names]
-            elif isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            ours = [name for name in names if name.split(".")[0] in PACKAGES]
-            found.update(map(_room, ours))
+        names = imported_names.of_file(path)
+        ours = [name for name in names if name.split(".")[0] in PACKAGES]
+        found.update(map(_room, ours))
     return found
 
 
