@@ -79,7 +79,7 @@ def classification_scores(labels, scores):
     Args:
         labels: Class indices (examples,).
         scores: Logits or probabilities (examples, num_classes). With fewer than five
-            classes, top-5 is 1. Ties count against the network.
+            classes, top-5 is 1. Ties and NaN count against the network.
     Examples:
         >>> from kd_keras.metrics import classification_scores
         >>> classification_scores([0, 0, 0, 1], [[3, 1], [2, 1], [4, 0], [5, 1]])
@@ -152,7 +152,8 @@ def mean_topk_recall(labels, scores, k=5, classes=None):
 def _ranks(labels, scores):
     """The rank of the true class of each example, 1 the best; the worst of ties."""
     own = scores[np.arange(len(labels)), labels][:, None]
-    return np.sum(scores >= own, axis=1)
+    # NaN is neither below nor above, and counts against the network like a tie.
+    return np.sum(~(scores < own), axis=1)
 
 
 def bigram(

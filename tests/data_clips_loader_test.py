@@ -257,6 +257,18 @@ def test_a_video_that_breaks_after_it_was_probed_is_bad(tmp_path):
     assert "a" in loader.bad_videos
 
 
+@pytest.mark.parametrize("cache", ["memory", "disk"])
+def test_clips_that_are_kept_of_a_video_that_turned_bad_are_bad_too(cache, tmp_path):
+    numbered_video.write(tmp_path / "a.mp4", 20)
+    video = Video("a", tmp_path / "a.mp4", TRAIN)
+    loader = ClipLoader({"a": video}, _FORMAT, cache, cache_dir=tmp_path / "cache")
+    loader.load(Clip("a", 0, 0.5))
+    with pytest.raises(reading.BadVideo):
+        loader.load(Clip("a", 100, 101))
+    with pytest.raises(reading.BadVideo, match="lasts"):
+        loader.load(Clip("a", 0, 0.5))
+
+
 def test_folders_of_frames_load_too(tmp_path):
     numbered_video.write_folder(tmp_path / "clip", range(1, 41))
     videos = {"clip": Video("clip", tmp_path / "clip", TRAIN, frame_rate=25)}

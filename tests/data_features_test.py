@@ -1,6 +1,7 @@
 """Features that others extracted: stores, clips of them, and what is refused."""
 
 import os
+import pickle
 
 import numpy as np
 import pytest
@@ -127,6 +128,15 @@ def test_what_is_no_frame_of_an_lmdb_is_a_bad_video(key, value, message, tmp_pat
     store = stores.open_store(tmp_path)
     with pytest.raises(BadVideo, match=message):
         stores.probe(store, type("Video", (), {"name": "v"}), RATE)
+
+
+def test_an_lmdb_is_opened_once_however_often_it_is_asked_for(tmp_path, monkeypatch):
+    _write_lmdb(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    first, second = stores.open_store(tmp_path), stores.open_store(".")
+    again = pickle.loads(pickle.dumps(first))
+    for store in (second, again):
+        np.testing.assert_array_equal(store.times_s("a", RATE), first.times_s("a", RATE))
 
 
 def test_an_lmdb_that_is_cut_off_is_refused(tmp_path):

@@ -110,3 +110,22 @@ def test_what_cannot_be_held_out_is_refused():
     for fraction in (0, 1, -0.1, float("nan")):
         with pytest.raises(ValueError, match="holdout must be between 0 and 1"):
             hold_out(INDEX, fraction)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_unlabeled_videos_of_a_group_are_held_out_with_it(seed):
+    index = index_of(["a", *["a", "b", None, None] * 4])
+    videos = {
+        name: dataclasses.replace(video, group=f"g{number % 4 // 2}{number // 8}")
+        for number, (name, video) in enumerate(index.videos.items(), start=-1)
+        if number >= 0
+    }
+    index = dataclasses.replace(index, videos=index.videos | videos)
+    found = hold_out(index, 0.3, seed)
+    parts = {}
+    for video in found.videos.values():
+        if video.group is not None:
+            parts.setdefault(video.group, set()).add(video.part)
+    assert sorted(map(tuple, parts.values())).count(("held_out",)) >= 1
+    assert all(len(own) == 1 for own in parts.values())
+    assert found.videos["v00"].part == "val"

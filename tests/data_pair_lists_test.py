@@ -141,6 +141,10 @@ UNLABELED = "video,observed_start,observed_end,future_start,future_end\n"
         (UNLABELED + "a,1,x,3,4\n", "observed_end 'x' is not a number of seconds"),
         (UNLABELED + "a,1,2,4,4\n", "future_end is not after future_start"),
         (UNLABELED + "a,1,2,3,nan\n", "future_end 'nan'"),
+        (UNLABELED + "a,1,2,300,301\n", "line 2: future_start 300 is beyond the end"),
+        (UNLABELED + "a,90,91,92,93\n", "observed_start 90 .* which lasts 31.007 s"),
+        (UNLABELED + "a,-9,-8,-3,-2\n", "future_end -2 is before video a begins"),
+        (UNLABELED + "a,5,6,3,4\n", "observed_end 6 is after future_end 4"),
     ],
 )
 def test_a_list_that_cannot_be_used(frames, tmp_path, text, message):

@@ -344,3 +344,36 @@ def test_choosing_windows_leaves_the_gaps_of_a_recording_as_they_are():
         pairs = unlabeled_pairs(index, Timing(1.0, 1.0, future_s=1.0), rule="gaps")
         assert index.blanks_s("a") == ((pytest.approx(5.0), 10.0),)
     assert not any(5.0 < pair.future.end_s - 1e-6 <= 10.0 for pair in pairs)
+
+
+def test_a_picture_that_starts_late_costs_no_segment():
+    late = {"a": 0.5 + np.arange(200) / 10}
+    segments = [Segment("a", 1.0, 3.0, None), Segment("a", 5.0, 8.0, "x")]
+    index = make_index(segments, {"a": 20.5}, times_s=late)
+    (pair,) = unlabeled_pairs(index, Timing(0.0, 1.0), rule=None)
+    assert (pair.observed.start_s, pair.observed.end_s) == (0.0, 1.0)
+    (pair,) = unlabeled_pairs(index, Timing(observed_fraction=0.2), rule=None)
+    assert pair.observed.end_s == pytest.approx(1.4)
+
+
+def test_a_segment_that_reaches_into_a_hole_gives_no_pair():
+    times_s = [*np.arange(50) / 10, *(10 + np.arange(200) / 10)]
+    segments = [
+        Segment("a", 4.0, 6.0, None),
+        Segment("a", 12.0, 14.0, None),
+        Segment("a", 20.0, 25.0, "x"),
+    ]
+    index = make_index(segments, {"a": 30.0}, times_s={"a": times_s})
+    (pair,) = unlabeled_pairs(index, Timing(0.0, 1.0), rule=None)
+    assert pair.future.start_s == 12.0
+
+
+def test_both_clips_of_a_pair_by_fraction_share_nothing_with_another():
+    segments = [Segment("a", 2.0, 4.0, None), Segment("a", 6.0, 9.0, "x")]
+    segments += [Segment("a", s, s + 2.0, None) for s in (10.0, 12.0, 13.0)]
+    index = make_index(segments, {"a": 20.0}, times_s={"a": np.arange(200) / 10})
+    timing = Timing(observed_fraction=0.2)
+    pairs = unlabeled_pairs(index, timing, rule=None)
+    assert len(pairs) == 4
+    # Of the three that follow each other, the last two overlap.
+    assert describe_footage(index, pairs, timing, rule=None).num_sharing == 2

@@ -55,7 +55,7 @@ def test_the_smallest_pictures_have_flow(method, size):
     flow = flow_lib.compute_flow(frames, method)
     assert flow.shape == (1, *size, 2) and np.isfinite(flow).all()
     still = flow_lib.compute_flow(np.repeat(frames[:1], 2, axis=0), method)
-    assert set(flow_lib.quantize_flow(still).ravel()) == {127}
+    assert set(I3D_FLOW.quantize(still).ravel()) == {127}
 
 
 @pytest.mark.parametrize("method", flow_lib.FLOW_METHODS)
@@ -99,17 +99,17 @@ def test_levels_are_those_of_the_published_recipe():
     flow = _motions()
     cut = np.clip(flow, -20, 20)
     expected = ((cut + 20) / 40 * 255).astype(np.uint8)
-    levels = flow_lib.quantize_flow(flow)
+    levels = I3D_FLOW.quantize(flow)
     np.testing.assert_array_equal(levels, expected)
-    back = flow_lib.dequantize_flow(levels)
+    back = I3D_FLOW.dequantize(levels)
     np.testing.assert_allclose(back, (levels / 255 - 0.5) * 40 / 20, atol=1e-6)
     assert back.dtype == np.float32 and np.abs(back).max() <= 1
     assert np.abs(back - cut / 20).max() < 2 / 255 + 1e-6
 
 
 def test_no_motion_is_what_the_weights_saw():
-    assert flow_lib.quantize_flow(np.zeros(1)) == I3D_FLOW.zero_level == 127
-    assert flow_lib.dequantize_flow(np.uint8(127)) == pytest.approx(-0.0039, abs=5e-5)
+    assert I3D_FLOW.quantize(np.zeros(1)) == I3D_FLOW.zero_level == 127
+    assert I3D_FLOW.dequantize(np.uint8(127)) == pytest.approx(-0.0039, abs=5e-5)
 
 
 def test_released_epic_flow_is_read_as_its_bound_says():
@@ -157,7 +157,7 @@ def test_tvl1_agrees_with_the_published_flow_of_the_cricket_clip():
     errors, still, shifted = [], [], []
     for number in (20, 60):
         flow = flow_lib.compute_flow(frames[number : number + 2])
-        levels = flow_lib.quantize_flow(flow)[0].astype(float)
+        levels = I3D_FLOW.quantize(flow)[0].astype(float)
         target = published[number, ..., :2].astype(float)
         errors.append(_end_point_px(levels, target))
         still.append(_end_point_px(np.full_like(levels, 127), target))

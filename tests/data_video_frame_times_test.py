@@ -105,3 +105,11 @@ def test_intervals_that_make_no_sense_are_refused(changed, message):
     arguments = dict(start_s=0.3, end_s=0.9, num_frames=8) | changed
     with pytest.raises(ValueError, match=message):
         frame_indices(np.arange(20) / 10, 2, **arguments)
+
+
+def test_a_clip_before_the_first_frame_has_the_frames_of_its_duration():
+    times_s = np.arange(20) / 10
+    chosen = frame_indices(times_s, 2.0, -1.0, 0.0, 10, short_clip="error")
+    assert set(chosen) == {0}
+    with pytest.raises(ValueError, match="holds 10 frames, fewer than num_frames=11"):
+        frame_indices(times_s, 2.0, -1.0, 0.0, 11, short_clip="error")

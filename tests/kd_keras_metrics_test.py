@@ -53,6 +53,14 @@ def test_a_network_that_says_the_same_of_all_classes_recognizes_nothing():
     assert metrics.classification_scores([0, 1], np.zeros((2, 6)))["top1"] == 0.0
 
 
+def test_a_network_that_says_nan_recognizes_nothing():
+    scores = np.eye(6)[[0, 1, 2]]
+    scores[0] = scores[1, 5] = np.nan
+    summary = metrics.classification_scores([0, 1, 2], scores)
+    assert summary["top1"] == pytest.approx(1 / 3)
+    assert metrics.mean_topk_recall([0, 0, 0], np.full((3, 6), np.nan), k=5) == 0.0
+
+
 def test_log_losses_match_keras():
     labels, scores = _scores(seed=3)
     expected = keras.losses.sparse_categorical_crossentropy(

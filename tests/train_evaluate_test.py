@@ -14,7 +14,7 @@ from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.segments import VAL, Clip, Pair
 from kd_keras.data.video.info import BadVideo, Video
 from train import predictions
-from train.evaluate import Evaluator, evaluate, majority
+from train.evaluate import Evaluator, bad_videos, evaluate, majority
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
 
@@ -224,11 +224,49 @@ def test_every_number_of_the_results(test_crops, crops):
         np.testing.assert_allclose(kept.logits[name], values, rtol=1e-5)
 
 
+def test_a_video_that_turns_out_unreadable_on_the_way_counts_for_no_network():
+    class Loader(_Loader):
+        """Of video d a clip that is observed cannot be read, the others can."""
+
+        def load(self, clip):
+            if clip == _EVALUATED[6].observed:
+                self.bad_videos["d"] = "damaged"
+                raise BadVideo("d", "damaged")
+            return super().load(clip)
+
+    evaluator = _evaluator()
+    evaluator._loader = Loader(_EVALUATED)
+    students = {"labels": _network(2)[0]}
+    experiment = _experiment(evaluator)
+    results = evaluate(experiment, _network(1)[0], students)
+    # What every network could be asked about: those of c, and the other clips of d.
+    read = [0, 1, 2, 5]
+    assert results["num_evaluated"] == len(read)
+    assert results["bad_videos"]["reasons"]["d"] == "damaged"
+    assert np.sum(results["confusion"]["teacher"]) == len(read)
+    kept = predictions.read(experiment.directory / "predictions.npz")
+    assert kept.labels.tolist() == [_EVALUATED[index].label for index in read]
+    assert {len(logits) for logits in kept.logits.values()} == {len(read)}
+
+
+def test_a_run_names_the_unreadable_videos_of_all_its_workers():
+    experiment = _experiment(_evaluator())
+    experiment.data.loader.bad_videos["gone"] = "no frames"
+    workers = [_Worker(0), _Worker(1)]
+    found = bad_videos(experiment.data, workers[0])
+    assert found["reasons"] == {"e": "no file", "gone": "no frames"}
+    experiment.data.loader.bad_videos.clear()
+    bad_videos(experiment.data, workers[1])
+    workers[1].all, workers[1].given = [worker.given for worker in workers], []
+    found = bad_videos(experiment.data, workers[1])
+    assert found["count"] == 2 and "another worker" in found["reasons"]["gone"]
+
+
 class _Given:
     """An evaluator that knows the logits (pairs, crops, classes) by network, field."""
 
     def __init__(self, labels, logits):
-        self._labels, self._logits = np.array(labels), logits
+        self._logits = logits
         self._loader = _Loader([])
         self.num_clips = len(labels)
 
@@ -238,9 +276,11 @@ class _Given:
     def predictor(self, model, crops):
         return model
 
-    def pairs_and_logits(self, predictor, field):
-        pairs = [types.SimpleNamespace(label=label) for label in self._labels]
-        return pairs, np.array(self._logits[predictor, field], np.float32)
+    ask = Evaluator.ask
+
+    def indexed_logits(self, predictor, field):
+        logits = np.array(self._logits[predictor, field], np.float32)
+        return np.arange(len(logits)), logits
 
     def over(self, pairs):
         return _Given([pair.label for pair in pairs], self._logits["others"])

@@ -222,6 +222,23 @@ def test_splits_are_put_together(tmp_path):
     assert found.by_seed == pytest.approx((40.0,)) and found.deviation is None
 
 
+def test_a_recording_that_two_splits_evaluate_is_drawn_as_one(tmp_path):
+    """Its clips resemble each other in both, so two splits tell no more than one."""
+    intervals = []
+    for splits in ((1,), (1, 2)):
+        jobs = _jobs(tmp_path / str(splits), seeds=(0,), splits=splits)
+        for job in jobs.values():
+            _write_run(job)
+        found = scores.scores(_ROWS, [jobs], splits, (0,))
+        labels, attention = found[2], found[3]
+        gain = attention.over["labels"]
+        intervals.append((labels.mean, labels.loss, gain.top1))
+    for one, two in zip(*intervals, strict=True):
+        assert (one.mean, one.low, one.high) == pytest.approx(
+            (two.mean, two.low, two.high)
+        )
+
+
 def test_a_split_may_know_fewer_classes(tmp_path):
     jobs = _jobs(tmp_path, seeds=(0,), splits=(1, 2))
     for (_, split, _), job in jobs.items():

@@ -3,7 +3,7 @@
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import keras
 import numpy as np
@@ -33,6 +33,23 @@ if TYPE_CHECKING:
 
 # EPIC-KITCHENS has thousands of actions, and a matrix has the square of that.
 _MOST_CLASSES_CONFUSED = 500
+
+
+# The predictor of a network, and the clip that it sees: `observed` or `future`.
+Question: TypeAlias = tuple[MultiCropPredictor, str]
+
+
+@dataclasses.dataclass(frozen=True)
+class Logits:
+    """What a network says of clips.
+
+    Attributes:
+        mean: Over the test-time crops (clips, classes).
+        center: Of the central crop (clips, classes).
+    """
+
+    mean: np.ndarray
+    center: np.ndarray
 
 
 class Evaluator:
@@ -138,6 +155,30 @@ class Evaluator:
             raise ValueError("None of the evaluated clips can be read.")
         return indices[order], logits[order]
 
+    def ask(
+        self, questions: Mapping[str, Question]
+    ) -> tuple[list[int], dict[str, Logits]]:
+        """Returns which pairs all networks could be asked about, and their `Logits`.
+
+        A video may turn out unreadable on the way: its pairs then count for none.
+
+        Args:
+            questions: By name of the network.
+        """
+        found, seen = {}, []
+        for name, question in questions.items():
+            indices, by_crop = self.indexed_logits(*question)
+            # A copy, or all crops of every network stay in memory.
+            found[name] = Logits(by_crop.mean(1), by_crop[:, 0].copy())
+            seen.append(indices)
+        indices = sorted(set.intersection(*map(set, seen)))
+        if not indices:
+            raise ValueError("None of the evaluated clips can be read.")
+        for name, own in zip(found, seen, strict=True):
+            read = np.isin(own, indices)
+            found[name] = Logits(found[name].mean[read], found[name].center[read])
+        return indices, found
+
     def validation(
         self, model: keras.Model, field: str
     ) -> Callable[[], dict[str, float]]:
@@ -203,53 +244,51 @@ def evaluate(
     """
     data, crops = experiment.data, crops_of(experiment.config.augmentation)
     evaluator = _with_bar(experiment, len(students), crops)
-    num_classes = len(data.index.classes)
     epic = epic_scores.scorer(experiment.config.data, data.index.classes)
-
-    def score(
-        predictor: MultiCropPredictor, field: str, evaluator: Evaluator = evaluator
-    ) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-        """The labels, the logits, and the scores."""
-        pairs, by_crop = evaluator.pairs_and_logits(predictor, field)
-        labels, logits = np.array([pair.label for pair in pairs]), by_crop.mean(1)
-        scores = _scores(labels, logits) | epic(pairs, logits)
-        scores["one_view_top1"] = classification_scores(labels, by_crop[:, 0])["top1"]
-        return labels, logits, scores
-
     predictor = evaluator.predictor(teacher, crops)
-    labels, future, future_scores = score(predictor, FUTURE)
-    _, observed, observed_scores = score(predictor, OBSERVED)
-    all_logits = {
-        predictions.TEACHER_FUTURE: future,
-        predictions.TEACHER_OBSERVED: observed,
+    asked_students = {
+        predictions.of_student(method): (evaluator.predictor(student, crops), OBSERVED)
+        for method, student in students.items()
     }
+    indices, logits = evaluator.ask(
+        {
+            predictions.TEACHER_FUTURE: (predictor, FUTURE),
+            predictions.TEACHER_OBSERVED: (predictor, OBSERVED),
+            **asked_students,
+        }
+    )
+    pairs = [data.evaluated[index] for index in indices]
+    labels = np.array(labels_of(pairs))
+    future = logits[predictions.TEACHER_FUTURE]
+    observed = logits[predictions.TEACHER_OBSERVED]
     results = {
         "majority": {"top1": majority(labels_of(data.labeled), labels)},
-        "teacher": {"future": future_scores, "observed": observed_scores},
+        "teacher": {
+            "future": _all_scores(pairs, future, epic),
+            "observed": _all_scores(pairs, observed, epic),
+        },
     }
-    after_last = bigram_top1(data.labeled, readable_pairs(data))
+    after_last = bigram_top1(data.labeled, pairs)
     if after_last is not None:
         results["bigram"] = {"top1": after_last}
-    shown = {"teacher": future}
-    scores = {}
-    for method, student in students.items():
-        predictor = evaluator.predictor(student, crops)
-        _, logits, scores[method] = score(predictor, OBSERVED)
-        agreement = np.mean(logits.argmax(1) == future.argmax(1))
-        scores[method]["agreement"] = float(agreement)
-        shown[method] = logits
-        all_logits[predictions.of_student(method)] = logits
+    shown, scores = {"teacher": future.mean}, {}
+    for method in students:
+        own = logits[predictions.of_student(method)]
+        agreement = np.mean(own.mean.argmax(1) == future.mean.argmax(1))
+        scores[method] = _all_scores(pairs, own, epic) | {"agreement": float(agreement)}
+        shown[method] = own.mean
     if experiment.distribution.is_chief:
+        means = {name: own.mean for name, own in logits.items()}
         predictions.write(
             experiment.directory / predictions.FILE,
-            predictions.of_pairs(data.index, readable_pairs(data), all_logits),
+            predictions.of_pairs(data.index, pairs, means),
         )
         guards.warn_of_lead(
-            future_scores["top1"],
+            results["teacher"]["future"]["top1"],
             {method: found["top1"] for method, found in scores.items()},
         )
     if students:
-        chosen = _choose(data, evaluator, students, scores, len(labels), score, crops)
+        chosen = _choose(data, evaluator, asked_students, scores, len(pairs), epic)
         results |= {
             "student": scores[chosen.method],
             "best_student": chosen.method,
@@ -260,13 +299,13 @@ def evaluate(
         "num_train_labeled": len(data.labeled),
         "num_train_at_action": len(data.action_pairs),
         "num_train_unlabeled": len(data.unlabeled),
-        "num_evaluated": len(labels),
-        "num_classes": num_classes,
+        "num_evaluated": len(pairs),
+        "num_classes": len(data.index.classes),
         "eval_part": data.eval_part,
         "classes": list(data.index.classes),
         "confusion": confusion(shown, labels),
         "data": data.summary,
-        "bad_videos": bad_videos(data),
+        "bad_videos": bad_videos(data, experiment.distribution),
     }
 
 
@@ -286,11 +325,10 @@ def _with_bar(experiment: "Experiment", num_students: int, crops: Crops) -> Eval
 def _choose(
     data: RunData,
     evaluator: Evaluator,
-    students: Mapping[str, keras.Model],
+    asked_students: Mapping[str, Question],
     scores: Mapping[str, dict[str, Any]],
     num_evaluated: int,
-    score: Callable[..., tuple[np.ndarray, np.ndarray, dict[str, Any]]],
-    crops: Crops,
+    epic: epic_scores.Scorer,
 ) -> choice.Choice:
     """The `Choice` among students, by scores on the pairs that choose."""
     if not data.choosing:
@@ -298,11 +336,13 @@ def _choose(
     apart = _choosing_apart(data)
     if not apart:
         return choice.choose(data.choosing_part, scores, num_evaluated, True)
-    others, by_others = evaluator.over(apart), {}
-    for method, student in students.items():
-        predictor = evaluator.predictor(student, crops)
-        labels, _, by_others[method] = score(predictor, OBSERVED, others)
-    return choice.choose(data.choosing_part, by_others, len(labels))
+    indices, logits = evaluator.over(apart).ask(asked_students)
+    pairs = [apart[index] for index in indices]
+    by_others = {
+        method: _all_scores(pairs, logits[predictions.of_student(method)], epic)
+        for method in scores
+    }
+    return choice.choose(data.choosing_part, by_others, len(pairs))
 
 
 def _choosing_apart(data: RunData) -> Sequence[Pair]:
@@ -339,15 +379,33 @@ def bigram_top1(training_pairs: Sequence[Pair], pairs: Sequence[Pair]) -> float 
     return float(np.mean([a == p.label for a, p in zip(guesses, pairs, strict=True)]))
 
 
-def readable_pairs(data: RunData) -> list[Pair]:
-    """Returns the evaluated pairs whose videos turned out to be readable."""
-    return [p for p in data.evaluated if p.future.video not in data.loader.bad_videos]
+def bad_videos(data: RunData, distribution: Distribution) -> dict[str, Any]:
+    """Returns the number, names and reasons of the videos that were skipped.
 
-
-def bad_videos(data: RunData) -> dict[str, Any]:
-    """Returns the number, names and reasons of the videos that were skipped."""
+    Args:
+        data: The run's `RunData`.
+        distribution: Whose workers read them.
+    """
     reasons = data.index.bad_videos | data.loader.bad_videos
+    names = list(data.index.videos)
+    own = np.array([name in data.loader.bad_videos for name in names], np.int32)
+    by_worker = distribution.gather(own).reshape(-1, len(names))
+    for name in np.array(names)[by_worker.any(0)].tolist():
+        reasons.setdefault(name, "another worker could not read it; its log says why")
     return {"count": len(reasons), "reasons": reasons}
+
+
+def _all_scores(
+    pairs: Sequence[Pair], logits: Logits, epic: epic_scores.Scorer
+) -> dict[str, Any]:
+    """The scores over all crops, and top-1 of the central one."""
+    labels = np.array(labels_of(pairs))
+    central = classification_scores(labels, logits.center)["top1"]
+    return (
+        _scores(labels, logits.mean)
+        | epic(pairs, logits.mean)
+        | {"one_view_top1": central}
+    )
 
 
 def _scores(labels: np.ndarray, logits: np.ndarray) -> dict[str, float]:

@@ -75,25 +75,15 @@ class FinishedRun:
         Returns:
             The logits by network, and the indices of the pairs.
         """
-        logits, seen = {}, []
         observers = self.observers(methods)
         total = self._evaluator.num_clips * (1 + len(observers))
         evaluator = self._evaluator.counted_by(progress_bar(total, "clip"))
-
-        def predict(name: str, predictor: MultiCropPredictor, field: str) -> None:
-            indices, by_crop = evaluator.indexed_logits(predictor, field)
-            logits[name] = by_crop.mean(1)
-            seen.append(indices)
-
         teacher = observers[predictions.TEACHER_OBSERVED]
-        predict(predictions.TEACHER_FUTURE, teacher, FUTURE)
-        for name, predictor in observers.items():
-            predict(name, predictor, OBSERVED)
-        # A video may turn out unreadable on the way.
-        indices = sorted(set.intersection(*map(set, seen)))
-        for name, own in zip(logits, seen, strict=True):
-            logits[name] = logits[name][np.isin(own, indices)]
-        return logits, indices
+        indices, logits = evaluator.ask(
+            {predictions.TEACHER_FUTURE: (teacher, FUTURE)}
+            | {name: (predictor, OBSERVED) for name, predictor in observers.items()}
+        )
+        return {name: own.mean for name, own in logits.items()}, indices
 
     def observers(self, methods: Iterable[str]) -> dict[str, MultiCropPredictor]:
         """Returns what computes the logits of the teacher and of students, by network.

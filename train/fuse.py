@@ -16,6 +16,7 @@ from train.evaluate import bad_videos, confusion, majority
 from train.finished_run import FinishedRun
 from train.flags import config as config_lib
 from train.flags.config import Config
+from train.loop.distribution import Distribution
 from train.remote_run import RemoteRun
 from train.report import summary
 from train.run_directory import RunDirectory, exclusive_lock
@@ -183,7 +184,9 @@ def _results(
         "eval_part": rgb.eval_part,
         "classes": list(rgb.index.classes),
         "confusion": confusion(logits[BOTH], labels),
-        "bad_videos": {s.modality: bad_videos(s.data) for s in streams},
+        "bad_videos": {
+            s.modality: bad_videos(s.data, Distribution()) for s in streams
+        },
     }
 
 

@@ -13,8 +13,8 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     """Moves a fraction of the training videos into the part `held_out`.
 
     Groups of videos are drawn, such as the clips of one recording, or a video that has
-    no group. Only videos with labels count. A group that has the last training example
-    of a class is never drawn. A larger fraction with the same seed holds out all videos
+    no group. Only videos with labels count; those of its group that have none are held
+    out with them. A group that has the last training example of a class is never drawn. A larger fraction with the same seed holds out all videos
     of a smaller one. The order of the annotations has no influence.
 
     Args:
@@ -37,14 +37,15 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     wanted = max(1, math.floor(wanted + fractions.Fraction(1, 2)))
     # How many videos are left to train each class.
     left = collections.Counter(label for own in labels.values() for label in own)
-    held_out = []
+    num_held_out, held_out = 0, set()
     for cluster in drawn:
         own = collections.Counter(
             label for name in clusters[cluster] for label in labels[name]
         )
         spared = all(left[label] > number for label, number in own.items())
-        if len(held_out) < wanted and spared:
-            held_out += clusters[cluster]
+        if num_held_out < wanted and spared:
+            num_held_out += len(clusters[cluster])
+            held_out.add(cluster)
             left.subtract(own)
     if not held_out:
         raise ValueError(
@@ -54,10 +55,11 @@ def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
         )
     return dataclasses.replace(
         index,
-        videos=index.videos
-        | {
-            name: dataclasses.replace(index.videos[name], part=HELD_OUT)
-            for name in held_out
+        videos={
+            name: dataclasses.replace(video, part=HELD_OUT)
+            if video.part == TRAIN and video.cluster in held_out
+            else video
+            for name, video in index.videos.items()
         },
     )
 

@@ -74,8 +74,8 @@ def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
     """Returns the pairs of a list in the format of `format_unlabeled`.
 
     Raises:
-        ValueError: If the list holds something else, or a clip that is not in the
-            footage of a training video.
+        ValueError: If the list holds something else, a clip of which nothing is in the
+            footage of a training video, or one that shows what comes after its future.
     """
 
     def parse(line, row):
@@ -87,7 +87,9 @@ def read_unlabeled(path: str | os.PathLike, index: Index) -> list[Pair]:
                 f"video {row['video']} belongs to {part}, and evaluation asks for it; "
                 "unlabeled pairs come from training videos alone"
             )
-        return _pair(row)
+        pair = _pair(row)
+        _refuse_outside(pair, index.durations_s[row["video"]])
+        return pair
 
     columns = UNLABELED_COLUMNS[: -len(("rule", "seed"))]
     return read_table(path, columns, parse)
@@ -157,4 +159,24 @@ def _pair(row):
     for name, clip in (("observed", observed), ("future", future)):
         if clip.end_s <= clip.start_s:
             raise ValueError(f"{name}_end is not after {name}_start")
+    if observed.end_s > future.end_s + SAME_S:
+        raise ValueError(
+            f"observed_end {observed.end_s:g} is after future_end {future.end_s:g}; "
+            "the student sees what comes before"
+        )
     return Pair(observed, future, None)
+
+
+def _refuse_outside(pair, duration_s):
+    """What lies before a video is padded, if some of the future clip is in it."""
+    for name, clip in (("observed", pair.observed), ("future", pair.future)):
+        if clip.start_s >= duration_s:
+            raise ValueError(
+                f"{name}_start {clip.start_s:g} is beyond the end of video "
+                f"{clip.video}, which lasts {duration_s:.3f} s"
+            )
+    if pair.future.end_s <= 0:
+        raise ValueError(
+            f"future_end {pair.future.end_s:g} is before video {pair.future.video} "
+            "begins, at 0 s"
+        )

@@ -1,12 +1,8 @@
 """Data classes of the data: labeled segments, clips, pairs, and the whole data set."""
 
 import dataclasses
-import typing
 
 from kd_keras.data.video.info import Video, VideoInfo
-
-if typing.TYPE_CHECKING:
-    pass
 
 TRAIN, VAL, TEST = "train", "val", "test"
 PARTS = (TRAIN, VAL, TEST)

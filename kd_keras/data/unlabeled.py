@@ -30,7 +30,9 @@ def unlabeled_pairs(
 
     First those at training segments that have no label (withheld, or known to have
     none), cut as `labeled_pairs` cuts them. A segment known to have none that is longer
-    than every action is footage to search, not an action, and gives no such pair.
+    than every action is footage to search, not an action, and gives no such pair. Nor
+    does one that ends before the video's first frame, or of which a clip reaches into a
+    long gap between two frames (`VideoInfo.blanks_s`).
 
     Then, unless the timing is by fraction, windows of footage. A gap is footage that no
     labeled training segment covers. Where future clips may lie is the rule's:
@@ -41,8 +43,8 @@ def unlabeled_pairs(
             footage, as the teacher is asked about the future clip alone.
         anywhere: Both clips anywhere in the video; their labels are not looked at.
 
-    No clip of them reaches before the video's first frame, or into a long gap between
-    two frames (`VideoInfo.blanks_s`). Without `count`, future clips lie on a regular
+    No window reaches before the video's first frame, or into a long gap between two
+    frames. Without `count`, future clips of windows lie on a regular
     grid that begins at the start of each gap, or video, and do not overlap. With it,
     windows are drawn that share nothing, as long as there are enough of them; beyond
     that all are taken and the rest drawn from the grid, then from grids of half the
@@ -66,7 +68,7 @@ def unlabeled_pairs(
         for segment in segments
         if segment.label is None and _duration_s(segment) <= longest_s + SAME_S
     ]
-    pairs = [pair for pair in pairs if not _shows_a_blank(index, pair)]
+    pairs = [pair for pair in pairs if _is_recorded(index, pair)]
     refinements = iter(())
     if rule is not None and timing.observed_fraction is None:
         timing = _window_timing(timing, segments)
@@ -159,10 +161,16 @@ def describe_footage(
     )
 
 
-def _shows_a_blank(index, pair):
-    return any(
+def _is_recorded(index, pair):
+    """Whether some of the future clip was recorded, and neither clip has a hole.
+
+    A clip that begins before the first frame is padded, as it is for labeled pairs.
+    """
+    video = pair.future.video
+    holes_s = [blank for blank in index.blanks_s(video) if blank[0] > 0]
+    return pair.future.end_s > index.begins_s(video) + SAME_S and not any(
         clip.start_s < end_s - SAME_S and clip.end_s > start_s + SAME_S
-        for start_s, end_s in index.blanks_s(pair.future.video)
+        for start_s, end_s in holes_s
         for clip in (pair.observed, pair.future)
     )
 
@@ -310,18 +318,20 @@ def _draw(candidates, refinements, count, seed):
 
 def _sharing(spans):
     """Numbers of the pairs that show footage of a video which another pair shows."""
-    sharing, last_end_s = set(), -math.inf
-    spans = sorted(span for span in spans if span[1] > span[0])
-    for (start_s, end_s, number), after in zip(
-        spans, [*spans[1:], (math.inf, math.inf, None)], strict=True
-    ):
-        # The clips of one pair never overlap by lead time; by fraction one holds the
-        # other, and is no other pair's.
-        if after[0] < end_s - SAME_S and after[2] != number:
-            sharing |= {number, after[2]}
+    of_pairs = collections.defaultdict(list)
+    for start_s, end_s, number in spans:
+        if end_s > start_s:
+            of_pairs[number].append((start_s, end_s))
+    # The clips of one pair overlap if its timing is by fraction.
+    spans = sorted(
+        (*span, number) for number, own in of_pairs.items() for span in merge(own)
+    )
+    sharing, last_end_s, last_number = set(), -math.inf, None
+    for start_s, end_s, number in spans:
         if start_s < last_end_s - SAME_S:
-            sharing.add(number)
-        last_end_s = max(last_end_s, end_s)
+            sharing |= {number, last_number}
+        if end_s > last_end_s:
+            last_end_s, last_number = end_s, number
     return sharing
 
 

@@ -171,6 +171,11 @@ class Distiller(Step):
                 wanted = [feature_channels]
             elif feature_channels is not None:
                 wanted = feature_channels
+            if len(wanted) != len(channels):
+                raise ValueError(
+                    "feature_channels needs one number for each compared layer of the "
+                    f"student: {', '.join(layers)}. Got {list(wanted)}."
+                )
             self.projections = [
                 _projection(*numbers) for numbers in zip(channels, wanted, strict=True)
             ]

@@ -161,7 +161,7 @@ def _clips(
     seeds: Sequence[int],
 ) -> _Clips:
     """Returns what a row said, from the file of every run."""
-    all_logits, labels, recordings, videos, clusters = [], [], [], [], []
+    all_logits, labels, videos, clusters = [], [], [], []
     for split in splits:
         by_seed = [
             [
@@ -179,13 +179,12 @@ def _clips(
             np.array([sum(run.logits[name] for run in runs) for runs in by_seed])
         )
         labels.append(first.labels)
-        recordings.append(first.clusters)
         videos += [f"{split}: {video}" for video in first.videos]
-        clusters += [f"{split}: {cluster}" for cluster in first.clusters]
+        clusters.append(first.clusters)
     logits, truth = _side_by_side(all_logits), np.concatenate(labels)
-    # Splits may be too small for temperatures of their own. What several of them
-    # evaluate is left out of a fold together.
-    groups = np.concatenate(recordings)
+    # A recording may be evaluated in several splits. It is one cluster of them all: the
+    # bootstrap draws it as a whole, and no temperature is fitted on a part of it.
+    groups = np.concatenate(clusters)
     return _Clips(
         hits=100.0 * (logits.argmax(-1) == truth),
         losses=np.array([log_losses(truth, of_seed) for of_seed in logits]),
@@ -196,7 +195,7 @@ def _clips(
             ]
         ),
         videos=np.array(videos),
-        clusters=np.array(clusters),
+        clusters=groups,
     )
 
 

@@ -107,8 +107,17 @@ def check_data_set(index: Index) -> Report:
     show at the five places differs by less than compression and far less than what
     moves in them: a copy in another format or size.
     """
+    bad_videos = dict(index.bad_videos)
+
+    def look(video):
+        try:
+            return _look(video, index)
+        except reading.BadVideo as error:
+            bad_videos[video.name] = error.reason
+            return None
+
     with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
-        looks = list(pool.map(lambda video: _look(video, index), index.videos.values()))
+        looks = [found for found in pool.map(look, index.videos.values()) if found]
     reports = [report for report, _ in looks]
     thumbnails = {
         report.name: thumbnail for report, thumbnail in looks if thumbnail is not None
@@ -122,7 +131,7 @@ def check_data_set(index: Index) -> Report:
     ]
     return Report(
         videos=reports,
-        bad_videos=dict(index.bad_videos),
+        bad_videos=bad_videos,
         labels=_label_histogram(index),
         leaks=[*same_file, *alike],
         counts=_counts(index),

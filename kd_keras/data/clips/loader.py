@@ -120,6 +120,7 @@ class ClipLoader:
             TooManyBadVideos: Neither can too many others.
             ValueError: The clip is too short and `short_clip` is "error".
         """
+        self._refuse_bad(clip.video)
         frames = self._clips.get(clip)
         if frames is None:
             try:
@@ -177,8 +178,7 @@ class ClipLoader:
 
     def info(self, name: str) -> reading.VideoInfo:
         """Times and size of a video, probed once."""
-        if name in self.bad_videos:
-            raise reading.BadVideo(name, self.bad_videos[name])
+        self._refuse_bad(name)
         if name not in self._infos:
             self._infos[name] = reading.probe(self._video(name))
         return self._infos[name]
@@ -215,6 +215,10 @@ class ClipLoader:
                 f"This loader has no video {name!r} among its {len(self.videos)}."
             )
         return self.videos[name]
+
+    def _refuse_bad(self, name):
+        if name in self.bad_videos:
+            raise reading.BadVideo(name, self.bad_videos[name])
 
     def _note_bad_video(self, name, reason):
         with self._lock:

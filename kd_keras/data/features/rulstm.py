@@ -15,6 +15,7 @@ import numpy as np
 from kd_keras.data.video.info import BadVideo
 
 _KEY = "{}_frame_{:010d}.jpg"
+_FILE = "data.mdb"
 _NUMBER = np.dtype("<f4")
 
 
@@ -29,36 +30,14 @@ class RulstmStore:
 
     def __init__(self, folder):
         self._folder = pathlib.Path(folder)
-        try:
-            import lmdb
-        except ImportError as error:
-            raise ValueError(
-                f"{folder} is an LMDB, and reading one needs a package: pip install "
-                "lmdb"
-            ) from error
-        try:
-            self._database = lmdb.open(str(folder), readonly=True, lock=False)
-        except lmdb.Error as error:
-            raise ValueError(f"{folder} cannot be opened as LMDB: {error}") from error
-        self._refuse_cut_off()
+        self._database = _database(self._folder.resolve())
         self._frames, self._lock = {}, threading.Lock()
-
-    def _refuse_cut_off(self):
-        """LMDB maps the file: to read behind its end would kill the process."""
-        page_bytes = self._database.stat()["psize"]
-        expected = (self._database.info()["last_pgno"] + 1) * page_bytes
-        found = self.path("").stat().st_size
-        if found < expected:
-            raise ValueError(
-                f"{self.path('')} is cut off: it has {found:,} of {expected:,} bytes. "
-                "Copy it again."
-            )
 
     def __reduce__(self):
         return _opened, (self._folder,)
 
     def path(self, name):
-        return self._folder / "data.mdb"
+        return self._folder / _FILE
 
     def times_s(self, name, rate):
         return (self._numbers(name) - 1) / rate
@@ -110,6 +89,31 @@ class RulstmStore:
 def _opened(folder):
     """The store that another process opens once, whatever number of jobs it is sent."""
     return RulstmStore(folder)
+
+
+@functools.cache
+def _database(folder):
+    """The database of a folder, which a process may open only once."""
+    try:
+        import lmdb
+    except ImportError as error:
+        raise ValueError(
+            f"{folder} is an LMDB, and reading one needs a package: pip install lmdb"
+        ) from error
+    try:
+        database = lmdb.open(str(folder), readonly=True, lock=False)
+    except lmdb.Error as error:
+        raise ValueError(f"{folder} cannot be opened as LMDB: {error}") from error
+    # LMDB maps the file: to read behind its end would kill the process.
+    expected = (database.info()["last_pgno"] + 1) * database.stat()["psize"]
+    found = (folder / _FILE).stat().st_size
+    if found < expected:
+        database.close()
+        raise ValueError(
+            f"{folder / _FILE} is cut off: it has {found:,} of {expected:,} bytes. "
+            "Copy it again."
+        )
+    return database
 
 
 def _key(name):

@@ -76,9 +76,6 @@ def read_csv(
     if not video_root.is_dir():
         raise ValueError(f"video_root {video_root} is not a folder.")
     rows, num_repeats = _read_rows(annotations, video_root)
-    stop_at(annotations, _leaks(rows))
-    stop_at(annotations, _in_two_groups(rows))
-    stop_at(annotations, _classes_without_training(rows))
     if refuse_contradictions:
         stop_at(annotations, contradictions(rows))
     _warn_of_split_groups(annotations, rows)
@@ -123,7 +120,8 @@ def read_again(
         annotations, video_root: As in `read_csv`; the folder need not exist.
         index: What `read_csv` returned before.
     Raises:
-        ValueError: As `read_csv`, for all that needs no video.
+        ValueError: As `read_csv`, for all that needs no video; labels that contradict
+            each other are not looked for.
     """
     rows, _ = _read_rows(pathlib.Path(annotations), video_root)
     rows = [row for row in rows if row.video not in index.bad_videos]
@@ -185,7 +183,11 @@ def _read_rows(annotations, video_root):
         return dataclasses.replace(row, video=names.setdefault(row.path, row.video))
 
     rows = read_table(annotations, _COLUMNS, parse, _ALIASES, _OPTIONAL)
-    return _drop_repeats(annotations, rows)
+    rows, num_repeats = _drop_repeats(annotations, rows)
+    stop_at(annotations, _leaks(rows))
+    stop_at(annotations, _in_two_groups(rows))
+    stop_at(annotations, _classes_without_training(rows))
+    return rows, num_repeats
 
 
 def _videos(rows):

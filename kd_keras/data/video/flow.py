@@ -153,16 +153,6 @@ def flows_between(
     )
 
 
-def quantize_flow(flow: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
-    """Flow in pixels -> the uint8 levels that I3D's recipe keeps, rounded down."""
-    return FlowEncoding(bound_px).quantize(flow)
-
-
-def dequantize_flow(levels: np.ndarray, bound_px: float = BOUND_PX) -> np.ndarray:
-    """uint8 levels -> what a network sees: float32 in [-1, 1], ±1 is ±20 px."""
-    return FlowEncoding(bound_px).dequantize(levels)
-
-
 def _new(method):
     if method == "dis":
         return cv2.DISOpticalFlow_create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)

@@ -57,10 +57,11 @@ def frame_indices(
     spacing_s = spacing_s or duration_s
     rounding_s = min(_ROUNDING_S, spacing_s / 4)
     # The last frame before the end; the frame at the end belongs to what follows.
-    last = max(np.searchsorted(times_s, end_s - rounding_s, "left") - 1, 0)
+    after = np.searchsorted(times_s, end_s - rounding_s, "left")
+    last = max(after - 1, 0)
     if short_clip != "resample":
         first = np.searchsorted(times_s, start_s - rounding_s, "left")
-        inside = np.arange(first, last + 1)
+        inside = np.arange(first, after)
         begins_s = times_s[0] if begins_s is None else begins_s
         if start_s < begins_s:
             padding_s = min(end_s, begins_s) - start_s
