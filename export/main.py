@@ -188,15 +188,7 @@ def run(request: Request) -> str:
     ]
     size = sum(saved_model.size_in_bytes(one.model) for one in served.streams)
     versions.require_room(request.output, size + _GRAPH_BYTES)
-    version = request.version
-    if version is None:
-        version = versions.next_version(request.output)
-    elif version in versions.versions(request.output):
-        raise ValueError(
-            f"--version={version}: {request.output}/{version} exists and is never "
-            "overwritten; the next free number is "
-            f"{versions.next_version(request.output)}."
-        )
+    version = versions.free_number(request.output, request.version)
     print(
         f"Writing {request.output}/{version}: {size / 1e6:.1f} MB of weights and about "
         f"1-3 MB of graph; {len(served.spec.classes)} classes, "

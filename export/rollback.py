@@ -64,6 +64,11 @@ def run(request: Request) -> str:
             f"{output}/{version} is the only version; without it the model would not "
             "be served. Export another one first."
         )
+    if versions.was_taken_back(output, version):
+        raise ValueError(
+            f"{output} has a version {version} that was taken back before. Move "
+            f"rolled_back.{version} to another folder first."
+        )
     # First, so that the server is not told of a version that is gone.
     server_files.write(output, left)
     kept = versions.take_back(output, version)

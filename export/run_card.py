@@ -204,12 +204,17 @@ def _both(student, runs):
 
 
 def _run(path):
-    """Flags, metrics, counts and the license of the run that a student is of."""
+    """Flags, metrics, counts and the license of the run that a student is of.
+
+    `student` in the metrics are the scores of this student.
+    """
     folder = None if path is None else student_file.run_directory(path)
     if folder is None:
         return dict.fromkeys(("flags", "metrics", "data")) | {"license_note": _OWN_DATA}
     # JSON has no NaN; Python writes one.
     results = json.loads(_text(folder / "results.json"), parse_constant=lambda _: None)
+    if "student" in results:
+        results["student"] = _scores(results, pathlib.Path(path).absolute())
     flags = [line for line in _text(folder / "run.flags").splitlines() if line]
     dataset = [
         flag.partition("=")[2] for flag in flags if flag.startswith("--dataset=")
@@ -225,6 +230,13 @@ def _run(path):
         | {"pairs": results.get("data")},
         "license_note": _LICENSES.get(dataset[-1] if dataset else None, _OWN_DATA),
     }
+
+
+def _scores(results, path):
+    """The scores of one network of a run; nothing if it is none that was evaluated."""
+    if path.parent.name == "students":
+        return results.get("students", {}).get(path.stem)
+    return results["student"] if path.name == "student.keras" else None
 
 
 def _text(path):

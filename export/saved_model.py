@@ -22,7 +22,7 @@ from export import (
 from export.accuracy import AccuracyChange
 from export.signatures import ServedStudent, TwoStreams
 from export.student_file import ExportSpec
-from export.versions import next_version, written_aside
+from export.versions import free_number, written_aside
 from kd_keras.data import remote
 
 # Where SavedModels keep files that no server loads.
@@ -142,9 +142,7 @@ def _export(served, output_dir, version, check, sources, fold_batch_norm, change
         student_file.check_fits(one.model, one.spec)
     output = os.fspath(output_dir).rstrip("/")
     remote.require_file_system(output)
-    version = next_version(output) if version is None else version
-    if tf.io.gfile.exists(f"{output}/{version}"):
-        raise ValueError(f"{output}/{version} exists and is never overwritten.")
+    version = free_number(output, version)
     with written_aside(output, version) as aside:
         if fold_batch_norm:
             served = served.folded()

@@ -32,6 +32,32 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
     return sorted(int(name) for name in _names(output_dir) if _is_number(name))
 
 
+def free_number(output_dir: str | os.PathLike, version: int | None) -> int:
+    """Returns the number of a new version: the one that is asked for, or the next.
+
+    Raises:
+        ValueError: If a version has that number, or had it before a rollback.
+    """
+    following = next_version(output_dir)
+    if version is None:
+        return following
+    if version in versions(output_dir):
+        used = "exists and is never overwritten"
+    elif was_taken_back(output_dir, version):
+        used = "was taken back by a rollback, and its number is not given again"
+    else:
+        return version
+    raise ValueError(
+        f"{os.fspath(output_dir).rstrip('/')}/{version} {used}; the next free number "
+        f"is {following}."
+    )
+
+
+def was_taken_back(output_dir: str | os.PathLike, version: int) -> bool:
+    """Whether a rollback took a version of this number away."""
+    return f"{_TAKEN_BACK}{version}" in _names(output_dir)
+
+
 def require_format(output_dir: str | os.PathLike, name: str) -> None:
     """Raises a ValueError if versions in `output_dir` are in another format.
 

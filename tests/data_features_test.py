@@ -136,7 +136,9 @@ def test_an_lmdb_is_opened_once_however_often_it_is_asked_for(tmp_path, monkeypa
     first, second = stores.open_store(tmp_path), stores.open_store(".")
     again = pickle.loads(pickle.dumps(first))
     for store in (second, again):
-        np.testing.assert_array_equal(store.times_s("a", RATE), first.times_s("a", RATE))
+        np.testing.assert_array_equal(
+            store.times_s("a", RATE), first.times_s("a", RATE)
+        )
 
 
 def test_an_lmdb_that_is_cut_off_is_refused(tmp_path):

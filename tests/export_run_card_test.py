@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from export import checking, run_card, server_files, student_file, versions, warm_up
 from export import main as export_main
+from export.signatures import ServedStudent
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
 
@@ -20,6 +21,10 @@ SPEC = ExportSpec(CLASSES, ClipFormat(8, 16), lead_time_s=0.5)
 RESULTS = {
     "teacher": {"future": {"top1": 0.9}},
     "student": {"top1": 0.75, "top5": 1.0},
+    "students": {
+        "attention": {"top1": 0.75, "top5": 1.0},
+        "labels": {"top1": 0.25, "top5": 1.0},
+    },
     "best_student": "attention",
     "confusion": [[1, 2], [3, 4]],
     "num_train_labeled": 7,
@@ -68,6 +73,29 @@ def test_the_card_says_what_the_student_is(path):
             found = hashlib.sha256((path / name).read_bytes()).hexdigest()
             assert found == sum_, name
     assert {"saved_model.pb", "student.keras"} <= set(card["sha256"])
+
+
+@pytest.mark.parametrize(
+    ("name", "top1"),
+    [
+        ("students/labels", 0.25),
+        ("students/attention", 0.75),
+        ("student", 0.75),
+        ("teacher", None),
+        ("students/other", None),
+    ],
+)
+def test_the_card_has_the_scores_of_the_network_that_is_exported(
+    name, top1, path, tmp_path
+):
+    run_dir = path.parents[1]
+    file = run_dir / "students" / "attention.keras"
+    student = ServedStudent(keras.saving.load_model(file), SPEC)
+    target = tmp_path / "other"
+    files = [run_dir / f"{name}.keras"]
+    run_card.write_of_network(student, target, "kitchen", 1, files)
+    metrics = json.loads((target / "run_card.json").read_text("utf-8"))["metrics"]
+    assert (metrics["student"] or {}).get("top1") == top1
 
 
 def test_the_model_card_can_be_read(path):

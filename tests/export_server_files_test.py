@@ -121,6 +121,21 @@ def test_a_rollback_takes_the_newest_back_and_its_number_for_good(output, capsys
         rollback.run(rollback.Request(str(output / "none")))
 
 
+def test_a_number_that_was_taken_back_cannot_be_taken_back_again(output):
+    server_files.publish(str(output))
+    rollback.run(rollback.Request(str(output)))
+    with pytest.raises(ValueError, match="2 was taken back .* next free number is 3"):
+        versions.free_number(output, 2)
+    assert versions.free_number(output, 7) == 7
+    # Another program wrote it again.
+    add(output, 2)
+    server_files.publish(str(output))
+    before = labels(output)
+    with pytest.raises(ValueError, match="Move rolled_back.2 to another folder first"):
+        rollback.run(rollback.Request(str(output)))
+    assert labels(output) == before and versions.versions(output) == [1, 2]
+
+
 def test_the_text_protos_are_tf_servings(output):
     server_files.publish(str(output))
     add(output, 3)

@@ -34,7 +34,8 @@ def main(data, work, url):
             return experiment_lib.run_experiment(local, store)
 
     def forget():
-        shutil.rmtree(work / "kd_keras-runs", ignore_errors=True)
+        for folder in work.glob("kd_keras-runs-*"):
+            shutil.rmtree(folder)
 
     expected = run(work / "local")
     # Six steps: the signal comes after the second one of the student.

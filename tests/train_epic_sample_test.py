@@ -231,6 +231,9 @@ def test_what_cannot_take_part_is_named(actions_run, kitchens, tmp_path):
         submit.run_submission(
             _config(kitchens["tars"], run_dir, "rgb", "--supervision_levels=2,4")
         )
+    for weights, level in ((), 0), (("--weights=imagenet",), 1), (("--weights=a",), 2):
+        found = submit._levels(_config(kitchens["tars"], run_dir, "rgb", *weights))
+        assert found.pretraining == level
     for file, key, value, message in (
         ("student.json", "lead_time_s", 0.5, "trained with --lead_time_s=0.5"),
         ("student.json", "are_actions", False, "train with --epic_target=action"),

@@ -1,8 +1,14 @@
 """Runs of few labeled clips start from ImageNet weights, unless flags say otherwise."""
 
+import json
+
 import pytest
 from absl import flags
 
+from kd_keras.data.records import data_set as stored_data_set
+from kd_keras.data.records import shards
+from kd_keras.data.segments import Segment
+from tests.indexes import make_index
 from train import few_clips
 from train.flags import config as config_lib
 from train.loop import guards
@@ -81,6 +87,7 @@ def test_flags_that_are_given_stay(tmp_path, capsys):
         "--backbone=i3d",
         "--width=0.125",
         "--weights=somewhere",
+        # Of no run, so nothing tells what it is.
         "--teacher=teacher.keras",
         "--feature_layer=Mixed_5c",
         "--freeze_until=Mixed_4f",
@@ -91,6 +98,45 @@ def test_flags_that_are_given_stay(tmp_path, capsys):
 def test_whoever_says_what_the_networks_are_gets_them(flag, tmp_path, capsys):
     assert _fitted(f"--annotations={_table(tmp_path)}", flag) == {}
     assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("of_teacher", "are_same"),
+    [
+        ("--backbone=tsm_lite\n--weights=imagenet\n", True),
+        ("--backbone=tsm_lite\n", False),
+        ("--backbone=i3d\n--weights=imagenet\n", False),
+        ("--no_such_flag\n", False),
+    ],
+)
+def test_a_teacher_of_a_run_with_these_defaults_has_such_students(
+    of_teacher, are_same, tmp_path
+):
+    (tmp_path / "run.flags").write_text(of_teacher)
+    teacher = f"--teacher={tmp_path / 'teacher.keras'}"
+    changed = _fitted(f"--annotations={_table(tmp_path)}", teacher)
+    assert changed == (
+        {} if not are_same else _fitted(f"--annotations={_table(tmp_path)}")
+    )
+
+
+def test_prepared_clips_are_counted_without_the_annotations(tmp_path):
+    arguments = ("--dataset=csv", f"--records={tmp_path}")
+    with pytest.raises(ValueError, match="nothing was prepared there"):
+        _fitted(*arguments)
+    segments = [Segment("a", s, s + 1.0, "run") for s in range(3)]
+    segments += [Segment("a", 5.0, 6.0, None), Segment("v", 1.0, 2.0, "run")]
+    index = make_index(segments, {"a": 9.0, "v": 9.0}, val=["v"])
+    (tmp_path / stored_data_set.FILE).write_bytes(stored_data_set.to_json(index))
+    index_file = {"format_version": shards.FORMAT_VERSION, "complete": True}
+    index_file |= {"made_from": {}, "shards": [], "remake": ""}
+    (tmp_path / shards.INDEX).write_text(json.dumps(index_file))
+    changed = _fitted(*arguments, "--annotations=/nowhere/actions.csv")
+    assert changed == _fitted(*arguments) and changed["keep"] == "best"
+    many = [Segment("a", s, s + 1.0, "run") for s in range(guards.FEW_CLIPS)]
+    index = make_index(many, {"a": 9.0 + len(many)})
+    (tmp_path / stored_data_set.FILE).write_bytes(stored_data_set.to_json(index))
+    assert _fitted(*arguments) == {}
 
 
 @pytest.mark.parametrize(

@@ -339,6 +339,30 @@ def test_a_flagfile_that_changed_is_noticed(tmp_path):
         plan.check_flags([job])
 
 
+def test_a_flag_that_a_flagfile_gives_no_more_is_noticed(tmp_path, monkeypatch):
+    flagfile = tmp_path / "scenes.flags"
+    flagfile.write_text("--mixup=0.3\n--temperature=1\n--balanced\n")
+    (job,) = plan.jobs(
+        _ROWS[2:3], [f"--flagfile={flagfile}"], (1,), (0,), tmp_path
+    ).values()
+    _stand_in(lambda *_, **__: 0, monkeypatch)
+    running.run([job])
+    assert not job.is_done
+    kept = (job.folder / plan.GIVEN).read_text()
+    job.folder.rename(tmp_path / "aside")
+    _write_run(job)
+    (job.folder / plan.GIVEN).write_text(kept)
+    lines = config_lib.to_flagfile(config_lib.from_arguments(job.flags))
+    (job.folder / "run.flags").write_text(lines)
+    plan.check_flags([job])
+    # What was the default in so many words may go.
+    flagfile.write_text("--mixup=0.3\n--balanced\n")
+    plan.check_flags([job])
+    flagfile.write_text("--balanced\n")
+    with pytest.raises(ValueError, match="--mixup was 0.3, now 0.0. Give"):
+        plan.check_flags([job])
+
+
 def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     job = next(iter(_jobs(tmp_path).values()))
     program = (

@@ -171,13 +171,14 @@ class Evaluator:
             # A copy, or all crops of every network stay in memory.
             found[name] = Logits(by_crop.mean(1), by_crop[:, 0].copy())
             seen.append(indices)
-        indices = sorted(set.intersection(*map(set, seen)))
-        if not indices:
+        common = sorted(set.intersection(*(set(own.tolist()) for own in seen)))
+        if not common:
             raise ValueError("None of the evaluated clips can be read.")
         for name, own in zip(found, seen, strict=True):
-            read = np.isin(own, indices)
-            found[name] = Logits(found[name].mean[read], found[name].center[read])
-        return indices, found
+            is_common = np.isin(own, common)
+            mean, center = found[name].mean[is_common], found[name].center[is_common]
+            found[name] = Logits(mean, center)
+        return common, found
 
     def validation(
         self, model: keras.Model, field: str
@@ -261,7 +262,7 @@ def evaluate(
     labels = np.array(labels_of(pairs))
     future = logits[predictions.TEACHER_FUTURE]
     observed = logits[predictions.TEACHER_OBSERVED]
-    results = {
+    results: dict[str, Any] = {
         "majority": {"top1": majority(labels_of(data.labeled), labels)},
         "teacher": {
             "future": _all_scores(pairs, future, epic),

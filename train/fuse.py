@@ -184,9 +184,7 @@ def _results(
         "eval_part": rgb.eval_part,
         "classes": list(rgb.index.classes),
         "confusion": confusion(logits[BOTH], labels),
-        "bad_videos": {
-            s.modality: bad_videos(s.data, Distribution()) for s in streams
-        },
+        "bad_videos": {s.modality: bad_videos(s.data, Distribution()) for s in streams},
     }
 
 

@@ -7,6 +7,7 @@ machine that was killed: whoever pulls it can continue.
 import contextlib
 import hashlib
 import json
+import os
 import pathlib
 import shutil
 import tempfile
@@ -99,7 +100,9 @@ class RemoteRun:
     def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
         digest = hashlib.sha256(self.url.encode()).hexdigest()[:16]
-        self.path = pathlib.Path(tempfile.gettempdir(), "kd_keras-runs", digest)
+        # Of this user: nobody else may write into her folder.
+        folder = f"kd_keras-runs-{os.getuid()}"
+        self.path = pathlib.Path(tempfile.gettempdir(), folder, digest)
         self._record = self.path.with_suffix(".json")
         # Per name the local and the remote (bytes, time), None while it is copied.
         self._known: dict[str, tuple[_Seen, ...] | None] = {}

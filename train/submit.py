@@ -126,7 +126,9 @@ def _levels(config: Config) -> SupervisionLevels:
         )
     if given:
         return SupervisionLevels(*given)
-    return SupervisionLevels(pretraining=0 if config.network.weights is None else 2)
+    # Other weights, such as those of I3D, are taken to be of labeled videos.
+    pretraining = {None: 0, "imagenet": 1}.get(config.network.weights, 2)
+    return SupervisionLevels(pretraining)
 
 
 def _open(

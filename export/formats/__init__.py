@@ -99,9 +99,7 @@ def export_and_check(
     served = ServedStudent(student, spec)
     network = _network(served.folded() if fold_batch_norm else served)
     expected = as_probabilities(student, served.clip_shape)
-    version = versions.next_version(output) if version is None else version
-    if version in versions.versions(output):
-        raise ValueError(f"{output}/{version} exists and is never overwritten.")
+    version = versions.free_number(output, version)
     with versions.written_aside(output, version) as aside:
         aside.mkdir(exist_ok=True)
         file = aside / FORMAT_FILES[name]

@@ -44,11 +44,11 @@ def unlabeled_pairs(
         anywhere: Both clips anywhere in the video; their labels are not looked at.
 
     No window reaches before the video's first frame, or into a long gap between two
-    frames. Without `count`, future clips of windows lie on a regular
-    grid that begins at the start of each gap, or video, and do not overlap. With it,
-    windows are drawn that share nothing, as long as there are enough of them; beyond
-    that all are taken and the rest drawn from the grid, then from grids of half the
-    stride, a quarter and so on: windows overlap as little and as evenly as they can.
+    frames. Without `count`, future clips of windows lie on a regular grid that begins
+    at the start of each gap, or video, and do not overlap. With it, windows are drawn
+    that share nothing, as long as there are enough of them; beyond that all are taken
+    and the rest drawn from the grid, then from grids of half the stride, a quarter and
+    so on: windows overlap as little and as evenly as they can.
 
     Args:
         timing: If it has no `future_s`, future clips of windows last as long as the

@@ -67,8 +67,8 @@ class Run:
     supervision_levels: tuple[int, ...] = _flag(
         (),
         "PT,TL,TD: what --task=submit says of pretraining, training labels and "
-        "training data on the Supervision Levels Scale. By default 2,4,3 with "
-        "--weights and 0,4,3 without.",
+        "training data on the Supervision Levels Scale. By default 0,4,3 without "
+        "--weights, 1,4,3 with --weights=imagenet and 2,4,3 with others.",
         affects=None,
     )
     seed: int = _flag(

@@ -43,7 +43,8 @@ def define_flags() -> None:
         "clip",
         None,
         "Number of the evaluated clip whose correspondence is shown, from 0 in the "
-        "order of pairs_evaluated.csv; by default clips that distillation won.",
+        "order of pairs_evaluated.csv without those that could not be read; by "
+        "default clips that distillation won.",
         lower_bound=0,
     )
     flags.DEFINE_list(

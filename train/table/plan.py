@@ -15,6 +15,8 @@ from train.flags.learning import METHODS
 # Rows without a network to train: they are in every run's results.
 REFERENCES = ("majority", "bigram")
 _TEACHERS = (predictions.TEACHER_FUTURE, predictions.TEACHER_OBSERVED)
+# The flags that a run was given, in its folder; run.flags has the defaults as well.
+GIVEN = "given.flags"
 # What a table gives to its runs itself, and by which of its flags.
 _OWN = {
     "students": "the networks of --row",
@@ -190,7 +192,7 @@ def check_flags(jobs: Iterable[Job]) -> None:
 
     Raises:
         ValueError: If they are wrong; or a job was done with other flags, which a
-            flagfile gave that has changed since.
+            flagfile gave that has changed since, or with some that it gives no more.
     """
     for job in jobs:
         try:
@@ -205,16 +207,21 @@ def check_flags(jobs: Iterable[Job]) -> None:
 
 
 def _refuse_other_flags(job: Job, given: Mapping[str, Any]) -> None:
+    flagfile = job.folder / GIVEN
     try:
         before = config.as_flags(config.from_flagfile(job.folder / "run.flags"))
+        given_before = (
+            config.given([f"--flagfile={flagfile}"]) if flagfile.is_file() else {}
+        )
     except ValueError:
         # Of a version with other flags; the scores are still of this job.
         return
+    now = config.as_flags(config.from_arguments(job.flags))
     differing = [
-        f"--{name} was {before[name]!r}, now {value!r}"
-        for name, value in given.items()
+        f"--{name} was {before[name]!r}, now {now[name]!r}"
+        for name in sorted({*given, *given_before})
         # A path may be spelled in several ways.
-        if name not in config.FREE | config.PATHS and before[name] != value
+        if name not in config.FREE | config.PATHS and before[name] != now[name]
     ]
     if differing:
         raise ValueError(

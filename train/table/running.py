@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 
 from kd_keras.data.parallel import progress_bar
+from train.flags import config
+from train.table import plan
 from train.table.plan import Job
 
 # How the errors of a run begin, and what follows one about flags.
@@ -82,6 +84,8 @@ def _run(
 ) -> str | None:
     """Runs a job; returns what is wrong, or None. It is a child as long as it runs."""
     job.folder.mkdir(parents=True, exist_ok=True)
+    given = config.flagfile_of(config.given(job.flags))
+    (job.folder / plan.GIVEN).write_text(given, encoding="utf-8")
     log = job.folder / "log.txt"
     environment = dict(os.environ)
     if device is not None:
