@@ -1,5 +1,6 @@
 """The check finds unreadable videos, labels that lack, and leaks between parts."""
 
+import dataclasses
 import json
 import shutil
 
@@ -128,6 +129,28 @@ def test_odd_files_are_remarked_on_with_their_seconds(tmp_path):
         "which shows no picture",
     ]
     assert [video.frame_rate for video in report.videos] == [25.0, 25.0]
+
+
+def test_videos_that_no_reader_opened_are_opened_and_all_bad_ones_are_named(folder):
+    """As the releases of EPIC-KITCHENS and THUMOS14 know durations from a file."""
+    names = ("0", "1", "2")
+    whole = _index(folder, dict.fromkeys(names, "train"))
+    videos = dict(whole.videos)
+    for name in ("x", "y"):
+        path = folder / f"{name}.mp4"
+        path.write_bytes(b"no video")
+        videos[name] = Video(name, path, "val")
+    index = dataclasses.replace(
+        whole,
+        videos=videos,
+        infos={},
+        durations_s=whole.durations_s | {"x": 3.0, "y": 3.0},
+        bad_videos={"z": "gone"},
+    )
+    report = check_videos.check_data_set(index)
+    assert [video.name for video in report.videos] == list(names)
+    assert set(report.bad_videos) == {"x", "y", "z"}
+    assert sum("cannot be read" in problem for problem in report.problems()) == 3
 
 
 def test_the_command_writes_a_report_and_a_contact_sheet(tmp_path, capsys):

@@ -149,6 +149,19 @@ def test_maps_of_other_sizes_and_channels_are_compared_through_a_projection():
     assert not np.array_equal(before, distiller.projections[0].kernel)
 
 
+@pytest.mark.parametrize("channels", [[3, 4], []])
+def test_stored_maps_need_the_channels_of_each_layer(channels):
+    with pytest.raises(
+        ValueError, match=r"one number for each compared .*Mixed_5c. Got \["
+    ):
+        kd_keras.Distiller(
+            _network(1),
+            None,
+            kd_keras.DirectLoss(),
+            feature_channels=channels,
+        )
+
+
 def test_maps_of_other_networks_are_compared_at_layers_of_other_names():
     keras.utils.set_random_seed(1)
     student = kd_keras.TSM(_CLASSES, 9, 32, width=0.25, segments=3, network="small")
