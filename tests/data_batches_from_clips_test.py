@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kd_keras.data import kept_arrays
 from kd_keras.data.batches import from_clips
 from kd_keras.data.batches import stream as stream_lib
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
@@ -246,6 +247,39 @@ def test_only_the_fields_asked_for_are_decoded(folder):
     (batch,) = _evaluated(pairs, loader, fields=[OBSERVED])
     assert batch.keys() == {OBSERVED, LABEL, LABELED, INDEX}
     assert not loader.bad_videos
+
+
+def test_workers_make_the_rows_that_follow_each_other(folder):
+    pairs = _pairs("aabbab")
+    whole = _batches(pairs, _loader(folder), 3, batch_size=6, start_step=2)
+    for worker in range(3):
+        rows = _batches(
+            pairs,
+            _loader(folder),
+            3,
+            batch_size=6,
+            start_step=2,
+            shard=(worker, 3),
+        )
+        _assert_same(
+            [{k: v[2 * worker :][:2] for k, v in batch.items()} for batch in whole],
+            rows,
+        )
+
+
+def test_a_full_disk_ends_the_training_in_a_sentence(folder, tmp_path, monkeypatch):
+    def full(path, array):
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(kept_arrays, "write_array", full)
+    loader = _loader(folder, cache="disk", cache_dir=tmp_path)
+    with pytest.raises(tf.errors.OpError) as caught:
+        _batches(_pairs("aab"), loader, 1)
+    said = stream_lib.refusal(caught.value)
+    assert said.startswith(
+        f"The disk cache in {tmp_path} cannot be written: [Errno 28]"
+    )
+    assert "Make room" in said and "Traceback" not in said
 
 
 def test_too_many_bad_videos_end_the_training_with_their_names(folder):

@@ -5,7 +5,7 @@ import collections
 import numpy as np
 import pytest
 
-from kd_keras.data.batches.order import SampleOrder, SamplingPolicy
+from kd_keras.data.batches.order import SampleOrder, SamplingPolicy, rows_of_worker
 from kd_keras.data.segments import Clip, Pair
 
 # 2, 7 and 1 labeled pairs of three classes, and 5 unlabeled ones.
@@ -56,6 +56,10 @@ def test_every_batch_has_its_share_of_labels():
     np.testing.assert_array_equal(labeled.sum(1), 2)
     # In each half, so that two devices have one each.
     np.testing.assert_array_equal(labeled[:, :3].sum(1), 1)
+    for count in (1, 2):
+        for worker in range(count):
+            own = labeled[:, rows_of_worker(worker, count, 6)]
+            np.testing.assert_array_equal(own.sum(1), 2 // count)
     # Passes of their own: 10 labeled and 4 times 5 unlabeled ones.
     assert sorted(shown[labeled]) == list(range(10))
     assert sorted(shown[~labeled]) == sorted(4 * list(range(10, 15)))

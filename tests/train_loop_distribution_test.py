@@ -9,6 +9,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -166,6 +167,28 @@ def test_two_workers_give_what_one_device_gives(folder, one_device, tmp_path):
     for process in _start_workers(folder, tmp_path):
         _finish(process)
     _assert_same_run(tmp_path, one_device)
+
+
+def test_every_replica_has_its_rows_of_every_array():
+    """As the teacher's maps and what attention reads from them, of several layers."""
+
+    class Strategy:
+        @staticmethod
+        def experimental_distribute_values_from_function(rows_of):
+            return [
+                rows_of(types.SimpleNamespace(replica_id_in_sync_group=number))
+                for number in range(2)
+            ]
+
+    two = distribution.Distribution()
+    two.strategy, two.num_replicas = Strategy(), 2
+    rows = np.arange(6)
+    batch = {"index": rows, "maps": ((rows + 10, rows + 20), (rows + 30, rows + 40))}
+    for number, own in enumerate(two.split(batch)):
+        here = slice(3 * number, 3 * number + 3)
+        np.testing.assert_array_equal(own["index"], rows[here])
+        found = np.array(own["maps"])
+        np.testing.assert_array_equal(found, np.array(batch["maps"])[..., here])
 
 
 def test_workers_are_read_from_slurm():

@@ -6,12 +6,14 @@ import signal
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from tests import tiny_training
 from tests.tiny_training import train
 from train import times
 from train.loop import guards
-from train.loop.checkpoints import CannotSaveError
+from train.loop.checkpoints import CannotSaveError, Checkpoints
+from train.loop.distribution import Distribution
 from train.loop.interruption import Interrupted, Interruption
 from train.run_directory import RunDirectory
 
@@ -114,6 +116,34 @@ def test_a_signal_in_validation_loses_nothing_and_validates_again(tmp_path):
     assert _metrics(path) == _metrics(tmp_path / "whole")
 
 
+def test_a_worker_that_others_wait_for_ends_its_validation(tmp_path):
+    """They would wait for it for ever, and it for them where it saves."""
+
+    class OneOfTwo(Distribution):
+        def __init__(self):
+            super().__init__()
+            self.num_workers = 2
+
+    validated = []
+
+    def validate():
+        validated.append("begun")
+        if len(validated) == 1:
+            signal.raise_signal(signal.SIGTERM)
+        validated.append("ended")
+        return {"top1": 0.5}
+
+    with Interruption() as interruption, pytest.raises(Interrupted) as stopped:
+        train(
+            _run(tmp_path),
+            validate=validate,
+            interruption=interruption,
+            distribution=OneOfTwo(),
+        )
+    assert validated == ["begun", "ended"]
+    assert "tiny is saved at step 5 of 12" in stopped.value.message
+
+
 def test_a_signal_outside_of_training_ends_at_once():
     with Interruption(), pytest.raises(Interrupted) as stopped:
         signal.raise_signal(signal.SIGTERM)
@@ -178,6 +208,19 @@ def test_a_full_disk_keeps_what_was_saved_before(tmp_path):
     assert [folder.name for folder in state.iterdir()] == ["step-00000004"]
     _assert_same(train(_run(path), units=2000), expected)
     assert _metrics(path) == _metrics(tmp_path / "whole")
+
+
+def test_two_workers_that_are_one_process_number_write_apart(tmp_path, monkeypatch):
+    """In containers every worker may be process 1."""
+    folders = []
+
+    def write(checkpoint, path):
+        folders.append(os.path.dirname(path))
+
+    monkeypatch.setattr(tf.train.Checkpoint, "write", write)
+    for _ in range(2):
+        Checkpoints(tmp_path, {"x": tf.Variable(1.0)}, writes=False).save(3)
+    assert len(set(folders)) == 2 and not list(tmp_path.iterdir())
 
 
 def test_only_the_newest_checkpoints_are_kept(tmp_path):

@@ -126,6 +126,14 @@ def test_what_is_before_the_layer_stays_as_it_starts(teacher, from_videos):
             np.testing.assert_array_equal(one, other)
 
 
+def test_features_need_the_teacher_that_they_are_of(folder, features, tmp_path):
+    flags = (*_VIEWS, f"--features={features['float32']}")
+    config = small_run.config(folder, tmp_path / "run", *flags)
+    experiment = experiment_lib.open_experiment(config)
+    with pytest.raises(ValueError, match="Name that teacher by --teacher=FILE"):
+        load_or_train_teacher(experiment)
+
+
 def test_stale_features_are_refused_by_name(folder, teacher, features, tmp_path):
     features = features["float16"]
     with pytest.raises(shards.StaleRecords, match=r"--flip was 0.5, now 0.25"):

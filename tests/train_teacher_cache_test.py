@@ -39,7 +39,7 @@ def run(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(teacher_cache.TeacherCache, "_make", counted)
     monkeypatch.setattr(teacher_cache, "_BLOCK", 6)
 
-    def train(name, *flags):
+    def train(name, *flags, method="attention"):
         made.clear()
         config = small_run.config(folder, tmp_path / name, *_FLAGS, *flags)
         experiment = experiment_lib.open_experiment(config)
@@ -47,8 +47,8 @@ def run(folder, tmp_path, monkeypatch):
             # It says something of every view, whether it learned anything or not.
             untrained_run.save_teacher(experiment, teacher)
         teacher = load_or_train_teacher(experiment)
-        load_or_train_student(experiment, "attention", teacher)
-        return experiment.directory.history("student_attention"), list(made)
+        load_or_train_student(experiment, method, teacher)
+        return experiment.directory.history(f"student_{method}"), list(made)
 
     return train
 
@@ -106,6 +106,21 @@ def test_what_is_missing_or_damaged_on_disk_is_made_again(
     assert run_again() == [6, 6, 6, 2]
     assert capsys.readouterr().err.count("Making the damaged") == 4
     assert {path: path.read_bytes() for path in targets.rglob("*.npy")} == right
+
+
+def test_the_students_of_a_run_share_what_is_on_disk(
+    run, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(Phase, "run", lambda phase: None)
+    made = {}
+    for method in ("pseudo_labels", "direct", "attention"):
+        flags = "--students=pseudo_labels,direct,attention", "--teacher_cache=disk"
+        made[method] = sum(run("disk", *flags, method=method)[1])
+    assert made == {"pseudo_labels": 20, "direct": 0, "attention": 0}
+    assert "damaged" not in capsys.readouterr().err
+    (targets,) = (tmp_path / "disk" / "teacher_targets").iterdir()
+    kept = {path.stem for path in targets.rglob("*.npy")}
+    assert kept == {"probabilities", "features", "reading", "readable"}
 
 
 def test_views_that_never_come_again_are_not_kept(folder, tmp_path):

@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from kd_keras.data.batches import from_clips, from_records
 from kd_keras.data.batches.fields import FUTURE, OBSERVED
+from kd_keras.data.batches.order import rows_of_worker
 from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import views
 from kd_keras.data.records.clips import RecordLoader
@@ -73,9 +74,12 @@ def own_rows(batches: tf.data.Dataset, distribution: Distribution) -> tf.data.Da
     worker, count = distribution.worker, distribution.num_workers
     if count == 1:
         return batches
-    return batches.map(
-        lambda batch: tf.nest.map_structure(lambda v: v[worker::count], batch)
-    )
+
+    def own(values: tf.Tensor) -> tf.Tensor:
+        rows = rows_of_worker(worker, count, values.shape[0])
+        return values[rows.start : rows.stop]
+
+    return batches.map(lambda batch: tf.nest.map_structure(own, batch))
 
 
 def normalizer(experiment: "Experiment") -> Callable[[dict], dict]:

@@ -8,7 +8,7 @@ import numpy as np
 from kd_keras.data.records import clips as clip_records
 from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
-from kd_keras.data.records.shard_writer import write_shards
+from kd_keras.data.records.shard_writer import sampled_sizes, write_shards
 from kd_keras.data.segments import Index, Pair
 from train import data as data_lib
 from train import data_set, left_out
@@ -16,9 +16,6 @@ from train.data import RunData
 from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.flags.preparation import Preparation
-
-# Pairs whose clips are encoded to estimate the size of all.
-_NUM_SAMPLED = 8
 
 
 def write(
@@ -58,6 +55,8 @@ def write(
         with_times=config.data.observed_fraction is not None,
     )
     data_set.refuse_changes(preparation.folder, values, "clips")
+    # A tenth more, as a sample errs.
+    size = 1.1 * np.mean([*sampled_sizes(shard_keys, recorder)])
     return write_shards(
         preparation.folder,
         shard_keys,
@@ -71,7 +70,7 @@ def write(
             "stored flow": shards.digest(_stored_flow(data.whole_index)),
         },
         rerun_command=rerun_command,
-        expected_bytes=_expected_bytes(shard_keys, recorder),
+        expected_bytes=int(size * sum(map(len, shard_keys))),
         files={**files, data_set.FILE: data_set.to_bytes(values)},
         verify=preparation.verify,
         note_left_out=left_out.noting(config, preparation.folder, data.whole_index),
@@ -101,20 +100,3 @@ def _labels(
         for key, (label, *others) in labels.items()
         if label is not None and not others
     }
-
-
-def _expected_bytes(
-    shard_keys: Iterable[Sequence[tuple]], recorder: clip_records.ClipRecorder
-) -> int:
-    """Size of all records, from some that lie evenly among them."""
-    keys = [key for some in shard_keys for key in some]
-    chosen = np.linspace(0, len(keys) - 1, min(len(keys), _NUM_SAMPLED)).astype(int)
-    sizes = [
-        len(record)
-        for number in chosen
-        for _, record in recorder([keys[number]]).records
-    ]
-    if not sizes:
-        raise ValueError("None of the clips that were tried can be read.")
-    # A tenth more, as a sample errs.
-    return int(1.1 * np.mean(sizes) * len(keys))

@@ -8,7 +8,7 @@ import keras
 
 from kd_keras.data.records import features as feature_records
 from kd_keras.data.records import shards
-from kd_keras.data.records.shard_writer import write_shards
+from kd_keras.data.records.shard_writer import sampled_sizes, write_shards
 from kd_keras.distill.feature_predictor import FeaturePredictor
 from kd_keras.training import half_precision
 from train import data_set, left_out, networks, stored_features
@@ -64,7 +64,8 @@ def write(
         preparation.precision,
         config.training.batch_size,
     )
-    size = sum(len(record) for _, record in recorder([shard_keys[0][0]]).records)
+    # All records are of the same size.
+    size = next(sampled_sizes(shard_keys, recorder))
     return write_shards(
         preparation.folder,
         shard_keys,

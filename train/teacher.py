@@ -34,6 +34,11 @@ def load_or_train_teacher(experiment: "Experiment") -> keras.Model:
             f"--task={experiment.config.run.task} needs a trained teacher, and {path} "
             "does not exist. Train one with --task=teacher or name one by --teacher."
         )
+    if (features := experiment.config.data.features) is not None:
+        raise ValueError(
+            f"--features={features} has the predictions of a trained teacher, and "
+            f"{path} does not exist. Name that teacher by --teacher=FILE."
+        )
     return _train(experiment, path)
 
 

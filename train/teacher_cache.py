@@ -26,9 +26,10 @@ from kd_keras.data.batches.fields import (
     TEACHER_FEATURES,
     TEACHER_PROBABILITIES,
 )
-from kd_keras.data.batches.order import SampleOrder
+from kd_keras.data.batches.order import SampleOrder, rows_of_worker
 from kd_keras.data.clips.views import as_input, evaluated, read_view
 from kd_keras.data.parallel import num_cores, progress_bar
+from kd_keras.data.records import features as feature_records
 from kd_keras.data.segments import Pair
 from kd_keras.data.video.info import BadVideo
 from kd_keras.distill.teacher import FrozenTeacher
@@ -37,7 +38,7 @@ from train import batches, networks, phases
 from train import data as data_lib
 from train.flags.config import Config
 from train.loop import guards
-from train.stored_features import weights_checksum
+from train.stored_features import prefixes, weights_checksum
 
 if TYPE_CHECKING:
     from train.experiment import Experiment
@@ -85,9 +86,23 @@ class TeacherCache(phases.Clips):
         config = experiment.config
         check_flags(config)
         layers = networks.teacher_feature_layers(config, student, teacher)
-        compared = layers if loss is not None else ()
-        self._teacher = FrozenTeacher(teacher, compared or None)
-        self._loss, self._num_maps = loss, len(compared)
+        reads = isinstance(loss, AttentionalPoolingLoss)
+        self._num_maps = 0 if loss is None else len(layers)
+        self._names = _names(self._num_maps, reads)
+        is_on_disk = config.distillation.teacher_cache == "disk"
+        if is_on_disk:
+            # All students of the run find them, so the teacher runs once.
+            arrays = prefixes(config)
+            reads = feature_records.SELF_ATTENTION in arrays
+            layers = layers if feature_records.FEATURES in arrays else ()
+        elif loss is None:
+            layers = ()
+        self._teacher = FrozenTeacher(teacher, layers or None)
+        self._reading = AttentionalPoolingLoss(
+            alpha=config.distillation.alpha,
+            chunk_size=config.distillation.chunk_size,
+        )
+        self._made_names = _names(len(layers), reads)
         self._views = config.augmentation.views
         self._order = SampleOrder(
             pairs,
@@ -97,9 +112,10 @@ class TeacherCache(phases.Clips):
         )
         self._readable = np.ones(len(pairs), bool)
         folder = None
-        if config.distillation.teacher_cache == "disk":
+        if is_on_disk:
             made_by = weights_checksum(teacher.get_weights())
-            key = self._key((made_by, layers, config.distillation.alpha))
+            alpha = config.distillation.alpha
+            key = self._key((made_by, layers, alpha, self._made_names))
             folder = experiment.directory / "teacher_targets" / key
         self._blocks = self._fill(folder)
 
@@ -114,7 +130,7 @@ class TeacherCache(phases.Clips):
         distribution = self._experiment.distribution
         worker, count = distribution.worker, distribution.num_workers
         first = tf.data.Dataset.range(step * size, tf.int64.max, size)
-        rows = tf.range(worker, size, count, tf.int64)
+        rows = np.array(rows_of_worker(worker, count, size), np.int64)
         example = self._blocks[0]
         types = [tf.float32] * len(example)
         shapes = [(size // count, *array.shape[1:]) for array in example.values()]
@@ -175,7 +191,7 @@ class TeacherCache(phases.Clips):
                 if name is not None:
                     self._write(name, arrays)
                     arrays = self._kept(name) or arrays
-            arrays = dict(sorted(arrays.items()))
+            arrays = {name: arrays[name] for name in self._names}
             for (index, _), readable in zip(block, arrays.pop(_READABLE), strict=True):
                 self._readable[index] &= bool(readable)
             blocks.append(arrays)
@@ -183,18 +199,15 @@ class TeacherCache(phases.Clips):
         return blocks
 
     def _compiled(self) -> _Predict:
-        loss = self._loss
-
         @tf.function(reduce_retracing=True, autograph=False)
         def predict(clips: tf.Tensor) -> dict[str, tf.Tensor]:
             probabilities, features = self._teacher(clips)
             arrays = {_PROBABILITIES: probabilities}
             for number, feature_map in enumerate(features or ()):
                 arrays[_of_map(_FEATURES, number)] = feature_map
-                if isinstance(loss, AttentionalPoolingLoss):
-                    arrays[_of_map(_SELF_ATTENTION, number)] = (
-                        loss.teacher_self_attention(feature_map)
-                    )
+                attended = _of_map(_SELF_ATTENTION, number)
+                if attended in self._made_names:
+                    arrays[attended] = self._reading.teacher_self_attention(feature_map)
             return {name: tf.cast(array, tf.float32) for name, array in arrays.items()}
 
         return predict
@@ -242,15 +255,10 @@ class TeacherCache(phases.Clips):
         """The arrays of a block, left on disk; None if it is missing or damaged."""
         if not folder.exists():
             return None
-        names = [_PROBABILITIES, _READABLE]
-        for number in range(self._num_maps):
-            names.append(_of_map(_FEATURES, number))
-            if isinstance(self._loss, AttentionalPoolingLoss):
-                names.append(_of_map(_SELF_ATTENTION, number))
         try:
             return {
                 name: kept_arrays.read_array(folder / f"{name}.npy", mapped=True)
-                for name in names
+                for name in self._names
             }
         except (ValueError, OSError) as error:
             guards.warn(f"Making the damaged {folder} again ({error})")
@@ -281,6 +289,13 @@ class TeacherCache(phases.Clips):
         config = self._experiment.config
         text = repr((self.pairs, config.data, config.augmentation, fingerprint))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _names(num_maps: int, reads: bool) -> list[str]:
+    """Names the arrays of so many maps, in order; `reads` adds their self-attention."""
+    kinds = (_FEATURES, _SELF_ATTENTION) if reads else (_FEATURES,)
+    of_maps = [_of_map(kind, number) for kind in kinds for number in range(num_maps)]
+    return sorted([_PROBABILITIES, _READABLE, *of_maps])
 
 
 def _of_map(name: str, number: int) -> str:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import uuid
 from collections.abc import Mapping
 
 import tensorflow as tf
@@ -53,8 +54,8 @@ class Checkpoints:
         Raises:
             CannotSaveError: If it cannot be written, perhaps because the disk is full.
         """
-        role = "" if self._writes else "worker-"
-        aside = self._folder / f"{_ASIDE}{role}{os.getpid()}"
+        # Workers in containers may all be process 1.
+        aside = self._folder / f"{_ASIDE}{uuid.uuid4().hex[:8]}"
         try:
             aside.mkdir(parents=True, exist_ok=True)
             self._checkpoint.write(str(aside / _FILE))

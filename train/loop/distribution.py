@@ -103,11 +103,12 @@ class Distribution:
         if self.num_replicas == 1:
             return batch
         local = self.num_replicas // self.num_workers
-        rows = len(next(iter(batch.values()))) // local
+        rows = len(tf.nest.flatten(batch)[0]) // local
 
         def rows_of(context: tf.distribute.experimental.ValueContext) -> Tensors:
             first = context.replica_id_in_sync_group % local * rows
-            return {name: value[first : first + rows] for name, value in batch.items()}
+            # Maps of several layers, or with their self-attention, are tuples.
+            return tf.nest.map_structure(lambda v: v[first : first + rows], batch)
 
         return self.strategy.experimental_distribute_values_from_function(rows_of)
 

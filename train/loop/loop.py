@@ -1,5 +1,6 @@
 """Trains a model over a stream of batches, from where it stopped."""
 
+import contextlib
 import dataclasses
 import pathlib
 import time
@@ -223,8 +224,11 @@ class _Training:
         phase = self._phase
         self._sync_batch_norm()
         norms = {name: float(value) for name, value in self._norms(batch).items()}
+        # Others wait for a worker that validates. It stops with them, after its step.
+        is_alone = phase.distribution.num_workers == 1
+        at_once = phase.interruption.at_once() if is_alone else contextlib.nullcontext()
         try:
-            with self._ema.in_place(), phase.interruption.at_once():
+            with self._ema.in_place(), at_once:
                 validated = phase.validate()
         except Interrupted:
             self._save(step)

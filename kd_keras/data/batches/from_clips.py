@@ -6,6 +6,7 @@ import numpy as np
 import tensorflow as tf
 
 from kd_keras.data.batches.fields import FUTURE, INDEX, OBSERVED
+from kd_keras.data.batches.order import rows_of_worker
 from kd_keras.data.batches.stream import Stream, check, examples, labeler, read_ahead
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.loader import ClipReader
@@ -39,8 +40,8 @@ def training_batches(
 
     Args:
         stream: Which pairs are shown, from which step on.
-        shard: (number, count) gives every count-th row of the batches from that number
-            on: the part of one of several workers.
+        shard: (worker, count): the batches have only the rows of this one of several
+            workers, `rows_of_worker`.
         augmentation: Of the clips.
         same_augmentation: Whether both clips of a pair are cropped and mirrored and
             their colors changed alike (the crops at the same relative position), so
@@ -55,15 +56,20 @@ def training_batches(
         "label" int32 (batch,), 0 if there is none, "labeled" bool (batch,) and
         "index" int64 (batch,), the position in `stream.pairs`.
     """
-    number, count = shard
+    size = stream.batch_size
+    own = rows_of_worker(*shard, size)
     read = _TrainingReader(
         stream.order, loader, fields, augmentation, same_augmentation
     )
-    positions = stream.positions.shard(count, number)
+    positions = stream.positions
+    if len(own) < size:
+        positions = positions.filter(
+            lambda p: (p % size >= own.start) & (p % size < own.stop)
+        )
     clip_format = loader.clip_format
     shapes = _shapes(fields, clip_format.input_shape)
     batches = examples(positions, read, shapes, clip_format.dtype).batch(
-        stream.batch_size // count, drop_remainder=True
+        len(own), drop_remainder=True
     )
     flow_scale = None if as_uint8 else clip_format.flow_scale
     return _finished(batches, stream.pairs, flow_scale)

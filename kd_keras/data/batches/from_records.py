@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from kd_keras.data import remote
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.batches.order import rows_of_worker
 from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment
 from kd_keras.data.clips.views import normalize_batch
@@ -95,16 +96,17 @@ def training_batches(
             )
         return tf.data.Dataset.zip(one)
 
-    (worker, count), size = shard, stream.batch_size
+    size = stream.batch_size
+    own = rows_of_worker(*shard, size)
 
     def batch_at(step):
         """A batch, as a data set of one element: the unit that a service shares out."""
         step = tf.cast(step, tf.int64)
-        first, end = step * size + worker, (step + 1) * size
-        rows = tf.data.Dataset.range(first, end, count).interleave(
+        first = step * size
+        rows = tf.data.Dataset.range(first + own.start, first + own.stop).interleave(
             at, cycle_length=16, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
         )
-        batches = rows.batch(size // count, drop_remainder=True)
+        batches = rows.batch(len(own), drop_remainder=True)
         return batches.map(lambda batch: {_STEP: step, **batch})
 
     steps = tf.data.Dataset.range(stream.start_step, tf.int64.max)

@@ -36,6 +36,15 @@ class SamplingPolicy:
             )
 
 
+def rows_of_worker(worker: int, count: int, batch_size: int) -> range:
+    """The rows of a batch that one of so many workers makes.
+
+    They follow each other, as `labeled_per_batch` spreads labeled pairs over a batch.
+    """
+    number = batch_size // count
+    return range(worker * number, (worker + 1) * number)
+
+
 class SampleOrder:
     """The order of training pairs: a function of seed and position alone.
 

@@ -114,5 +114,7 @@ def refusal(error: tf.errors.OpError) -> str | None:
             Python functions raise.
     """
     text, *traceback = error.message.split("\nTraceback (most recent call last)")
-    said = re.search(r"\b(?:TooManyBadVideos|ValueError): (.*)", text, re.DOTALL)
+    said = re.search(
+        r"\b(?:TooManyBadVideos|ValueError|OSError): (.*)", text, re.DOTALL
+    )
     return said[1] if traceback and said else None

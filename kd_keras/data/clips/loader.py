@@ -128,7 +128,7 @@ class ClipLoader:
                 if frames is None:
                     frames = self._decode(clip)
                     if self.cache == "disk":
-                        kept_arrays.write_array(self._cache_path(clip), frames)
+                        self._keep(self._cache_path(clip), frames)
             except reading.BadVideo as error:
                 self._note_bad_video(clip.video, error.reason)
                 raise
@@ -242,6 +242,16 @@ class ClipLoader:
         wanted = self.clip_format.num_frames, self.clip_format.channels
         usable = frames.dtype == np.uint8 and frames.ndim == 4
         return frames if usable and (len(frames), frames.shape[-1]) == wanted else None
+
+    def _keep(self, path, frames):
+        try:
+            kept_arrays.write_array(path, frames)
+        except OSError as error:
+            raise OSError(
+                f"The disk cache in {self.cache_dir} cannot be written: {error}. Make "
+                "room, or name another folder, and give the same command again: what "
+                "it holds is found again."
+            ) from error
 
     def _cache_path(self, clip):
         """Named after all that the frames depend on, so nothing old is ever read."""

@@ -17,9 +17,14 @@ import shutil
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+import numpy as np
+
 from kd_keras.data import exclusive, remote
 from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.records import shards
+
+# Records that are made to estimate the size of all.
+_NUM_SAMPLED = 8
 
 
 @dataclasses.dataclass
@@ -67,6 +72,27 @@ def in_threads(jobs: Sequence[ShardJob]) -> Iterator[shards.Shard]:
                 yield future.result()
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def sampled_sizes(
+    shard_keys: Sequence[Sequence], make: Callable[[Sequence], ShardContents]
+) -> Iterator[int]:
+    """Yields the bytes of some records that lie evenly among all.
+
+    Args:
+        shard_keys, make: As in `write_shards`.
+    Raises:
+        ValueError: After the last, if none of them can be made.
+    """
+    keys = [key for some in shard_keys for key in some]
+    chosen = np.linspace(0, len(keys) - 1, min(len(keys), _NUM_SAMPLED)).astype(int)
+    found = False
+    for number in chosen:
+        for _, record in make([keys[number]]).records:
+            found = True
+            yield len(record)
+    if not found:
+        raise ValueError("None of the clips that were tried can be read.")
 
 
 def write_shards(
