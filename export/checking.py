@@ -58,8 +58,8 @@ def check_in_fresh_process(
         last_words = console.quieted(process.stderr).strip()[-2000:]
         reason = process.stdout.strip() or last_words
         raise CheckFailedError(
-            f"The exported student failed its check and was removed (status "
-            f"{process.returncode}): {reason}"
+            f"The exported student failed its check (status {process.returncode}): "
+            f"{reason}"
         )
 
 

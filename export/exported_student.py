@@ -55,4 +55,6 @@ def newest(model: str) -> str:
             f"--model={model} holds no exported student: expected {model}/<version>/, "
             "as export.main writes it."
         )
-    return f"{model}/{numbers[-1]}"
+    newest_ = f"{model}/{numbers[-1]}"
+    versions.require_savedmodel(newest_)
+    return newest_

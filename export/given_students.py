@@ -65,11 +65,12 @@ def load_exported(student: str, version: str) -> ServedStudent | TwoStreams:
     Raises:
         ValueError: As `load`; or it is an export of another number of students.
     """
-    paths, weights = paths_of(student), _exported_weights(version)
-    if (len(paths) == 2) != (weights is not None):
-        exported = "one student" if weights is None else "RGB.keras,FLOW.keras"
+    paths, (specs, weights) = paths_of(student), _exported(version)
+    if len(paths) != len(specs):
+        exported = "one student" if len(specs) == 1 else "RGB.keras,FLOW.keras"
         raise ValueError(f"{version} was made of {exported}. Got --student={student}.")
-    served = load(paths, lambda path, _: student_file.load_spec(path), weights or ())
+    of_path = dict(zip(paths, specs, strict=True))
+    served = load(paths, lambda path, _: of_path[path], weights)
     card = run_card.read(version)
     # The student's own precision needs nothing done to it.
     if card.get("accuracy_change") is None:
@@ -77,9 +78,17 @@ def load_exported(student: str, version: str) -> ServedStudent | TwoStreams:
     return precision.rounded_to_bfloat16(served, card["batch_norm_folded"])
 
 
-def _exported_weights(version):
+def _exported(version):
+    """The specs of the students of a version, which flags may have changed; weights."""
+    spec = student_file.from_json(_text(f"{version}/{saved_model.SPEC_FILE}"))
     path = f"{version}/{saved_model.TWO_STREAMS_FILE}"
     if not tf.io.gfile.exists(path):
-        return None
+        return [spec], ()
+    pair = json.loads(_text(path))
+    specs = [student_file.from_json(json.dumps(pair[name])) for name in ("rgb", "flow")]
+    return specs, tuple(pair["weights"])
+
+
+def _text(path):
     with tf.io.gfile.GFile(path) as file:
-        return tuple(json.load(file)["weights"])
+        return file.read()

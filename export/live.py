@@ -81,8 +81,12 @@ class LiveAnticipations:
         if self._failure is not None:
             raise self._failure
         while now_s >= self._due_s - TIME_ERROR_S:
-            window = (self._due_s, self._window.clip(self._due_s))
-            self.dropped += self._place.put(window, self._waits)
+            if self._waits or self._window.has_new(self._due_s):
+                window = (self._due_s, self._window.clip(self._due_s))
+                self.dropped += self._place.put(window, self._waits)
+            else:
+                # After a pause there may be thousands, which show one frame standing.
+                self.dropped += 1
             self._offered += 1
             # Not summed up: the times of a long stream stay exact.
             self._due_s = (
@@ -127,6 +131,10 @@ class _Window:
         # Of more, every second one is forgotten.
         if len(self._frames) > MOST_FRAMES:
             self._frames = collections.deque(list(self._frames)[::2])
+
+    def has_new(self, end_s):
+        """Whether a frame came in the window that ends then."""
+        return self._frames[-1][0] >= end_s - self._spec.observed_s - TIME_ERROR_S
 
     def clip(self, end_s):
         """uint8 (num_frames, height, width, 3), as evaluation chooses from a file."""

@@ -49,8 +49,9 @@ def frames(
     """Decodes frames until the source ends or `stops` is set.
 
     Yields:
-        Seconds since the source began; the frame at the size of `clip_format`; and the
-        whole frame. Both are uint8 RGB and upright.
+        Seconds since the source began, which ascend even if its clock is set back; the
+        frame at the size of `clip_format`; and the whole frame. Both are uint8 RGB and
+        upright.
     Raises:
         ValueError: If the source cannot be opened, or breaks off.
     """
@@ -58,20 +59,20 @@ def frames(
     try:
         with _opened(video) as container:
             stream = containers.picture_stream(named, container)
-            start_s = whole = seen = None
+            clock = whole = seen = None
             for frame in container.decode(stream):
                 if stops.is_set():
                     return
                 if frame.time is None:
                     continue
-                if start_s is None:
-                    start_s = _start_s(container, frame)
+                if clock is None:
+                    clock = _Clock(video, _start_s(container, frame))
                     aspect = stream.sample_aspect_ratio
                     height, width = pyav_frames.shown_size(named, frame, aspect)
                     whole = width, height
                     seen = clip_format.resized(height, width)[::-1]
                 yield (
-                    frame.time - start_s,
+                    clock.read(frame.time),
                     pyav_frames.upright(named, frame, seen, whole),
                     pyav_frames.upright(named, frame, whole, whole),
                 )
@@ -117,6 +118,33 @@ def _opened(video):
     kind, name = _CAMERAS[platform]
     device = name.format(video) if video.isdigit() else os.fspath(video)
     return av.open(device, format=kind, timeout=_TIMEOUT_S)
+
+
+class _Clock:
+    """Gives seconds since a source began, which go on if its own clock is set back.
+
+    So it is where recordings of MPEG-TS are joined, or a camera starts again.
+    """
+
+    def __init__(self, video, start_s):
+        self._video, self._start_s = video, start_s
+        self._last_s, self._step_s = None, 0.0
+
+    def read(self, time_s):
+        now_s = time_s - self._start_s
+        if self._last_s is not None and now_s < self._last_s:
+            print(
+                f"--video={self._video}: its clock was set back by "
+                f"{self._last_s - now_s:.2f} s; times go on at {self._last_s:.2f} s.",
+                file=sys.stderr,
+            )
+            # The frame follows the last one as that one followed the one before.
+            self._start_s -= self._last_s + self._step_s - now_s
+            now_s = self._last_s + self._step_s
+        elif self._last_s is not None:
+            self._step_s = now_s - self._last_s
+        self._last_s = now_s
+        return now_s
 
 
 def _start_s(container, first):

@@ -81,7 +81,8 @@ def run(request: Request, table=sys.stdout) -> None:
     """Writes the CSV to `table`, the timelines and the annotated video to their files.
 
     Raises:
-        ValueError, OSError: If something given cannot be used.
+        ValueError, OSError: If something given cannot be used. If a stream breaks off,
+            what was seen of it is written before.
     """
     # TensorFlow takes seconds to import, so flags are read first.
     from export.exported_student import ExportedStudent
@@ -93,6 +94,7 @@ def run(request: Request, table=sys.stdout) -> None:
     opened = None if is_live else probed(request.video)
     student = ExportedStudent(request.model)
     spec = request.spec(student.spec)
+    broken = None
     with contextlib.ExitStack() as stack:
         files = [stack.enter_context(timeline.written(p)) for p in request.timeline]
         timelines = [timeline.CsvTimeline(table), *files]
@@ -102,11 +104,14 @@ def run(request: Request, table=sys.stdout) -> None:
                 one.add(anticipation.first(request.top_k))
 
         if is_live:
-            _along_stream(request, student, spec, add)
+            broken = _along_stream(request, student, spec, add)
         else:
             _along_file(request, student, spec, add, *opened)
     if request.output is not None:
         print(f"Wrote {request.output}.", file=sys.stderr)
+    if broken is not None:
+        # What was seen until then is written.
+        raise broken
 
 
 def main(_) -> int:
@@ -139,6 +144,7 @@ def _along_file(request, student, spec, add, video, info):
 
 
 def _along_stream(request, student, spec, add):
+    """Returns the error of a source that broke off after its first frame, or None."""
     if spec.clip_format.modality != "rgb":
         raise ValueError(
             f"The student takes {spec.clip_format.modality}, which is computed from "
@@ -146,8 +152,10 @@ def _along_stream(request, student, spec, add):
         )
     waits = live_source.can_wait(request.video)
     live = LiveAnticipations(student, spec, request.every_s, add, waits)
+    errors = []
     with live_source.stopped_by_signals() as stops:
-        frames = live.follow(live_source.frames(request.video, spec.clip_format, stops))
+        source = live_source.frames(request.video, spec.clip_format, stops)
+        frames = live.follow(_until_broken(source, errors))
         if request.output is not None or not request.headless:
             frames = live_display.annotated(frames, live, request.top_k)
         if not request.headless:
@@ -163,6 +171,20 @@ def _along_stream(request, student, spec, add):
             f"--every_s={request.every_s:g}.",
             file=sys.stderr,
         )
+    return errors[0] if errors else None
+
+
+def _until_broken(source, errors):
+    """Yields frames until the source breaks off; its error then goes to `errors`."""
+    has_begun = False
+    try:
+        for frame in source:
+            has_begun = True
+            yield frame
+    except ValueError as error:
+        if not has_begun:
+            raise
+        errors.append(error)
 
 
 def _frames_at(video, info, rate):

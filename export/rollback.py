@@ -47,6 +47,7 @@ def run(request: Request) -> str:
     """
     # TensorFlow takes seconds to import, so flags are read first.
     from export import server_files, versions
+    from export.format_files import FORMAT_FILES
     from kd_keras.data import remote
 
     output = request.output.rstrip("/")
@@ -69,8 +70,9 @@ def run(request: Request) -> str:
             f"{output} has a version {version} that was taken back before. Move "
             f"rolled_back.{version} to another folder first."
         )
-    # First, so that the server is not told of a version that is gone.
-    server_files.write(output, left)
+    if remote.exists(f"{output}/{version}/{FORMAT_FILES['savedmodel']}"):
+        # First, so that the server is not told of a version that is gone.
+        server_files.write(output, left)
     kept = versions.take_back(output, version)
     print(f"{output}/{left[-1]} is the newest now; what was taken back is {kept}.")
     return kept

@@ -72,8 +72,8 @@ def export_served(
 ) -> str:
     """Exports and checks one student or two streams, as `export_and_check` does.
 
-    Of two streams, `assets.extra/two_streams.json` holds the spec of the flow student
-    and the weights, beside the `student.json` of the RGB student.
+    Of two streams, `assets.extra/two_streams.json` holds the specs of both students and
+    the weights, beside the `student.json` that says how to feed them.
 
     Args:
         sources: The students' files, if any; their runs tell the cards of training.
@@ -176,8 +176,11 @@ def _write(served, folder):
     (folder / SPEC_FILE).parent.mkdir()
     (folder / SPEC_FILE).write_text(student_file.to_json(served.spec), "utf-8")
     if isinstance(served, TwoStreams):
-        flow = json.loads(student_file.to_json(served.flow.spec))
-        text = json.dumps({"flow": flow, "weights": served.weights}, indent=2)
+        rgb, flow = (
+            json.loads(student_file.to_json(one.spec)) for one in served.streams
+        )
+        pair = {"rgb": rgb, "flow": flow, "weights": served.weights}
+        text = json.dumps(pair, indent=2)
         (folder / TWO_STREAMS_FILE).write_text(text + "\n", "utf-8")
 
 

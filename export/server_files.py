@@ -25,9 +25,9 @@ _METRICS = "/monitoring/prometheus/metrics"
 _STABLE = re.compile(r'key:\s*"stable"\s*,?\s*value:\s*(\d+)')
 
 _BATCHING = f"""\
-# Clips of several clients are put into one batch. This needs inputs of one shape: if
-# clients send frames of different number or size, start the server without
-# --enable_batching.
+# Clips of several clients are put into one batch. This needs inputs of one shape, and a
+# clip that is refused fails its whole batch. Start the server without --enable_batching
+# if clients send frames of different number or size, or files that may be damaged.
 max_batch_size {{ value: {BATCH_SIZES[-1]} }}
 {"".join(f"allowed_batch_sizes: {size}" + chr(10) for size in BATCH_SIZES)}\
 # How long the first clip waits for others.

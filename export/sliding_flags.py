@@ -4,6 +4,7 @@ import dataclasses
 
 from absl import flags
 
+from export.anticipation import MOST_FRAMES
 from export.student_file import ExportSpec
 from kd_keras.data.video.flow import FRAME_RATE
 
@@ -49,8 +50,11 @@ class Sliding:
                 f"{trained.observed_s:g} s that they were trained with. Leave it out."
             )
         # It takes frames that are of no fixed time to come so often.
-        count = max(round(self.observed_s * FRAME_RATE), 2)
-        clip_format = dataclasses.replace(trained.clip_format, num_frames=count)
+        count = min(max(round(self.observed_s * FRAME_RATE), 2), MOST_FRAMES)
+        # Other policies would show frames twice, as motion that is none.
+        clip_format = dataclasses.replace(
+            trained.clip_format, num_frames=count, short_clip="resample"
+        )
         return dataclasses.replace(trained, clip_format=clip_format, every_frame=False)
 
 

@@ -73,6 +73,16 @@ def require_format(output_dir: str | os.PathLike, name: str) -> None:
                 )
 
 
+def require_savedmodel(version: str) -> None:
+    """Raises a ValueError if a version is in a format that TF Serving does not load."""
+    for name, file in FORMAT_FILES.items():
+        if name != "savedmodel" and tf.io.gfile.exists(f"{version}/{file}"):
+            raise ValueError(
+                f"{version} is in the format {name}, which other programs load. Export "
+                "the student with --format=savedmodel for this."
+            )
+
+
 def require_room(output: str, size: int) -> None:
     """Raises an OSError unless `output` can be made, written to and has the room."""
     if "://" in output:
@@ -105,9 +115,10 @@ def written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
     os.makedirs(output, exist_ok=True)
     _remove_what_was_left(output)
     try:
-        # Fails if another export has taken the number meanwhile.
         with aside.written_aside(target) as folder:
             yield folder
+            if os.path.exists(target):
+                raise _taken_meanwhile(target)
     except BaseException:
         if is_new:
             # Another export may have written to it.
@@ -157,17 +168,33 @@ def _remove_what_was_left(output):
 
 
 def _copy(folder: pathlib.Path, target: str) -> None:
+    if tf.io.gfile.exists(target):
+        raise _taken_meanwhile(target)
     files = [path for path in folder.rglob("*") if path.is_file()]
-    copies = {path: f"{target}/{path.relative_to(folder).as_posix()}" for path in files}
+    folders, copied = {target}, []
     try:
         for path in sorted(files, key=lambda path: path.name == "saved_model.pb"):
-            tf.io.gfile.makedirs(os.path.dirname(copies[path]))
-            tf.io.gfile.copy(str(path), copies[path])
-    except BaseException:
-        # From the end: of assets and assets.extra some stores list both as the first.
-        for there in sorted(
-            {os.path.dirname(c) for c in copies.values()}, reverse=True
-        ):
-            if tf.io.gfile.exists(there):
+            copy = f"{target}/{path.relative_to(folder).as_posix()}"
+            folders.add(os.path.dirname(copy))
+            tf.io.gfile.makedirs(os.path.dirname(copy))
+            # Fails if another export has written it meanwhile.
+            tf.io.gfile.copy(str(path), copy)
+            copied.append(copy)
+    except BaseException as error:
+        # What another export has written stays.
+        for copy in copied:
+            tf.io.gfile.remove(copy)
+        # From the end: some stores list assets.extra as a part of assets.
+        for there in sorted(folders, reverse=True):
+            if tf.io.gfile.isdir(there) and not tf.io.gfile.listdir(there):
                 tf.io.gfile.rmtree(there)
+        if isinstance(error, tf.errors.AlreadyExistsError):
+            raise _taken_meanwhile(target) from error
         raise
+
+
+def _taken_meanwhile(target: str) -> OSError:
+    return OSError(
+        f"{target} was written by another export meanwhile. Give the same command "
+        "again: it takes the next number."
+    )

@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import importlib.util
+import os
 import re
 import sys
 import tomllib
@@ -13,7 +14,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from export import formats, int8, student_file, versions
+from export import (
+    exported_student,
+    formats,
+    int8,
+    rollback,
+    student_file,
+    versions,
+)
 from export import main as export_main
 from export.checking import CheckFailedError
 from export.format_files import FORMAT_FILES
@@ -127,6 +135,20 @@ def test_flags_of_other_formats_are_refused(run_dir):
         export_main.run(request(run_dir, select_tf_ops=True))
     with pytest.raises(ValueError, match="--keep_versions is for --format=savedmodel"):
         export_main.run(request(run_dir, format="litert", keep_versions=2))
+
+
+def test_a_version_that_no_server_loads_is_named_by_its_format(tmp_path):
+    for number in (1, 2):
+        folder = tmp_path / f"name/{number}"
+        folder.mkdir(parents=True)
+        (folder / "model.onnx").write_bytes(b"")
+    with pytest.raises(
+        ValueError, match="2 is in the format onnx.*--format=savedmodel"
+    ):
+        exported_student.newest(str(tmp_path / "name"))
+    rollback.run(rollback.Request(str(tmp_path / "name")))
+    # Files for TF Serving would be of no use.
+    assert sorted(os.listdir(tmp_path / "name")) == ["1", "rolled_back.2"]
 
 
 def test_a_folder_holds_versions_in_one_format(run_dir, capsys):

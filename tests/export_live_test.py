@@ -94,6 +94,40 @@ def test_a_slow_student_gets_the_newest_window_and_nothing_grows():
     assert max(sizes) <= 12
 
 
+def test_a_pause_of_a_camera_drops_the_windows_that_nothing_came_in():
+    def paused():
+        yield from frames(30)
+        for time_s, *both in frames(30):
+            yield 3600 + time_s, *both
+
+    asked = []
+
+    def student(clip):
+        asked.append(clip)
+        return served_colors.probabilities(clip)
+
+    found, _, following = followed(paused(), student)
+    times_s = [item.time_s for item in found]
+    # No window ends from 4.5 s, a window's length after the last frame, to the pause's
+    # end.
+    assert not [time_s for time_s in times_s if 4.0 < time_s < 3600]
+    assert times_s[-1] == 3603.0 and len(asked) == len(found) <= 12
+    offered = 2 * 3602 + 1
+    assert following.dropped == offered - len(found)
+
+
+def test_times_go_on_if_the_clock_of_a_source_is_set_back(tmp_path, capsys):
+    """Two recordings of MPEG-TS are joined to one file so."""
+    path = numbered_video.write(tmp_path / "v.ts", num_frames=50, frame_rate=25, bf="0")
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * path.read_bytes())
+    source = live_source.frames(f"file://{joined}", SPEC.clip_format, threading.Event())
+    times_s = [time_s for time_s, _, _ in source]
+    np.testing.assert_allclose(np.diff(times_s), 0.04, atol=1e-6)
+    assert len(times_s) > 90
+    assert capsys.readouterr().err.count("its clock was set back by") == 1
+
+
 def test_a_source_that_waits_loses_no_window():
     found, _, following = followed(frames(300), waits=True)
     assert [item.time_s for item in found] == pytest.approx(
@@ -190,6 +224,24 @@ def test_standard_input_gives_what_the_file_gives(no_network, monkeypatch, tmp_p
         pytest.approx(time_s) for time_s in times_s[::3]
     ]
     assert len(reading.probe(Video("out", output, TEST)).times_s) == 60
+
+
+def test_a_stream_that_breaks_off_leaves_what_was_seen(
+    no_network, monkeypatch, tmp_path
+):
+    def broken(video, clip_format, stops):
+        yield from frames(40)
+        raise ValueError(f"--video={video}: Connection timed out")
+
+    monkeypatch.setattr(live_source, "frames", broken)
+    output, found = tmp_path / "out.mp4", tmp_path / "found.csv"
+    given = {"video": "rtsp://host/path", "timeline": [str(found)]}
+    with pytest.raises(ValueError, match="Connection timed out"):
+        table(**given, output=str(output), headless=True)
+    with found.open(encoding="utf-8", newline="") as file:
+        last = [float(row["time_s"]) for row in csv.DictReader(file)][-1]
+    assert last == 4.0
+    assert len(reading.probe(Video("out", output, TEST)).times_s) > 90
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other desktops have no $DISPLAY")

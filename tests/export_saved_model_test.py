@@ -204,7 +204,7 @@ def test_a_version_taken_meanwhile_is_not_overwritten(tmp_path):
         (tmp_path / "1").mkdir()
         (tmp_path / "1" / "theirs").touch()
 
-    with pytest.raises(OSError, match="not empty"):
+    with pytest.raises(OSError, match="written by another export meanwhile"):
         saved_model.export_student(tiny_student(), tmp_path, TINY_SPEC, check=take_it)
     assert listing(tmp_path) == ["1"] and listing(tmp_path / "1") == ["theirs"]
 
@@ -282,6 +282,45 @@ def test_a_remote_copy_that_fails_is_removed(monkeypatch):
     with pytest.raises(OSError, match="connection lost"):
         saved_model.export_student(tiny_student(), "ram://models/lost", TINY_SPEC)
     assert versions.versions("ram://models/lost") == []
+    assert not tf.io.gfile.exists("ram://models/lost/1")
+
+
+def test_of_two_exports_that_take_one_number_the_first_to_end_stays(tmp_path):
+    for output in ("ram://models/raced", str(tmp_path / "raced")):
+        student = tiny_student()
+        rival = []
+
+        def take_the_number(_, output=output, student=student, rival=rival):
+            rival.append(saved_model.export_student(student, output, TINY_SPEC, 1))
+
+        with pytest.raises(OSError, match="1 was written by another export meanwhile"):
+            saved_model.export_student(
+                student, output, TINY_SPEC, version=1, check=take_the_number
+            )
+        assert rival == [f"{output}/1"] and versions.versions(output) == [1]
+        answer = as_served(rival[0], random_frames(1, 8, 16, 16, 3))
+        assert answer["probabilities"].shape == (1, 4)
+
+
+def test_a_remote_copy_leaves_what_another_export_wrote_meanwhile(monkeypatch):
+    folder, copied = "ram://models/met", []
+
+    def meet(source, target):
+        copied.append(target)
+        if len(copied) == 2:
+            # Another one has begun to write the same version.
+            tf.io.gfile.makedirs(os.path.dirname(target))
+            with tf.io.gfile.GFile(target, "w") as file:
+                file.write("of another")
+        copy(source, target)
+
+    copy = tf.io.gfile.copy
+    monkeypatch.setattr(tf.io.gfile, "copy", meet)
+    with pytest.raises(OSError, match="written by another export meanwhile"):
+        saved_model.export_student(tiny_student(), folder, TINY_SPEC)
+    assert not tf.io.gfile.exists(copied[0])
+    with tf.io.gfile.GFile(copied[1]) as file:
+        assert file.read() == "of another"
 
 
 def test_other_backends_are_refused(tmp_path, monkeypatch):

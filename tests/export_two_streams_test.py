@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from export import (
+    anticipation,
     flow_in_graph,
     live,
     predict,
@@ -230,8 +231,13 @@ def test_the_folder_says_what_is_in_it(files, exported):
     folder = pathlib.Path(exported)
     content = json.loads((folder / "assets.extra/two_streams.json").read_text())
     assert content["weights"] == [1.0, 0.5]
-    assert student_file.from_json(json.dumps(content["flow"])) == _FLOW
-    expected = dataclasses.replace(_RGB, every_frame=True)
+    for name, spec in (("rgb", _RGB), ("flow", _FLOW)):
+        assert student_file.from_json(json.dumps(content[name])) == spec
+    # Frames are large enough for both.
+    of_both = dataclasses.replace(
+        _RGB.clip_format, image_size=20, resize_ratio=_FLOW.clip_format.resize_ratio
+    )
+    expected = dataclasses.replace(_RGB, clip_format=of_both, every_frame=True)
     assert ExportedStudent(folder).spec == expected
     card = json.loads((folder / "assets/run_card.json").read_text())
     assert [each["weight"] for each in card["streams"].values()] == [1.0, 0.5]
@@ -298,7 +304,14 @@ def test_a_window_of_other_seconds_is_refused():
         Sliding(observed_s=1.0).spec(trained)
     # One without a fixed time takes 25 frames for a second.
     free = dataclasses.replace(trained, observed_s=None)
-    assert Sliding(observed_s=2.0).spec(free).clip_format.num_frames == 50
+    for short_clip in ("resample", "loop", "pad_last", "error"):
+        clip_format = dataclasses.replace(_RGB.clip_format, short_clip=short_clip)
+        given = dataclasses.replace(free, clip_format=clip_format)
+        found = Sliding(observed_s=2.0).spec(given).clip_format
+        # A frame that is shown twice would be motion that is none.
+        assert (found.num_frames, found.short_clip) == (50, "resample")
+    longest = Sliding(observed_s=3600.0).spec(free).clip_format
+    assert longest.num_frames == anticipation.MOST_FRAMES
 
 
 @pytest.mark.parametrize(
@@ -308,6 +321,10 @@ def test_a_window_of_other_seconds_is_refused():
         ({"lead_time_s": 1.0}, "the same lead_time_s. The RGB student has 0.5"),
         ({"observed_s": None}, "the same observed_s"),
         ({"clip_format": _RGB.clip_format}, "Got one of rgb and one of rgb"),
+        (
+            {"clip_format": dataclasses.replace(_FLOW.clip_format, fit="stretch")},
+            "was trained with --fit=crop, the flow student with --fit=stretch",
+        ),
     ],
 )
 def test_pairs_that_do_not_belong_together_are_refused(files, changes, message):

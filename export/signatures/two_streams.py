@@ -31,6 +31,7 @@ class TwoStreams:
         specs = self.rgb.spec, self.flow.spec
         _require_modalities(*(spec.clip_format.modality for spec in specs))
         _require_same_task(*specs)
+        _require_same_fit(*(spec.clip_format for spec in specs))
         _require_weights(self.weights)
 
     @property
@@ -53,8 +54,16 @@ class TwoStreams:
 
     @property
     def spec(self) -> ExportSpec:
-        """That of the RGB student: classes and times are those of both."""
-        return dataclasses.replace(self.rgb.spec, feature_layer=None, every_frame=True)
+        """Of RGB frames that are large enough for both; classes and times are equal."""
+        spec, flow = self.rgb.spec, self.flow.spec.clip_format
+        clip_format = spec.clip_format
+        if flow.resized_side > clip_format.resized_side:
+            clip_format = dataclasses.replace(
+                clip_format, image_size=flow.image_size, resize_ratio=flow.resize_ratio
+            )
+        return dataclasses.replace(
+            spec, clip_format=clip_format, feature_layer=None, every_frame=True
+        )
 
     @property
     def clip_shape(self) -> tuple[int, ...]:
@@ -111,6 +120,14 @@ def _require_same_task(rgb, flow):
                 f"{values[0]}, the flow student {values[1]}: train both with the same "
                 "data and times."
             )
+
+
+def _require_same_fit(rgb, flow):
+    if rgb.fit != flow.fit:
+        raise ValueError(
+            "Both streams must see frames alike. The RGB student was trained with "
+            f"--fit={rgb.fit}, the flow student with --fit={flow.fit}."
+        )
 
 
 def _require_weights(weights):
