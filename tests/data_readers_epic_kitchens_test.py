@@ -307,15 +307,17 @@ def test_other_counts_warn(release, tmp_path, caplog):
     assert "23191 train and 5280 val segments here" in caplog.text
 
 
-def test_85_samples_start_too_early_and_none_is_dropped(paper):
-    pairs = labeled_pairs(paper, "train", Timing(lead_time_s=1.0, observed_s=32 / 60))
-    # 1 s and 32 frames at 60 a second, in hundredths of a second and in whole numbers.
+@pytest.mark.parametrize(("rate", "number"), [(60, 85), (30, 111)])
+def test_few_samples_start_too_early_and_none_is_dropped(paper, rate, number):
+    timing = Timing(lead_time_s=1.0, observed_s=32 / rate)
+    pairs = labeled_pairs(paper, "train", timing)
+    # 1 s and 32 frames, in hundredths of a second and in whole numbers.
     expected = sum(
-        6 * hundredths(row["start_timestamp"]) < 6 * 100 + 32 * 10
+        6 * hundredths(row["start_timestamp"]) < 6 * 100 + 32 * (600 // rate)
         for row in release_rows()
         if row["participant_id"] <= "P25"
     )
-    assert summarize_pairs(pairs).num_padded == expected == 85
+    assert summarize_pairs(pairs).num_padded == expected == number
     assert len(pairs) == 23191
 
 
@@ -324,8 +326,9 @@ def hundredths(timestamp):
     return int(hours) * 360000 + int(minutes) * 6000 + int(seconds.replace(".", ""))
 
 
-def test_unlabeled_footage_of_the_release(paper):
-    timing = Timing(1.0, 32 / 60, 32 / 60)
+@pytest.mark.parametrize(("rate", "disjoint"), [(60, 12353), (30, 7038)])
+def test_unlabeled_footage_of_the_release(paper, rate, disjoint):
+    timing = Timing(1.0, 32 / rate, 32 / rate)
     pairs = unlabeled_pairs(paper, timing, rule="gaps", count=26391)
     footage = describe_footage(paper, pairs, timing, rule="gaps")
     assert len(set(pairs)) == 26391
@@ -333,14 +336,14 @@ def test_unlabeled_footage_of_the_release(paper):
     assert round(footage.gap_hours, 1) == 10.2
     assert footage.num_gaps == 16691
     assert footage.median_gap_s == pytest.approx(0.74)
-    assert footage.num_disjoint == disjoint_by_fractions() == 12353
-    assert footage.num_sharing > 26391 - 12353
+    assert footage.num_disjoint == disjoint_by_fractions(rate) == disjoint
+    assert footage.num_sharing > 26391 - disjoint
     assert {paper.videos[pair.future.video].part for pair in pairs} == {"train"}
-    few = unlabeled_pairs(paper, timing, rule="gaps", count=12353)
+    few = unlabeled_pairs(paper, timing, rule="gaps", count=disjoint)
     assert describe_footage(paper, few, timing, rule="gaps").num_sharing == 0
 
 
-def disjoint_by_fractions():
+def disjoint_by_fractions(rate):
     """Gaps of P01-P25 over 1 s and 64 frames, free of rounding: four fit exactly."""
     with (SHARED / "EPIC_video_info.csv").open(newline="") as file:
         ends = {
@@ -360,7 +363,7 @@ def disjoint_by_fractions():
     for video, intervals in segments.items():
         free = fractions.Fraction(0)
         for start, end in [*sorted(intervals), (ends[video], ends[video])]:
-            count += max(start - free, 0) // (1 + fractions.Fraction(64, 60))
+            count += max(start - free, 0) // (1 + fractions.Fraction(64, rate))
             free = max(free, end)
     return count
 

@@ -5,6 +5,8 @@ import dataclasses
 import functools
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -221,3 +223,33 @@ def _table(text, corner):
             break
         found.append(line)
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found]
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+def test_make_reproduce_trains_the_seeds_of_every_file():
+    """Its commands are printed and not run; `-o` keeps make from an environment."""
+    printed = subprocess.run(
+        ["make", "-n", "-o", ".venv/ready", "reproduce"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout
+    printed = printed.replace(".venv/bin/python", "echo").replace("&& cp", "&& true")
+    printed = printed.replace("do cp", "do true")
+    commands = subprocess.run(
+        ["bash", "-c", printed], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    trained = {}
+    for line in commands.splitlines():
+        if line.startswith("-m train.table"):
+            flagfile = re.search(r"--flagfile=(\S+)", line)[1]
+            seeds = re.search(r"--seeds=(\S+)", line) or re.search(
+                r"^--seeds=(\S+)", (ROOT / flagfile).read_text(), re.MULTILINE
+            )
+            name = re.search(r"--output=results/(\S+)", line)[1]
+            trained[name] = [int(seed) for seed in seeds[1].split(",")]
+    both = trained.pop("silhouettes-two-streams")
+    trained |= {"silhouettes-flow": both, "silhouettes-both": both}
+    found = {p.stem: json.loads(p.read_text()) for p in ROOT.glob("results/*.json")}
+    assert trained == {name: values["seeds"] for name, values in found.items()}
