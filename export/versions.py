@@ -177,18 +177,20 @@ def _copy(folder: pathlib.Path, target: str) -> None:
             copy = f"{target}/{path.relative_to(folder).as_posix()}"
             folders.add(os.path.dirname(copy))
             tf.io.gfile.makedirs(os.path.dirname(copy))
+            copied.append(copy)
             # Fails if another export has written it meanwhile.
             tf.io.gfile.copy(str(path), copy)
-            copied.append(copy)
     except BaseException as error:
-        # What another export has written stays.
-        for copy in copied:
-            tf.io.gfile.remove(copy)
+        was_taken = isinstance(error, tf.errors.AlreadyExistsError)
+        # What another export has written stays. Of the last file a part may be there.
+        for copy in copied[:-1] if was_taken else copied:
+            if tf.io.gfile.exists(copy):
+                tf.io.gfile.remove(copy)
         # From the end: some stores list assets.extra as a part of assets.
         for there in sorted(folders, reverse=True):
             if tf.io.gfile.isdir(there) and not tf.io.gfile.listdir(there):
                 tf.io.gfile.rmtree(there)
-        if isinstance(error, tf.errors.AlreadyExistsError):
+        if was_taken:
             raise _taken_meanwhile(target) from error
         raise
 
