@@ -209,7 +209,7 @@ def test_a_cache_of_the_teacher_gives_the_batches(experiment, teacher, monkeypat
     assert cache.pairs == run.data.for_students
     # The batches hold what the teacher would say.
     assert call.model.teacher is None
-    assert cache._loss is call.model.options["feature_loss"]
+    assert cache._names == ["features", "probabilities", "readable"]
     _assert_validates(run, cache, student)
     load_or_train_student(run, "direct", teacher)
     # Of the teacher's weights, all of them.
