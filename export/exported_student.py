@@ -5,7 +5,7 @@ import os
 import numpy as np
 import tensorflow as tf
 
-from export import saved_model, student_file, versions
+from export import saved_model, versions
 from kd_keras.data import remote
 from kd_keras.models.plain_paths import plain_path
 
@@ -20,8 +20,7 @@ class ExportedStudent:
 
     def __init__(self, model: str | os.PathLike):
         self.path = newest(os.fspath(model).rstrip("/"))
-        with tf.io.gfile.GFile(f"{self.path}/{saved_model.SPEC_FILE}") as file:
-            self.spec = student_file.from_json(file.read())
+        self.spec = saved_model.read_spec(self.path)
         if self.spec.clip_format.modality == "features":
             raise ValueError(
                 f"{self.path} takes features of another network, which are not "

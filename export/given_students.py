@@ -79,16 +79,11 @@ def load_exported(student: str, version: str) -> ServedStudent | TwoStreams:
 
 
 def _exported(version):
-    """The specs of the students of a version, which flags may have changed; weights."""
-    spec = student_file.from_json(_text(f"{version}/{saved_model.SPEC_FILE}"))
+    """The specs that the students of a version were exported with; their weights."""
     path = f"{version}/{saved_model.TWO_STREAMS_FILE}"
     if not tf.io.gfile.exists(path):
-        return [spec], ()
-    pair = json.loads(_text(path))
+        return [saved_model.read_spec(version)], ()
+    with tf.io.gfile.GFile(path) as file:
+        pair = json.load(file)
     specs = [student_file.from_json(json.dumps(pair[name])) for name in ("rgb", "flow")]
     return specs, tuple(pair["weights"])
-
-
-def _text(path):
-    with tf.io.gfile.GFile(path) as file:
-        return file.read()

@@ -47,7 +47,6 @@ def run(request: Request) -> str:
     """
     # TensorFlow takes seconds to import, so flags are read first.
     from export import server_files, versions
-    from export.format_files import FORMAT_FILES
     from kd_keras.data import remote
 
     output = request.output.rstrip("/")
@@ -70,7 +69,7 @@ def run(request: Request) -> str:
             f"{output} has a version {version} that was taken back before. Move "
             f"rolled_back.{version} to another folder first."
         )
-    if remote.exists(f"{output}/{version}/{FORMAT_FILES['savedmodel']}"):
+    if versions.format_of(f"{output}/{version}") == "savedmodel":
         # First, so that the server is not told of a version that is gone.
         server_files.write(output, left)
     kept = versions.take_back(output, version)

@@ -184,6 +184,12 @@ def _write(served, folder):
         (folder / TWO_STREAMS_FILE).write_text(text + "\n", "utf-8")
 
 
+def read_spec(version: str) -> ExportSpec:
+    """Reads the `ExportSpec` that an exported version is fed by."""
+    with tf.io.gfile.GFile(f"{version}/{SPEC_FILE}") as file:
+        return student_file.from_json(file.read())
+
+
 def _tell_shapes_of_inputs(served, folder):
     """Writes into the signatures what the graph leaves open; clients learn it there."""
     file = pathlib.Path(folder, _GRAPH_FILE)

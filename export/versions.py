@@ -65,22 +65,30 @@ def require_format(output_dir: str | os.PathLike, name: str) -> None:
     """
     for version in versions(output_dir):
         folder = f"{os.fspath(output_dir)}/{version}"
-        for other, file in FORMAT_FILES.items():
-            if other != name and tf.io.gfile.exists(f"{folder}/{file}"):
-                raise ValueError(
-                    f"{folder} is in the format {other}, and a server loads all "
-                    f"versions of a folder. Choose another --output for {name}."
-                )
+        other = format_of(folder)
+        if other not in (None, name):
+            raise ValueError(
+                f"{folder} is in the format {other}, and a server loads all "
+                f"versions of a folder. Choose another --output for {name}."
+            )
 
 
 def require_savedmodel(version: str) -> None:
     """Raises a ValueError if a version is in a format that TF Serving does not load."""
+    name = format_of(version)
+    if name not in (None, "savedmodel"):
+        raise ValueError(
+            f"{version} is in the format {name}, which other programs load. Export "
+            "the student with --format=savedmodel for this."
+        )
+
+
+def format_of(version: str) -> str | None:
+    """The name of the format of a version's folder; None if it holds none."""
     for name, file in FORMAT_FILES.items():
-        if name != "savedmodel" and tf.io.gfile.exists(f"{version}/{file}"):
-            raise ValueError(
-                f"{version} is in the format {name}, which other programs load. Export "
-                "the student with --format=savedmodel for this."
-            )
+        if tf.io.gfile.exists(f"{version}/{file}"):
+            return name
+    return None
 
 
 def require_room(output: str, size: int) -> None:

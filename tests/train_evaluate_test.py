@@ -239,7 +239,7 @@ def test_a_video_that_turns_out_unreadable_on_the_way_counts_for_no_network():
     students = {"labels": _network(2)[0]}
     experiment = _experiment(evaluator)
     results = evaluate(experiment, _network(1)[0], students)
-    # What every network could be asked about: those of c, and the other clips of d.
+    # All three clips of c, and one of the two of d.
     read = [0, 1, 2, 5]
     assert results["num_evaluated"] == len(read)
     assert results["bad_videos"]["reasons"]["d"] == "damaged"

@@ -126,7 +126,7 @@ def _levels(config: Config) -> SupervisionLevels:
         )
     if given:
         return SupervisionLevels(*given)
-    # Other weights, such as those of I3D, are taken to be of labeled videos.
+    # I3D's weights come from labeled videos. We assume the same of all other files.
     pretraining = {None: 0, "imagenet": 1}.get(config.network.weights, 2)
     return SupervisionLevels(pretraining)
 

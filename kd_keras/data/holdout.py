@@ -12,8 +12,8 @@ from kd_keras.data.segments import HELD_OUT, TRAIN, Index
 def hold_out(index: Index, fraction: float, seed: int = 0) -> Index:
     """Moves a fraction of the training videos into the part `held_out`.
 
-    Groups of videos are drawn, such as the clips of one recording, or a video that has
-    no group. Only videos with labels count; those of a drawn group that have none are
+    Groups of videos are drawn, such as the clips of one recording. A video without a
+    group is drawn alone. Only videos with labels count. The others of a drawn group are
     held out with them. A group that has the last training example of a class is never
     drawn. A larger fraction with the same seed holds out all videos of a smaller one.
     The order of the annotations has no influence.
