@@ -10,7 +10,7 @@ from tests import numbered_video, small_run, untrained_run
 from train import choice, experiment, networks
 from train import data as data_lib
 from train import results as results_lib
-from train.evaluate import Evaluator
+from train.evaluator import Evaluator
 from train.loop.loop import Phase
 
 SCORES = {

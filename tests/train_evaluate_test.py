@@ -14,7 +14,8 @@ from kd_keras.data.clips.format import ClipFormat
 from kd_keras.data.segments import VAL, Clip, Pair
 from kd_keras.data.video.info import BadVideo, Video
 from train import predictions
-from train.evaluate import Evaluator, bad_videos, evaluate, majority
+from train.evaluate import bad_videos, evaluate, majority
+from train.evaluator import Evaluator
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
 

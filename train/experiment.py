@@ -10,7 +10,8 @@ from kd_keras import console
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set, networks, results, teacher_cache
-from train.evaluate import Evaluator, evaluate, evaluator_of
+from train.evaluate import evaluate
+from train.evaluator import Evaluator, evaluator_of
 from train.flags.config import Config
 from train.loop import distribution as distribution_lib
 from train.loop import guards

@@ -13,7 +13,7 @@ from kd_keras.data.parallel import progress_bar
 from kd_keras.data.segments import Pair
 from train import data as data_lib
 from train import data_set, predictions
-from train.evaluate import evaluator_of
+from train.evaluator import evaluator_of
 from train.flags import config as config_lib
 from train.loop.distribution import Distribution
 from train.predictions import Predictions

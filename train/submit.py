@@ -21,7 +21,7 @@ from kd_keras.data.readers.epic_annotations import Row
 from kd_keras.data.segments import TEST, Index, Pair
 from kd_keras.statistics import softmax
 from train.challenge import ChallengeFile, SupervisionLevels
-from train.evaluate import Evaluator
+from train.evaluator import Evaluator
 from train.flags import defaults as flag_defaults
 from train.flags.config import Config
 from train.flags.data import Data
