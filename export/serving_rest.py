@@ -1,12 +1,12 @@
 """Asks a model of TF Serving over REST."""
 
 import base64
-import json
 import urllib.parse
 
 import numpy as np
 import requests
 from requests.adapters import HTTPAdapter
+from urllib3.exceptions import ReadTimeoutError
 from urllib3.util import Retry
 
 from export.served_model import (
@@ -44,6 +44,8 @@ class RestModel(ServedModel):
             backoff_factor=BACKOFF_S,
             status_forcelist=(_UNAVAILABLE,),
             allowed_methods=None,
+            # A server that names a time would be waited for, whatever its status.
+            respect_retry_after_header=False,
             raise_on_status=False,
         )
         for scheme in ("http://", "https://"):
@@ -51,8 +53,8 @@ class RestModel(ServedModel):
         super().__init__(asked)
 
     def _read_signatures(self):
-        answer = self._call("GET", f"{self._version_path()}/metadata")
-        signatures = answer["metadata"]["signature_def"]["signature_def"]
+        metadata = self._call("GET", f"{self._version_path()}/metadata", "metadata")
+        signatures = metadata["signature_def"]["signature_def"]
         return {
             name: Signature(
                 *(_types(signature.get(side, {})) for side in ("inputs", "outputs"))
@@ -62,7 +64,7 @@ class RestModel(ServedModel):
         }
 
     def _read_versions(self):
-        states = self._call("GET", self._model_path())["model_version_status"]
+        states = self._call("GET", self._model_path(), "model_version_status")
         loaded = (item for item in states if item["state"] == "AVAILABLE")
         return sorted(int(item["version"]) for item in loaded)
 
@@ -71,7 +73,8 @@ class RestModel(ServedModel):
             "signature_name": signature,
             "inputs": {name: _as_json(values) for name, values in inputs.items()},
         }
-        found = self._call("POST", f"{self._version_path()}:predict", body)["outputs"]
+        path = f"{self._version_path()}:predict"
+        found = self._call("POST", path, "outputs", body)
         types = self.signatures[signature].outputs
         if len(types) == 1:
             # The name of the only output is left out.
@@ -90,25 +93,36 @@ class RestModel(ServedModel):
             return f"{self._model_path()}/labels/{label}"
         return self._model_path()
 
-    def _call(self, method, path, body=None):
+    def _call(self, method, path, wanted, body=None):
+        """What an answer holds under the key `wanted`."""
         url = self.asked.address.rstrip("/") + path
         try:
             response = self._session.request(
                 method, url, json=body, timeout=self.asked.timeout_s
             )
             answer = response.json()
-        except requests.Timeout as error:
-            raise RefusedError("DEADLINE_EXCEEDED", str(error)) from error
         except requests.JSONDecodeError as error:
             said = f"{url} gives no JSON (HTTP {response.status_code})"
             status = _STATUSES.get(response.status_code, "UNKNOWN")
             raise RefusedError(status, said) from error
         except requests.RequestException as error:
-            raise RefusedError("UNAVAILABLE", str(error)) from error
+            status = "DEADLINE_EXCEEDED" if _is_late(error) else "UNAVAILABLE"
+            raise RefusedError(status, str(error)) from error
+        is_object = isinstance(answer, dict)
         if not response.ok:
-            said = answer.get("error", json.dumps(answer))
+            said = answer.get("error") if is_object else None
+            said = response.text if said is None else said
             raise RefusedError(_STATUSES.get(response.status_code, "INTERNAL"), said)
-        return answer
+        if not is_object or wanted not in answer:
+            said = f"{url} gives JSON without {wanted!r}, so it is no TF Serving"
+            raise RefusedError("UNKNOWN", said)
+        return answer[wanted]
+
+
+def _is_late(error):
+    # An answer that begins and does not end is no Timeout to requests.
+    cause = error.args[0] if error.args else None
+    return isinstance(error, requests.Timeout) or isinstance(cause, ReadTimeoutError)
 
 
 def _types(tensors):
