@@ -26,6 +26,7 @@ class LiveAnticipations:
     Attributes:
         newest: The newest anticipation; None before the first.
         dropped: How many windows the student had no time for.
+        empty: How many windows were left out because no frame came in them.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class LiveAnticipations:
         self._due_s = self._first_s = None
         self._offered = 0
         self._place = _Place()
-        self.newest, self.dropped, self._failure = None, 0, None
+        self.newest, self.dropped, self.empty, self._failure = None, 0, 0, None
         self._thread = threading.Thread(target=self._work, daemon=True)
 
     def follow(
@@ -50,7 +51,7 @@ class LiveAnticipations:
     ) -> Iterator[tuple[float, np.ndarray]]:
         """Yields the frames that are to be shown, and anticipates beside.
 
-        When the last one is taken, all windows are answered or dropped.
+        When the last one is taken, all windows are answered or left out.
 
         Args:
             frames: Time in seconds, ascending; the frame as the student sees it, of the
@@ -86,7 +87,7 @@ class LiveAnticipations:
                 self.dropped += self._place.put(window, self._waits)
             else:
                 # After a pause there may be thousands, which show one frame standing.
-                self.dropped += 1
+                self.empty += 1
             self._offered += 1
             # Not summed up: the times of a long stream stay exact.
             self._due_s = (

@@ -171,6 +171,11 @@ def _along_stream(request, student, spec, add):
             f"--every_s={request.every_s:g}.",
             file=sys.stderr,
         )
+    if live.empty:
+        print(
+            f"{live.empty} windows were left out: no frame came in them.",
+            file=sys.stderr,
+        )
     return errors[0] if errors else None
 
 

@@ -3,6 +3,7 @@ import csv
 import io
 import json
 import pathlib
+import re
 import socket
 import sys
 import threading
@@ -94,7 +95,7 @@ def test_a_slow_student_gets_the_newest_window_and_nothing_grows():
     assert max(sizes) <= 12
 
 
-def test_a_pause_of_a_camera_drops_the_windows_that_nothing_came_in():
+def test_a_pause_of_a_camera_leaves_out_the_windows_that_nothing_came_in():
     def paused():
         yield from frames(30)
         for time_s, *both in frames(30):
@@ -112,8 +113,27 @@ def test_a_pause_of_a_camera_drops_the_windows_that_nothing_came_in():
     # end.
     assert not [time_s for time_s in times_s if 4.0 < time_s < 3600]
     assert times_s[-1] == 3603.0 and len(asked) == len(found) <= 12
+    # Windows end at 4.0 s, 4.5 s, ... 3600.0 s in the pause.
+    assert following.empty == 2 * 3596 + 1
     offered = 2 * 3602 + 1
-    assert following.dropped == offered - len(found)
+    assert following.empty + following.dropped == offered - len(found)
+
+
+def test_a_pause_is_not_called_a_slow_student(no_network, monkeypatch, capsys):
+    def paused(video, clip_format, stops):
+        yield from frames(15)
+        for time_s, *both in frames(5):
+            yield 60 + time_s, *both
+
+    monkeypatch.setattr(live_source, "frames", paused)
+    monkeypatch.setattr(live_source, "can_wait", lambda video: False)
+    table(video="rtsp://host/path", headless=True)
+    said = capsys.readouterr().err
+    # Windows end at 2.5 s, 3.0 s, ... 60.0 s in the pause.
+    assert "116 windows were left out: no frame came in them." in said
+    # Frames came in three windows before it, and in one after it.
+    found = re.search(r"(\d+) windows were dropped", said)
+    assert found is None or int(found[1]) < 4
 
 
 def test_times_go_on_if_the_clock_of_a_source_is_set_back(tmp_path, capsys):
