@@ -72,9 +72,10 @@ def start(
 def check_paths(names: Iterable[str]) -> None:
     """Makes the parser refuse values of these flags that cannot be a path."""
 
-    def require_usable(path):
-        if problem := given_paths.problem(path):
-            raise flags.ValidationError(f"it {problem}.")
+    def require_usable(value):
+        for path in value if isinstance(value, list) else [value]:
+            if problem := given_paths.problem(path):
+                raise flags.ValidationError(f"it {problem}.")
         return True
 
     for name in names:
@@ -86,14 +87,17 @@ def request(kind: type[Request], values, paths: Collection[str]) -> Request:
 
     Args:
         values: The parsed flags, by name.
-        paths: The flags of paths; a leading `~` is the home folder.
+        paths: The flags of paths, or of several; a leading `~` is the home folder.
     """
     fields = {
         field.name: values[field.name].value for field in dataclasses.fields(kind)
     }
     for name in paths:
-        if fields[name] is not None:
-            fields[name] = given_paths.expanded(fields[name])
+        value = fields[name]
+        if isinstance(value, list):
+            fields[name] = [given_paths.expanded(path) for path in value]
+        elif value is not None:
+            fields[name] = given_paths.expanded(value)
     return kind(**fields)
 
 

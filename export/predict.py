@@ -33,7 +33,7 @@ from kd_keras.data.video import reading
 FLAGS = flags.FLAGS
 
 # The flags of paths.
-_PATHS = ("model", "video", "output")
+_PATHS = ("model", "video", "output", "timeline")
 # Frames per second of a file that is written from a stream.
 _LIVE_RATE = 25.0
 

@@ -1,5 +1,6 @@
 import contextlib
 import csv
+import dataclasses
 import io
 import json
 import pathlib
@@ -12,7 +13,15 @@ import types
 import numpy as np
 import pytest
 
-from export import anticipation, live, live_display, live_source, predict, timeline
+from export import (
+    anticipation,
+    command,
+    live,
+    live_display,
+    live_source,
+    predict,
+    timeline,
+)
 from kd_keras.data.segments import TEST
 from kd_keras.data.video import reading
 from kd_keras.data.video.info import Video
@@ -326,3 +335,20 @@ def test_timelines_are_complete_or_not_there(tmp_path):
     ):
         with pytest.raises(ValueError, match=error):
             timeline.check_path(str(tmp_path / path))
+
+
+def test_the_home_folder_is_meant_in_every_flag_of_paths(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/ann")
+    given = {
+        "model": "~/export",
+        "video": "v.mp4",
+        "output": "~/v.mp4",
+        "timeline": ["~/v.csv", "v.json"],
+    }
+    values = {
+        field.name: types.SimpleNamespace(value=given.get(field.name))
+        for field in dataclasses.fields(predict.Request)
+    }
+    found = command.request(predict.Request, values, predict._PATHS)
+    assert (found.model, found.output) == ("/home/ann/export", "/home/ann/v.mp4")
+    assert found.timeline == ["/home/ann/v.csv", "v.json"]
