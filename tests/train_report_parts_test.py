@@ -1,5 +1,6 @@
 """Parts of a report's page, against loops, closed forms and values by hand."""
 
+import base64
 import dataclasses
 import types
 
@@ -11,7 +12,15 @@ import pytest
 from export.anticipation import Anticipation
 from kd_keras import statistics, visualise
 from train import predictions, times
-from train.report import activation, charts, correspondence, examples, scores, timeline
+from train.report import (
+    activation,
+    charts,
+    correspondence,
+    examples,
+    scores,
+    student_view,
+    timeline,
+)
 
 
 def test_blocks_attend_as_their_tokens_do_on_average():
@@ -118,6 +127,13 @@ def test_clips_that_were_won_are_shown_first_unless_one_is_picked():
     assert examples.picked(chosen, 0, 5) == [0]
     with pytest.raises(ValueError, match="--clip=5 is none of the 5.* from 0 to 4"):
         examples.picked(chosen, 5, 5)
+
+
+def test_only_the_place_with_the_highest_weight_is_the_brightest():
+    """The others have 0.99920 to 0.99960 of it, which are 254.8 and 254.9 of 255."""
+    weights = np.array([[0.2499, 0.2500, 0.2501, 0.2500]], "float32")
+    row = np.frombuffer(base64.b64decode(student_view._as_text(weights)), np.uint8)
+    assert row.tolist() == [254, 254, 255, 254]
 
 
 def test_a_cell_is_picked_by_its_place_or_is_the_strongest():

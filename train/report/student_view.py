@@ -131,6 +131,7 @@ def _side(clip: np.ndarray, grid: Grid, interval_s: np.ndarray) -> dict[str, Any
 
 
 def _as_text(weights: np.ndarray) -> str:
-    """Each row as bytes, 255 for its highest weight, in base 64."""
-    shares = np.round(255 * weights / weights.max(1, keepdims=True)).astype(np.uint8)
+    """Each row as bytes, 255 for its highest weight alone, in base 64."""
+    # The page's script looks for 255, which rounding would give to others as well.
+    shares = (255 * (weights / weights.max(1, keepdims=True))).astype(np.uint8)
     return base64.b64encode(shares.tobytes()).decode()
