@@ -248,3 +248,12 @@ def test_no_text_of_a_chart_is_cut(count, letters, tmp_path):
     path = tmp_path / "gains.png"
     charts.class_gains(gains, dict.fromkeys(gains, 9), classes, path)
     assert not _touches_an_edge(cv2.imread(str(path)))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_no_text_of_a_reliability_diagram_is_cut(count, tmp_path):
+    labels, chances = np.array([0, 1]), np.array([[0.8, 0.2], [0.4, 0.6]])
+    networks = {f"teacher {n}": (labels, chances, chances) for n in range(count)}
+    path = tmp_path / "reliability.png"
+    charts.reliability(networks, path)
+    assert not _touches_an_edge(cv2.imread(str(path)))

@@ -25,7 +25,9 @@ def reliability(
         by_title: By network, (labels, probabilities before, probabilities after).
         path: File to write.
     """
-    with _figure(path, 1, len(by_title), (3.2 * len(by_title), 3.6)) as (figure, axes):
+    # The legend is wider than the diagram of one network.
+    size = max(3.2 * len(by_title), 4.4), 3.6
+    with _figure(path, 1, len(by_title), size) as (figure, axes):
         for axis, (title, (labels, before, after)) in zip(
             axes[0], by_title.items(), strict=True
         ):
