@@ -239,6 +239,23 @@ def test_nothing_is_sure_of_clips_of_one_video(tmp_path):
     assert 'class="sure"' not in text[1] and "clips are of one video" in text[1]
 
 
+def test_no_gain_of_several_runs_on_one_video_is_sure(tmp_path):
+    folders = [tmp_path / f"run{seed}" for seed in (0, 1)]
+    text = []
+    for number in (10, 1):
+        for seed, folder in enumerate(folders):
+            if not folder.exists():
+                _without_videos(folder, seed)
+            kept = predictions_lib.read(folder / "predictions.npz")
+            clusters = kept.clusters if number == 10 else np.full_like(kept.videos, "v")
+            kept = dataclasses.replace(kept, clusters=clusters)
+            predictions_lib.write(folder / "predictions.npz", kept)
+        page_ = command.run([*map(str, folders)], command.Request(), "").read_text()
+        text.append(re.search("All runs</h2>.*?</table>", page_, re.DOTALL)[0])
+    assert 'class="sure"' in text[0] and "no gain is bold" not in text[0]
+    assert 'class="sure"' not in text[1] and "no gain is bold" in text[1]
+
+
 def test_a_run_without_metrics_has_a_note_for_curves(tmp_path):
     _without_videos(tmp_path / "run", 0)
     text = command.run([str(tmp_path / "run")], command.Request(), "").read_text()
