@@ -180,7 +180,8 @@ def confusion(matrices, classes, path):
     """Draws confusion matrices side by side, as fractions of each true class.
 
     Args:
-        matrices: By title, counts (true class, predicted class).
+        matrices: By title, (true class, predicted class) of counts, or of fractions of
+            each true class if some predictions are left out.
         classes: Class names.
         path: PNG or SVG to write.
     Examples:

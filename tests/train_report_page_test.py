@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from kd_keras import statistics
+from kd_keras import statistics, visualise
 from tests import browser, untrained_run
 from train import networks
 from train import predictions as predictions_lib
@@ -254,6 +254,29 @@ def test_no_gain_of_several_runs_on_one_video_is_sure(tmp_path):
         text.append(re.search("All runs</h2>.*?</table>", page_, re.DOTALL)[0])
     assert 'class="sure"' in text[0] and "no gain is bold" not in text[0]
     assert 'class="sure"' not in text[1] and "no gain is bold" in text[1]
+
+
+def test_confusion_is_of_all_clips_of_a_class(tmp_path, monkeypatch):
+    """Of two clips one is taken for a class that is none of any clip."""
+    found = _without_videos(tmp_path / "run", 0, ["a", "b", "never"])
+    labels = np.repeat([0, 1], 20)
+    said = np.where(np.arange(40) % 2, labels, 2)
+    logits = {name: np.eye(3)[said] for name in found.logits}
+    kept = dataclasses.replace(found, labels=labels, logits=logits)
+    predictions_lib.write(tmp_path / "run" / "predictions.npz", kept)
+    drawn = []
+
+    def draw(matrices, classes, path):
+        drawn.append((matrices, classes))
+        path.touch()
+
+    monkeypatch.setattr(visualise, "confusion", draw)
+    text = command.run([str(tmp_path / "run")], command.Request(), "").read_text()
+    [(matrices, classes)] = drawn
+    assert classes == ["a", "b"] and len(matrices) == 3
+    for matrix in matrices.values():
+        np.testing.assert_array_equal(matrix, [[0.5, 0], [0, 0.5]])
+    assert "Of 3 classes these are the 2 with most clips" in text
 
 
 def test_a_run_without_metrics_has_a_note_for_curves(tmp_path):

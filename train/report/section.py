@@ -220,10 +220,10 @@ class _Maker:
         section = self._section
         counts = charts.counts_of(predictions.labels)
         shown = sorted(sorted(counts, key=lambda label: counts[label])[-_MOST_CLASSES:])
-        if len(shown) < len(counts):
+        if len(shown) < len(section.classes):
             section.classes_shown = (
-                f"Of {len(counts)} classes these are the {len(shown)} with most clips; "
-                "predictions of the others are left out."
+                f"Of {len(section.classes)} classes these are the {len(shown)} with "
+                "most clips; predictions of the others are left out."
             )
         distilled = self._distilled(predictions)
         teacher = predictions_lib.TEACHER_FUTURE
@@ -231,8 +231,8 @@ class _Maker:
         names = [scores.BASELINE] if has_baseline else []
         names += [teacher] if distilled is None else [distilled, teacher]
         matrices = {
-            scores.title(name): confusion_matrix(
-                predictions.labels, predictions.logits[name]
+            scores.title(name): _fractions(
+                confusion_matrix(predictions.labels, predictions.logits[name])
             )[np.ix_(shown, shown)]
             for name in names
         }
@@ -339,6 +339,11 @@ class _Maker:
                 "at the time that it speaks of."
             ),
         }
+
+
+def _fractions(confusion: np.ndarray) -> np.ndarray:
+    """Counts as fractions of each true class; 0 where a class has no clip."""
+    return confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
 
 
 def _times(path: pathlib.Path) -> list[dict[str, Any]]:
