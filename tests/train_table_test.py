@@ -389,6 +389,28 @@ def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     assert log.read_text() == "begun\nsaved\n"
 
 
+def test_no_run_begins_after_a_signal(tmp_path, monkeypatch):
+    jobs = plan.jobs(_ROWS, [], (1,), (0,), tmp_path, shared_teacher=True)
+    first, other = jobs[(), 1, 0], jobs[("--brightness=0.2",), 1, 0]
+    program = "import time; print('begun', flush=True); time.sleep(5)"
+    monkeypatch.setattr(plan.Job, "arguments", ["-c", program])
+    log = first.folder / "log.txt"
+
+    def send():
+        while not (log.exists() and "begun" in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, table._stop)
+    try:
+        threading.Thread(target=send, daemon=True).start()
+        with pytest.raises(SystemExit, match="The same command continues"):
+            running.run([first, other], ["0", "1"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert not other.folder.exists()
+
+
 def test_ctrl_c_ends_in_a_sentence(monkeypatch, capsys):
     def interrupt(_):
         raise KeyboardInterrupt

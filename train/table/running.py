@@ -5,6 +5,7 @@ import os
 import queue
 import subprocess
 import sys
+import threading
 from collections.abc import Sequence
 
 from kd_keras.data.parallel import progress_bar
@@ -40,6 +41,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
         free.put(device)
 
     children: set[subprocess.Popen[bytes]] = set()
+    stopped = threading.Event()
 
     def work(
         job: Job, before: "concurrent.futures.Future[str | None] | None"
@@ -49,7 +51,8 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
             concurrent.futures.wait([before])
         device = free.get()
         try:
-            return _run(job, device, children)
+            # A job that waited for another may still be here after a signal.
+            return None if stopped.is_set() else _run(job, device, children)
         finally:
             free.put(device)
 
@@ -65,6 +68,7 @@ def run(jobs: Sequence[Job], devices: Sequence[str] = ()) -> None:
                     problems.append(problem)
                 progress.add(1)
         except BaseException as error:
+            stopped.set()
             # Ctrl-C reaches runs too, and other signals do not. They save what they
             # have.
             if not isinstance(error, KeyboardInterrupt):
