@@ -363,6 +363,26 @@ def test_a_flag_that_a_flagfile_gives_no_more_is_noticed(tmp_path, monkeypatch):
         plan.check_flags([job])
 
 
+def test_a_run_with_the_teacher_of_another_row_is_noticed(tmp_path):
+    rows = [_ROWS[2], _ROWS[4], plan.Row("flat", "labels", ("--contrast=0.2",))]
+    given = ["--dataset=demo"]
+    jobs = plan.jobs(rows, given, (1,), (0,), tmp_path / "old", shared_teacher=True)
+    for job in jobs.values():
+        _write_run(job)
+        lines = config_lib.to_flagfile(config_lib.from_arguments(job.flags))
+        (job.folder / "run.flags").write_text(lines)
+    plan.check_flags(jobs.values())
+    # A table may be moved.
+    (tmp_path / "old").rename(tmp_path / "new")
+    moved = plan.jobs(rows, given, (1,), (0,), tmp_path / "new", shared_teacher=True)
+    assert all(job.is_done for job in moved.values())
+    plan.check_flags(moved.values())
+    turned = [rows[1], rows[0], rows[2]]
+    jobs = plan.jobs(turned, given, (1,), (0,), tmp_path / "new", shared_teacher=True)
+    with pytest.raises(ValueError, match="flat .* other flags: --teacher was .*, now "):
+        plan.check_flags(jobs.values())
+
+
 def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     job = next(iter(_jobs(tmp_path).values()))
     program = (

@@ -192,7 +192,8 @@ def check_flags(jobs: Iterable[Job]) -> None:
 
     Raises:
         ValueError: If they are wrong; or a job was done with other flags, which a
-            flagfile gave that has changed since, or with some that it gives no more.
+            flagfile gave that has changed since, or with some that it gives no more; or
+            its teacher is of another job by now.
     """
     for job in jobs:
         try:
@@ -223,6 +224,11 @@ def _refuse_other_flags(job: Job, given: Mapping[str, Any]) -> None:
         # A path may be spelled in several ways.
         if name not in config.FREE | config.PATHS and before[name] != now[name]
     ]
+    # The teacher's folder has its flags, split and seed in its name.
+    if job.after is not None and (
+        pathlib.Path(before["teacher"] or "").parent.name != job.after.folder.name
+    ):
+        differing.append(f"--teacher was {before['teacher']!r}, now {now['teacher']!r}")
     if differing:
         raise ValueError(
             f"{job.folder} holds the run of {job.name} with other flags: "
