@@ -90,6 +90,17 @@ def test_every_store_gives_the_steps_of_a_clip(write, tmp_path):
     np.testing.assert_array_equal(before[:, 0, 0, 3], [200, 200, 201, 203])
 
 
+def test_half_precision_features_are_scaled_in_single_precision(tmp_path):
+    features = np.array([[[60000, 0.01], [1000, 3]]], np.float16)
+    for scale in (2.0, 1e-5):
+        path = tmp_path / f"{scale}.npz"
+        np.savez(path, features=features, name=["a"], scale=scale)
+        steps = stores.open_store(path).read("a", np.array([0, 1]))
+        assert steps.dtype == np.float32
+        expected = features[0].astype(np.float64) * scale
+        np.testing.assert_allclose(steps, expected, rtol=1e-6)
+
+
 def test_maps_keep_their_places(tmp_path):
     array = np.arange(6 * 2 * 3 * 4, dtype="f2").reshape(6, 2, 3, 4)
     np.save(tmp_path / "m.npy", array)

@@ -162,7 +162,10 @@ class NpzStore(_ArrayStore):
 
     def read(self, name, indices):
         steps = super().read(name, indices)
-        return steps if self._scale == 1 else steps * np.float32(self._scale)
+        if self._scale == 1:
+            return steps
+        # The product would be float16 if the features are, and lose digits.
+        return steps.astype(np.float32) * np.float32(self._scale)
 
     def _array(self, name):
         if name not in self._arrays:
