@@ -102,6 +102,15 @@ def test_large_logits_stay_finite():
     assert gradient is None or np.isfinite(gradient).all()
 
 
+def test_a_target_that_is_no_distribution_gives_nan():
+    _, logits = distributions(4, 3)
+    predicted = np.full((4, 3), [[1 / 3], [1 / 3], [np.nan], [1 / 3]], "float32")
+    # The second label is out of range, and the teacher knows nothing of the third clip.
+    targets = soft_targets(np.array([2, 3, 0, 0]), LABELED, predicted)
+    found = ops.convert_to_numpy(soft_label_divergence(targets, logits))
+    np.testing.assert_array_equal(np.isnan(found), [False, True, True, False])
+
+
 def test_the_targets_get_no_gradient():
     teacher, logits = distributions(3, 4)
     _, gradient = gradients.value_and_gradient(

@@ -44,7 +44,8 @@ def soft_label_divergence(
     one-hot target gives the cross-entropy.
 
     Args:
-        targets: Distributions (batch, classes). They get no gradient.
+        targets: Distributions (batch, classes). They get no gradient. One that is NaN
+            or all zeros, as of a label out of range, gives NaN.
         logits: (batch, classes).
         temperature: T > 0, one number or one per example (batch,).
     Returns:
@@ -73,8 +74,9 @@ def soft_label_divergence(
     log_predictions = ops.log_softmax(logits / temperature)
     softened = ops.exp(log_targets)
     # A class of probability 0 adds 0. The product would be 0 · (-inf), which is nan.
+    # A target that is no distribution stays nan: it must not look like a loss of 0.
     terms = softened * (log_targets - log_predictions)
-    terms = ops.where(ops.greater(softened, 0.0), terms, 0.0)
+    terms = ops.where(ops.equal(softened, 0.0), 0.0, terms)
     return ops.sum(terms, axis=-1) * ops.square(ops.squeeze(temperature, -1))
 
 
