@@ -88,6 +88,13 @@ def test_means_of_other_draws_are_not_subtracted(changed):
         mean - statistics.bootstrap_mean(values, **given | changed)
 
 
+def test_draws_without_a_seed_are_not_subtracted():
+    first, second = (statistics.bootstrap_mean([1, 0, 1], seed=None) for _ in range(2))
+    assert not np.array_equal(first.resampled, second.resampled)
+    with pytest.raises(ValueError, match="the same seed"):
+        first - second
+
+
 @pytest.mark.parametrize(
     "values, groups, message",
     [

@@ -110,6 +110,8 @@ def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
             f"least one. Got the shape {values.shape}."
         )
     sums, sizes = _by_group(values, groups)
+    # Without a seed the draws are unlike any others, and so is their record.
+    seed = np.random.SeedSequence().entropy if seed is None else seed
     means = _resampled_means(sums, sizes, resamples, np.random.default_rng(seed))
     draws = (len(sums), tuple(sizes), resamples, seed)
     return BootstrapMean(float(values.mean()), means, draws)
