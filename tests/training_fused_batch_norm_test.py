@@ -108,10 +108,26 @@ def test_a_network_learns_as_with_keras(policy):
         assert np.abs(one - other).max() <= precision * np.abs(other).max() + 1e-6
 
 
-@pytest.mark.parametrize("options", [{"axis": 1}, {"renorm": True}])
+@pytest.mark.parametrize(
+    "options",
+    [{"axis": 1}, {"renorm": True}, {"synchronized": True}, {"dtype": "float64"}],
+)
 def test_other_layers_stay_as_they_are(options):
     model = _one_layer((3, 5, 6), **options)
     assert with_fused_batch_norm(model) is model
+
+
+def test_a_subclass_does_what_it_does_itself():
+    class Doubled(keras.layers.BatchNormalization):
+        def call(self, inputs, training=None, mask=None):
+            return 2 * super().call(inputs, training=training, mask=mask)
+
+    inputs = keras.Input((3, 5, 6))
+    model = keras.Model(inputs, Doubled()(inputs))
+    x = np.random.default_rng(0).normal(size=(4, 3, 5, 6))
+    y = with_fused_batch_norm(model)(x, training=True)
+    expected = 2 * (x - x.mean((0, 1, 2))) / np.sqrt(x.var((0, 1, 2)) + 1e-3)
+    np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_the_network_itself_stays_plain(tmp_path):

@@ -42,7 +42,11 @@ def with_fused_batch_norm(model):
 
 
 def _can_be_fused(layer):
-    if not isinstance(layer, keras.layers.BatchNormalization) or layer.renorm:
+    # A subclass may compute something else.
+    if type(layer) is not keras.layers.BatchNormalization:
+        return False
+    # One operation sees the examples of one replica, and knows no float64.
+    if layer.renorm or layer.synchronized or layer.compute_dtype == "float64":
         return False
     return layer.axis in (-1, len(layer.input.shape) - 1)
 
