@@ -185,6 +185,15 @@ def test_metrics_and_evaluation_are_those_of_the_networks():
     np.testing.assert_allclose(distiller.predict(clips, verbose=0), logits, rtol=1e-3)
 
 
+@pytest.mark.parametrize("weight", [1.0, "auto"])
+@pytest.mark.parametrize("beside", [("y",), ("y", "sample_weight")])
+def test_what_would_not_be_used_is_refused(beside, weight):
+    given = dict.fromkeys(beside, np.zeros(_BATCH))
+    distiller = _distiller(feature_weight=weight)
+    with pytest.raises(ValueError, match="A batch is one dict"):
+        distiller.fit(_batch(), batch_size=_BATCH, verbose=0, **given)
+
+
 def test_stored_targets_give_what_the_teacher_gives():
     batch, teacher = _batch(), _network(2)
     reader = kd_keras.distill.FrozenTeacher(teacher, "map")

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kd_keras.distill.keras_step import KerasStep
-from kd_keras.distill.terms import Batch, Data, Maps, Reader
+from kd_keras.distill.terms import Batch, Data, Maps, Reader, batch_of
 from kd_keras.training.feature_reader import model_with_features
 
 # Two tensors like the map: for the rest of the network, and for the feature loss.
@@ -55,7 +55,7 @@ class JaxStep(KerasStep):
         if self._auto is None:
             return super().train_step(state, data)
         trained, others, of_optimizer, _ = state
-        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        batch = batch_of(data)
         with self._having((self.non_trainable_variables, others)):
             weight = self.current_feature_weight()
         (loss, results), (found, scaled) = self._gradients(state, batch)

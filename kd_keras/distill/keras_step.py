@@ -4,7 +4,13 @@ import keras
 from keras import ops
 
 from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
-from kd_keras.distill.terms import Batch, DistillationTerms, Outputs, Reader
+from kd_keras.distill.terms import (
+    Batch,
+    DistillationTerms,
+    Outputs,
+    Reader,
+    batch_of,
+)
 from kd_keras.losses.tensor import Tensor
 from kd_keras.training.feature_reader import feature_reader
 
@@ -56,6 +62,7 @@ class KerasStep(DistillationTerms):
         sample_weight: None = None,
         training: bool = True,
     ) -> Tensor:
+        x = batch_of((x, y, sample_weight))
         targets = self._teacher_targets(x)
         losses = self._example_losses(x, targets, y_pred)
         terms = self._loss_terms(x, losses, self.current_feature_weight())

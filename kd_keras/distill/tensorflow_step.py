@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from kd_keras import onednn
 from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
-from kd_keras.distill.terms import Batch, Data, DistillationTerms
+from kd_keras.distill.terms import Batch, Data, DistillationTerms, batch_of
 from kd_keras.training import gradients
 from kd_keras.training.fused_batch_norm import training_reader
 from kd_keras.training.rematerialize import rematerializing_reader
@@ -42,12 +42,12 @@ class TensorFlowStep(DistillationTerms):
         return self.student(clips, training=training)
 
     def train_step(self, data: Data) -> dict[str, tf.Tensor]:
-        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        batch = batch_of(data)
         self.learn(batch)
         return self.get_metrics_result()
 
     def test_step(self, data: Data) -> dict[str, tf.Tensor]:
-        batch, *_ = keras.utils.unpack_x_y_sample_weight(data)
+        batch = batch_of(data)
         targets = self._teacher_targets(batch)
         outputs = self._student_outputs(batch, training=False)
         losses = self._example_losses(batch, targets, outputs)

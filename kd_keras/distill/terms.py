@@ -34,6 +34,21 @@ Outputs: TypeAlias = tuple[Tensor, Maps]
 ExampleLosses: TypeAlias = tuple[Tensor, Tensor | None]
 
 
+def batch_of(data: Data) -> Batch:
+    """Returns the batch in what Keras hands to a step.
+
+    Raises:
+        ValueError: If there are targets or weights of examples beside it.
+    """
+    batch, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
+    if targets is not None or weights is not None:
+        raise ValueError(
+            "A batch is one dict, and the distiller uses neither targets (`y`) nor "
+            f"weights of examples beside it. Give labels as the field {LABEL!r} alone."
+        )
+    return batch
+
+
 class DistillationTerms(keras.Model):
     """What of the `Distiller` needs no backend of its own.
 
