@@ -50,7 +50,8 @@ def test_classification_scores_matches_keras():
 
 
 def test_a_network_that_says_the_same_of_all_classes_recognizes_nothing():
-    assert metrics.classification_scores([0, 1], np.zeros((2, 6)))["top1"] == 0.0
+    summary = metrics.classification_scores([0, 1], np.zeros((2, 6)))
+    assert summary == {"top1": 0.0, "top5": 0.0, "class_mean_recall": 0.0}
 
 
 def test_a_network_that_says_nan_recognizes_nothing():
@@ -58,6 +59,7 @@ def test_a_network_that_says_nan_recognizes_nothing():
     scores[0] = scores[1, 5] = np.nan
     summary = metrics.classification_scores([0, 1, 2], scores)
     assert summary["top1"] == pytest.approx(1 / 3)
+    assert summary["class_mean_recall"] == pytest.approx(1 / 3)
     assert metrics.mean_topk_recall([0, 0, 0], np.full((3, 6), np.nan), k=5) == 0.0
 
 
