@@ -18,8 +18,8 @@ class ClassMeanRecall(keras.metrics.Metric):
     Args:
         num_classes: Number of classes, > 0.
     Shapes:
-        y_true: Class indices (batch,). y_pred: Logits or probabilities
-        (batch, num_classes). sample_weight: (batch,); 0 leaves an example out.
+        y_true: Class indices (batch,) or (batch, 1). y_pred: Logits or probabilities
+        (batch, num_classes). sample_weight: As y_true; 0 leaves an example out.
     Examples:
         Three of four examples are right, one of two classes.
 
@@ -42,11 +42,11 @@ class ClassMeanRecall(keras.metrics.Metric):
         )
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        y_true = ops.cast(y_true, "int32")
+        y_true = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         hit = ops.cast(y_true == ops.cast(ops.argmax(y_pred, -1), "int32"), self.dtype)
         rows = ops.one_hot(y_true, self.num_classes, dtype=self.dtype)
         if sample_weight is not None:
-            rows *= ops.cast(sample_weight, self.dtype)[:, None]
+            rows *= ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
         self.hits.assign_add(ops.sum(rows * hit[:, None], axis=0))
         self.examples.assign_add(ops.sum(rows, axis=0))
 

@@ -33,6 +33,15 @@ def test_class_mean_recall_matches_loops_over_several_batches():
     assert float(metric.result()) == 0.0
 
 
+def test_class_mean_recall_of_a_column_of_labels():
+    labels, scores = _scores()
+    weights = np.arange(len(labels)) % 2
+    metric = metrics.ClassMeanRecall(7)
+    metric.update_state(labels[:, None], scores, weights[:, None])
+    expected = _recall_by_loops(labels, scores, weights)
+    np.testing.assert_allclose(float(metric.result()), expected, rtol=1e-6)
+
+
 def test_class_mean_recall_comes_back_from_its_config():
     metric = metrics.ClassMeanRecall(7, name="recall")
     again = keras.metrics.deserialize(keras.metrics.serialize(metric))
