@@ -342,7 +342,7 @@ class _Maker:
 
 
 def _fractions(confusion: np.ndarray) -> np.ndarray:
-    """Counts as fractions of each true class; 0 where a class has no clip."""
+    """Counts as fractions of each true class; 0 if a class has no clip."""
     return confusion / np.maximum(confusion.sum(1, keepdims=True), 1)
 
 
