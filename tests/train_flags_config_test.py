@@ -168,6 +168,13 @@ def test_lengths_that_contradict_each_other_are_refused():
         _parse("--frame_rate=8", "--observed_s=1", "--num_frames=16")
 
 
+def test_a_batch_has_room_for_unlabeled_pairs():
+    _parse("--labeled_per_batch=7", "--batch_size=8")
+    for wanted in (8, 9):
+        with pytest.raises(flags.IllegalFlagValueError, match="less than --batch_size"):
+            _parse(f"--labeled_per_batch={wanted}", "--batch_size=8")
+
+
 @pytest.mark.parametrize("kept", ["--features=folder", "--teacher_cache=memory"])
 def test_what_is_kept_of_the_teacher_knows_no_mixtures(kept):
     _parse(kept, "--mixup=0")

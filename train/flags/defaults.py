@@ -73,6 +73,13 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
         "keep what the teacher says of clips that come again; leave out one of them",
         flag_values=values,
     )
+    flags.register_multi_flags_validator(
+        ["labeled_per_batch", "batch_size"],
+        _leave_room_for_unlabeled_pairs,
+        "--labeled_per_batch must be less than --batch_size: the rest of a batch is "
+        "unlabeled pairs",
+        flag_values=values,
+    )
 
 
 def complete(data: Data) -> Data:
@@ -199,3 +206,8 @@ def _start_where_features_do(values: _Values) -> bool:
 
 def _run_the_teacher_on_mixtures(values: _Values) -> bool:
     return not values["mixup"] or can_mix(values["features"], values["teacher_cache"])
+
+
+def _leave_room_for_unlabeled_pairs(values: _Values) -> bool:
+    wanted = values["labeled_per_batch"]
+    return wanted is None or wanted < values["batch_size"]
