@@ -136,6 +136,21 @@ def test_each_network_is_compared_at_its_own_deepest_map_of_enough_tokens():
             ["--backbone=tsn_small", "--teacher_feature_layer=conv1_conv,conv1_relu"],
             "--feature_layer names 1 layers and --teacher_feature_layer 2",
         ),
+        (
+            ["--backbone=tsn_small", "--feature_layer=Logits"],
+            "--feature_layer: Logits of tsn_small has no positions, only a vector",
+        ),
+        (
+            ["--backbone=tsn_small", "--freeze_until=conv4_block1_out"],
+            "All weights of tsn_small up to conv3_block1_out are frozen",
+        ),
+        (
+            [
+                *("--backbone=tsn_small", "--stored_layer=conv4_block1_out"),
+                *("--students=labels,direct", "--feature_layer=conv3_block1_out"),
+            ],
+            "up to conv3_block1_out are frozen, and a feature loss there teaches",
+        ),
         (["--backbone=tsn_small", "--segments=10"], "segments must be from 1 to"),
         (["--backbone=tsn_small", "--weights=gone.keras"], "Cannot read 'gone.keras'"),
     ],
@@ -153,6 +168,16 @@ def test_other_networks_pass_where_the_student_does_not_start_from_the_teacher()
         )
     # The same weights in another order of time.
     networks.check_networks(_config(*arguments), 3)
+
+
+def test_frozen_layers_pass_where_no_maps_are_compared():
+    networks.check_networks(
+        _config(
+            *("--backbone=tsn_small", "--freeze_until=conv4_block1_out"),
+            "--students=no_teacher,labels,pseudo_labels",
+        ),
+        3,
+    )
 
 
 def test_random_attributes_are_as_wide_as_the_run():

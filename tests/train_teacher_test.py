@@ -151,3 +151,40 @@ def test_it_is_compared_with_the_most_frequent_class(tmp_path, capsys, choosing,
     assert (model, field) == (teacher, "future")
     # Evenly spread, 512 at most.
     assert asked == (pairs[::3] if choosing else run.data.labeled)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--teacher_feature_layer=map",), "--student_init=teacher copies the teacher"),
+        (("--student_init=fresh",), "'somebodys', is unknown .*--teacher_feature"),
+        (
+            ("--student_init=fresh", "--teacher_feature_layer=map"),
+            "--teacher_feature_layer: somebodys has no layer 'map'",
+        ),
+        (
+            ("--student_init=fresh", "--teacher_feature_layer=conv,conv"),
+            "--feature_layer names 1 layers and --teacher_feature_layer 2",
+        ),
+        (
+            ("--student_init=fresh", "--teacher_feature_layer=pooled"),
+            "--teacher_feature_layer: pooled of somebodys has no positions",
+        ),
+    ],
+)
+def test_one_that_is_given_stops_before_any_student_is_trained(
+    tmp_path, flags, message
+):
+    clip = keras.Input((9, 16, 16, 3))
+    maps = layers.Conv3D(4, 3, name="conv")(clip)
+    pooled = layers.GlobalAveragePooling3D(name="pooled")(maps)
+    teacher = keras.Model(clip, layers.Dense(3, name="head")(pooled), name="somebodys")
+
+    def experiment(*students):
+        named = f"--teacher={tmp_path}/named.keras"
+        return recorded_training.Experiment(tmp_path, named, *flags, *students)
+
+    with pytest.raises(ValueError, match=message):
+        check_teacher(experiment("--students=no_teacher,attention"), teacher)
+    # A student without a teacher needs nothing of it.
+    check_teacher(experiment("--students=no_teacher"), teacher)

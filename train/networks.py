@@ -7,12 +7,17 @@ from collections.abc import Iterable
 import keras
 
 from kd_keras.data.clips.format import MODALITIES
+from kd_keras.distill.distiller import check_learns
 from kd_keras.models import backbones
 from kd_keras.training import cuts, half_precision
 from train import feature_data
 from train.flags.config import Config
 from train.flags.data import Data
+from train.flags.learning import FEATURE_METHODS, LABELS_ALONE
 from train.loop import guards
+
+# Batch, positions and channels, at least.
+_MAP_AXES = 3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,26 +52,44 @@ def check_networks(config: Config, num_classes: int) -> None:
     """Finds out before the teacher is trained what would stop the students.
 
     Raises:
-        ValueError: If a network cannot be built, lacks the layer that is compared, or
-            the students cannot start as --student_init says.
+        ValueError: If a network cannot be built, lacks the layer that is compared or
+            has nothing to learn before it, or the students cannot start as
+            --student_init says.
     """
     student = teacher = build_student(config, num_classes)
     if teacher_architecture(config) != student_architecture(config):
         teacher = build_teacher(config, num_classes)
-    if config.distillation.stored_layer is not None:
-        stem(student, config.distillation.stored_layer)
+    _freeze_stem(config, student)
     layers = student_feature_layers(config, student)
     _check_layers("feature_layer", student, layers)
+    if not FEATURE_METHODS.isdisjoint(config.distillation.students):
+        for layer in layers:
+            check_learns(student, layer)
     if config.run.teacher is None:
+        check_pair(config, student, teacher)
+
+
+def check_pair(config: Config, student: keras.Model, teacher: keras.Model) -> None:
+    """Finds out before a student is trained what of the teacher would stop another.
+
+    Raises:
+        ValueError: If the students cannot start as --student_init says, or the teacher
+            lacks the layer that is compared.
+    """
+    students = set(config.distillation.students)
+    if students != {"no_teacher"}:
         _check_start(config, student, teacher)
-        teacher_layers = teacher_feature_layers(config, student, teacher)
-        _check_layers("teacher_feature_layer", teacher, teacher_layers)
-        if len(layers) != len(teacher_layers):
-            raise ValueError(
-                f"--feature_layer names {len(layers)} layers and "
-                f"--teacher_feature_layer {len(teacher_layers)}: each is compared with "
-                "one of the other network."
-            )
+    if students <= set(LABELS_ALONE):
+        return
+    layers = student_feature_layers(config, student)
+    teacher_layers = teacher_feature_layers(config, student, teacher)
+    _check_layers("teacher_feature_layer", teacher, teacher_layers)
+    if len(layers) != len(teacher_layers):
+        raise ValueError(
+            f"--feature_layer names {len(layers)} layers and "
+            f"--teacher_feature_layer {len(teacher_layers)}: each is compared with "
+            "one of the other network."
+        )
 
 
 def build_teacher(config: Config, num_classes: int) -> keras.Model:
@@ -105,9 +128,7 @@ def start_student(
     if init == "teacher":
         _check_start(config, student, teacher)
         student.set_weights(teacher.get_weights())
-    if config.distillation.stored_layer is not None:
-        for layer in stem(student, config.distillation.stored_layer).layers:
-            layer.trainable = False
+    _freeze_stem(config, student)
     return student
 
 
@@ -212,6 +233,11 @@ def _check_layers(flag: str, model: keras.Model, layers: Iterable[str]) -> None:
                 f"--{flag}: {model.name} has no layer {layer!r}. Choose one of: "
                 f"{', '.join(names)}."
             )
+        if len(model.get_layer(layer).output.shape) < _MAP_AXES:
+            raise ValueError(
+                f"--{flag}: {layer} of {model.name} has no positions, only a vector "
+                "for each clip. Choose a layer before the pooling."
+            )
 
 
 def _build(
@@ -262,6 +288,12 @@ def _freeze_until(model: keras.Model, name: str) -> None:
         )
     for layer in keras.Model(model.input, model.get_layer(name).output).layers:
         layer.trainable = False
+
+
+def _freeze_stem(config: Config, student: keras.Model) -> None:
+    if config.distillation.stored_layer is not None:
+        for layer in stem(student, config.distillation.stored_layer).layers:
+            layer.trainable = False
 
 
 def _check_start(config: Config, student: keras.Model, teacher: keras.Model) -> None:

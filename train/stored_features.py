@@ -22,7 +22,7 @@ from train import batches, data_set, networks, phases
 from train import data as data_lib
 from train.flags import fields as flag_fields
 from train.flags.config import Config
-from train.flags.learning import LABELS_ALONE
+from train.flags.learning import FEATURE_METHODS, LABELS_ALONE
 
 if TYPE_CHECKING:
     from train.experiment import Experiment
@@ -77,7 +77,7 @@ class StoredFeatures:
         features = [feature_records.STUDENT_INPUT]
         if self._method not in LABELS_ALONE:
             features.append(feature_records.PROBABILITIES)
-        if self._method in ("direct", "attention"):
+        if self._method in FEATURE_METHODS:
             features.append(feature_records.FEATURES)
         if self._method == "attention":
             features.append(feature_records.SELF_ATTENTION)
@@ -144,7 +144,7 @@ def prefixes(config: Config) -> set[str]:
     """The arrays that the students of a run need, beside the student's input."""
     methods = set(config.distillation.students)
     names = {feature_records.PROBABILITIES}
-    if methods & {"direct", "attention"}:
+    if methods & FEATURE_METHODS:
         names.add(feature_records.FEATURES)
     if "attention" in methods:
         names.add(feature_records.SELF_ATTENTION)

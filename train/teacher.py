@@ -46,8 +46,14 @@ def check_teacher(experiment: "Experiment", teacher: keras.Model) -> None:
     """Warns of a teacher that knows less than the most frequent class.
 
     On validation data if there is any, else on what it was trained on.
+
+    Raises:
+        ValueError: If the teacher is given and students cannot learn from it.
     """
-    data = experiment.data
+    config, data = experiment.config, experiment.data
+    if config.run.teacher is not None:
+        student = networks.build_student(config, len(data.index.classes))
+        networks.check_pair(config, student, teacher)
     pairs, where = data.labeled, "training clips"
     if data.choosing:
         pairs, where = data.choosing, "validation clips"

@@ -161,7 +161,7 @@ class Distiller(Step):
             rematerialize,
         )
         for layer in layers:
-            _check_learns(student, layer)
+            check_learns(student, layer)
         if feature_loss is not None:
             channels = [num_channels(student, layer) for layer in layers]
             wanted: Sequence[int] = channels
@@ -211,6 +211,20 @@ class Distiller(Step):
         ]
 
 
+def check_learns(student: keras.Model, layer: str) -> None:
+    """Raises if a feature loss at a layer has no weights to teach.
+
+    Raises:
+        ValueError: If all weights up to the layer are frozen.
+    """
+    feature_map = student.get_layer(layer).output
+    if not keras.Model(student.input, feature_map).trainable_weights:
+        raise ValueError(
+            f"All weights of {student.name} up to {layer} are frozen, and a feature "
+            "loss there teaches nothing. Freeze less, or compare a later layer."
+        )
+
+
 def _projection(channels: int, wanted: int) -> keras.layers.Dense | None:
     """Returns what maps so many channels to as many as wanted; None if they agree."""
     if channels == wanted:
@@ -218,16 +232,6 @@ def _projection(channels: int, wanted: int) -> keras.layers.Dense | None:
     projection = keras.layers.Dense(wanted, name="projection")
     projection.build((None, channels))
     return projection
-
-
-def _check_learns(student: keras.Model, layer: str) -> None:
-    """Raises if a feature loss at the layer has no weights to teach."""
-    feature_map = student.get_layer(layer).output
-    if not keras.Model(student.input, feature_map).trainable_weights:
-        raise ValueError(
-            f"All weights of {student.name} up to {layer} are frozen, and a feature "
-            "loss there teaches nothing. Freeze less, or compare a later layer."
-        )
 
 
 def _check_weight(weight: Schedule | Literal["auto"]) -> None:

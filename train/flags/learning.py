@@ -25,6 +25,8 @@ BACKBONES = (
 # How students can be trained, from labels alone or with the teacher.
 LABELS_ALONE = ("no_teacher", "labels")
 METHODS = (*LABELS_ALONE, "pseudo_labels", "direct", "attention")
+# Those that compare feature maps.
+FEATURE_METHODS = frozenset({"direct", "attention"})
 
 
 @dataclasses.dataclass(frozen=True)
