@@ -1,10 +1,11 @@
-"""--feature_weight=auto across an interruption: bit for bit what it would have been."""
+"""--feature_weight=auto across an interruption, and schedules of it in the loop."""
 
 import keras
 import numpy as np
 import pytest
 
-from tests import tiny_distillation, tiny_training
+from tests import recorded_training, tiny_distillation, tiny_training
+from train import batches, phases
 from train.loop.loop import Phase
 from train.run_directory import RunDirectory
 
@@ -54,3 +55,31 @@ def test_it_goes_on_from_a_checkpoint(tmp_path):
         np.testing.assert_array_equal(one, other)
     assert found[2] == metrics
     assert '"feature_weight"' in metrics and '"feature_gradient_ratio"' in metrics
+
+
+@pytest.mark.parametrize(
+    ("schedule", "moves"),
+    [("constant", False), ("linear_up", True), ("cosine_down", True)],
+)
+def test_the_loop_knows_whether_the_weight_moves(
+    tmp_path, monkeypatch, schedule, moves
+):
+    made = []
+
+    class Made:
+        def __init__(self, **arguments):
+            made.append(arguments)
+
+        def run(self):
+            pass
+
+    monkeypatch.setattr(phases, "Phase", Made)
+    monkeypatch.setattr(batches, "normalizer", lambda experiment: dict)
+    run = recorded_training.Experiment(
+        tmp_path, f"--feature_weight_schedule={schedule}"
+    )
+    run.interruption = None
+    model = tiny_training.trainer(run.config, 5)
+    source = phases.Clips(run, model.network, run.data.labeled)
+    phases.train(run, "student_attention", model, source, 5, 0.1)
+    assert [arguments["weight_moves"] for arguments in made] == [moves]

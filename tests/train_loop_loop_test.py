@@ -16,6 +16,7 @@ from train.loop.checkpoints import CannotSaveError, Checkpoints
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interrupted, Interruption
 from train.run_directory import RunDirectory
+from train.student import feature_weight
 
 
 class Killed(Exception):
@@ -272,6 +273,19 @@ def test_gradients_far_apart_are_warned_of(capsys):
     for feature, change in ((200.0, "Lower"), (0.005, "Raise")):
         guards.warn_of_gradients("tiny", 4, {**norms, "feature": feature})
         assert f"{change} --feature_weight" in capsys.readouterr().err
+
+
+def test_a_weight_that_goes_down_to_0_is_warned_of_only_while_it_dominates(capsys):
+    ratio = feature_weight(
+        tiny_training.config("--feature_weight_schedule=cosine_down").distillation, 1500
+    )["gradient_ratio"]
+    norms = {"label": 1.0, "feature": float(ratio(1450))}
+    guards.warn_of_gradients("tiny", 1450, norms)
+    assert "Raise --feature_weight" in capsys.readouterr().err
+    guards.warn_of_gradients("tiny", 1450, norms, weight_moves=True)
+    assert not capsys.readouterr().err
+    guards.warn_of_gradients("tiny", 9, {**norms, "feature": 200.0}, weight_moves=True)
+    assert "Lower --feature_weight" in capsys.readouterr().err
 
 
 def _validations(values):

@@ -134,6 +134,7 @@ def train(
         learning_rate: Highest rate.
     """
     training = experiment.config.training
+    schedule = experiment.config.distillation.feature_weight_schedule
     optimizer = optimization.optimizer(experiment.config, steps, learning_rate)
     if training.pretrained_rate != 1:
         optimization.set_rates(
@@ -153,6 +154,7 @@ def train(
         directory=experiment.directory,
         normalize_batch=batches.normalizer(experiment),
         validate=source.validation(),
+        weight_moves=schedule != "constant",
         distribution=experiment.distribution,
         interruption=experiment.interruption,
     ).run()

@@ -62,17 +62,23 @@ def describe(pairs: Sequence[Pair], indices: Iterable[int]) -> str:
     return "; ".join(named)
 
 
-def warn_of_gradients(phase: str, step: int, norms: Mapping[str, float]) -> None:
+def warn_of_gradients(
+    phase: str, step: int, norms: Mapping[str, float], weight_moves: bool = False
+) -> None:
     """Warns if the feature loss dominates the other terms, or has hardly any effect.
 
     Args:
         norms: Norm of the gradient by term; 0 if a batch has no such term.
+        weight_moves: Whether λ goes up from 0 or down to 0. The feature loss is then
+            meant to have hardly any effect for a while.
     """
     feature = norms.get("feature", 0.0)
     others = max((norm for name, norm in norms.items() if name != "feature"), default=0)
     if not feature or not others:
         return
     ratio = feature / others
+    if weight_moves and ratio < 1:
+        return
     if not 1 / _FARTHEST <= ratio <= _FARTHEST:
         change = "Lower" if ratio > 1 else "Raise"
         warn(

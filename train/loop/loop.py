@@ -51,6 +51,7 @@ class Phase:
         normalize_batch: Function from such a batch to what the model learns from; it
             becomes a part of the step.
         validate: Function without arguments that returns metrics by name.
+        weight_moves: As `guards.warn_of_gradients` takes it.
         distribution: The `Distribution` that the model was made in.
         interruption: The entered `Interruption` of the process.
     """
@@ -64,6 +65,7 @@ class Phase:
     directory: PhaseFolder
     normalize_batch: Callable[[Tensors], Tensors] = dict
     validate: Callable[[], dict[str, float]] = dict
+    weight_moves: bool = False
     distribution: Distribution = dataclasses.field(default_factory=Distribution)
     interruption: Interruption = dataclasses.field(default_factory=Interruption)
 
@@ -238,7 +240,7 @@ class _Training:
         line |= {f"val_{name}": value for name, value in validated.items()}
         phase.directory.log(phase.name, step, line)
         if phase.distribution.is_chief:
-            guards.warn_of_gradients(phase.name, step, norms)
+            guards.warn_of_gradients(phase.name, step, norms, phase.weight_moves)
             shown = " ".join(f"{name} {value:.4g}" for name, value in line.items())
             self._say(f"{phase.name} {step}: {shown}")
         self._model.reset_metrics()
