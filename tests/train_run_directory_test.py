@@ -92,6 +92,17 @@ def test_runs_of_the_release_before_go_on_under_the_new_names_of_flags(tmp_path)
         _open(tmp_path, "--stored_layer=Mixed_4f")
 
 
+def test_runs_of_before_a_flag_had_its_default(tmp_path):
+    _work(_begin(tmp_path))
+    values = json.loads((tmp_path / "run.json").read_text())
+    for name in ("mixup", "demo_camera_drift", "fuse_weights", "flow_root"):
+        del values[name]
+    (tmp_path / "run.json").write_text(json.dumps(values))
+    _open(tmp_path)
+    with pytest.raises(ValueError, match="flags: --mixup was 0.0, now 0.5. Give"):
+        _open(tmp_path, "--mixup=0.5")
+
+
 def test_a_training_goes_on_in_a_folder_of_any_name(tmp_path):
     folder = tmp_path / _ANY_CHARACTERS
     weights = tiny_training.train(_open(folder), "--checkpoint_every_steps=5")

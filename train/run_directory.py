@@ -138,7 +138,7 @@ class RunDirectory:
         if not known.exists() or not self.holds_work():
             return
         before = json.loads(known.read_text(encoding="utf-8"))
-        before = config_lib.with_new_names(before)
+        before = config_lib.as_of_now(before)
         now = json.loads(json.dumps(config_lib.as_flags(self._config)))
         folder = before.pop(_FOLDER, os.getcwd())
         differing = [

@@ -297,8 +297,11 @@ def _as_list(values: tuple) -> str:
     return text.getvalue()
 
 
-def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns values by flag, of a run of the release before, by the new names."""
+def as_of_now(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns values by flag, of a run of the release before, as JSON holds them.
+
+    They come under the new names. Flags that the run did not know have their defaults.
+    """
     values = dict(values)
     for group in _RUN_GROUPS:
         for field in dataclasses.fields(group):
@@ -306,6 +309,9 @@ def with_new_names(values: Mapping[str, Any]) -> dict[str, Any]:
                 value = values.pop(former)
                 choices = field.metadata["former_choices"]
                 values[field.name] = choices.get(value, value)
+            default: Any = field.default
+            is_tuple = isinstance(default, tuple)
+            values.setdefault(field.name, list(default) if is_tuple else default)
     return values
 
 
