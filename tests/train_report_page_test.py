@@ -148,6 +148,34 @@ def test_the_future_lights_up_under_the_pointer(written, tmp_path):
 
 
 @pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
+def test_arrow_keys_choose_a_cell(written, tmp_path):
+    [values, *_] = _values_on(written)
+    past, (_, rows, columns) = "#correspondence-1-1 .past", values["observed"]["grid"]
+    assert rows > 1 and columns > 1
+    with browser.opened(written, tmp_path) as shown:
+
+        def chosen_after(*keys):
+            for key in keys:
+                shown.evaluate(
+                    f"document.querySelector('{past}').dispatchEvent("
+                    f"new KeyboardEvent('keydown', {{key: '{key}'}}))"
+                )
+            return int(
+                shown.evaluate(f"document.querySelector('{past} .chosen').dataset.cell")
+            )
+
+        shown.move_to(f"{past} [data-cell='0']")
+        assert chosen_after("ArrowDown") == columns
+        assert chosen_after("ArrowRight") == columns + 1
+        assert chosen_after("Tab", "ArrowUp") == 1
+        assert chosen_after("ArrowLeft", "ArrowLeft") == 0
+        # It is held until a click.
+        shown.move_to(f"{past} [data-cell='1']")
+        assert chosen_after() == 0
+        assert not shown.errors
+
+
+@pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
 def test_a_narrow_page_scrolls_a_wide_chart_and_nothing_else(tmp_path):
     classes = [f"put the object {number} away" for number in range(30)]
     _without_videos(tmp_path / "run", 0, classes)

@@ -1,4 +1,5 @@
-// Shows where a cell of one clip attends in the other, under the pointer.
+// Shows where a cell of one clip attends in the other: the cell under the pointer, or
+// the one that the arrow keys choose.
 "use strict";
 
 // How dark a cell is that nothing attends to.
@@ -50,6 +51,16 @@ for (const figure of document.querySelectorAll(".correspondence")) {
         show(name, number);
       });
     });
+    side.box.addEventListener("keydown", (event) => {
+      const columns = side.grid[2];
+      const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns, ArrowDown: columns };
+      if (!(event.key in steps)) return;
+      event.preventDefault();
+      const chosen = side.cells.findIndex((cell) => cell.classList.contains("chosen"));
+      const next = chosen < 0 ? 0 : chosen + steps[event.key];
+      held = true;
+      show(name, Math.min(Math.max(next, 0), side.cells.length - 1));
+    });
   }
   show("past", values.strongest);
 }
@@ -57,6 +68,7 @@ for (const figure of document.querySelectorAll(".correspondence")) {
 function makeSide(figure, name, clip) {
   const box = figure.querySelector(`.${name}`);
   const [steps, rows, columns] = clip.grid;
+  box.tabIndex = 0;
   const label = document.createElement("div");
   label.className = "label";
   label.textContent = name;
@@ -80,7 +92,7 @@ function makeSide(figure, name, clip) {
     }
     box.append(frame);
   }
-  return { cells, grid: clip.grid, times_s: clip.times_s };
+  return { box, cells, grid: clip.grid, times_s: clip.times_s };
 }
 
 function place(side, cell) {
