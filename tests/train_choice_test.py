@@ -96,6 +96,20 @@ def test_what_chooses(folder, without_val):
     assert (data.eval_part, data.choosing_part) == ("val", "held_out")
 
 
+def test_a_part_without_labels_is_not_evaluated(tmp_path):
+    write(tmp_path, ["train", "train", "val", "test"])
+    annotations = tmp_path / "actions.csv"
+    labeled = annotations.read_text()
+    for label in ("open", "shut"):
+        labeled = labeled.replace(f"{label},val", ",val")
+    annotations.write_text(labeled)
+    data = load(tmp_path)
+    assert (data.eval_part, len(data.evaluated), data.choosing) == ("test", 2, [])
+    refusal = "no labeled segment of the part 'val' .* labels are in test, train"
+    with pytest.raises(ValueError, match=refusal):
+        load(tmp_path, "--eval_part=val")
+
+
 def test_prepared_records_hold_what_chooses(folder, tmp_path):
     from train import prepare as prepare_lib
 

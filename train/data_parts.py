@@ -12,14 +12,14 @@ def evaluated(flags: Data, index: Index) -> str:
         flags: The run's `Data` flags.
         index: Before anything is held out.
     """
-    parts = {video.part for video in index.videos.values()}
+    labeled = _labeled(index)
     wanted = flags.eval_part
     if wanted == "auto":
-        wanted = VAL if VAL in parts else TEST
-    if wanted not in parts:
+        wanted = VAL if VAL in labeled else TEST
+    if wanted not in labeled:
         raise ValueError(
-            f"There is no readable video of the part {wanted!r} to evaluate on; the "
-            f"data set has {', '.join(sorted(parts))}."
+            f"There is no labeled segment of the part {wanted!r} to evaluate on, in a "
+            f"video that can be read; labels are in {', '.join(sorted(labeled))}."
         )
     return wanted
 
@@ -39,7 +39,10 @@ def choosing(index: Index) -> str | None:
     Args:
         index: After `hold_out`.
     """
-    labeled = {
-        index.videos[s.video].part for s in index.segments if s.label is not None
-    }
+    labeled = _labeled(index)
     return next((part for part in (HELD_OUT, VAL) if part in labeled), None)
+
+
+def _labeled(index):
+    """The parts that have labels."""
+    return {index.videos[s.video].part for s in index.segments if s.label is not None}

@@ -119,7 +119,7 @@ class Data:
     )
     eval_part: str = _flag(
         "auto",
-        "Part that is evaluated; auto takes val if the data set has one, else test.",
+        "Part that is evaluated; auto takes val if it has labels, else test.",
         affects="pairs",
         choices=("auto", "val", "test"),
     )
