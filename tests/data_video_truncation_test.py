@@ -74,6 +74,20 @@ def test_the_frames_that_are_there_count(tmp_path, name, header_s):
         assert f"names {header_s}.00 s" in remark and "ends at 4.0" in remark
 
 
+def test_pauses_before_b_frames_are_no_lie_of_the_header(tmp_path):
+    # Ten frames, a pause of 3 s, and ten more: the last is shown from 4.8 to 4.9 s.
+    times_ms = [*range(0, 1000, 100), *range(3900, 4900, 100)]
+    path = numbered_video.write(
+        tmp_path / "a.mp4", 20, frame_rate=10, times_ms=times_ms, bf="3"
+    )
+    with av.open(str(path)) as container:
+        packets = [p for p in container.demux(video=0) if p.size]
+        named_s = max(float((p.pts + p.duration) * p.time_base) for p in packets)
+        assert container.duration == 4_900_000 and named_s > 6
+    info = _probe(path)
+    assert info.duration_s == pytest.approx(4.9) and not info.remarks
+
+
 @pytest.mark.parametrize("name", [n for n in _FILES if n != "a.mp4"])
 @pytest.mark.parametrize("header_s", [4, 60])
 @pytest.mark.parametrize("part", [0.6, 0.75])

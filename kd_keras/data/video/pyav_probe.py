@@ -26,17 +26,29 @@ class _Packet(typing.NamedTuple):
     byte: int | None
 
 
+class _End(typing.NamedTuple):
+    """The bounds of when a stream's data ends.
+
+    A packet may name the time until the next one in the file, which is another than
+    the next that is shown. So the first bound counts no duration, the second counts
+    them all.
+    """
+
+    earliest_s: float
+    latest_s: float
+
+
 def probe_file(video, path):
     """Reads the packets of a file and decodes its first frame."""
     _refuse(video, path, truncation.find_impossible_fragment(path))
     try:
         with containers.opened(path) as container:
             stream = containers.picture_stream(video, container)
-            packets, ends_s, jumps_s = _read_packets(container, stream)
+            packets, ends, jumps_s = _read_packets(container, stream)
             _refuse(video, path, clock_faults.of_packets(packets, stream.time_base))
             if not packets:
                 raise BadVideo(video.name, f"{path} has no frames")
-            remarks = _check_complete(video, path, container, stream, ends_s)
+            remarks = _check_complete(video, path, container, stream, ends)
         with containers.opened(path) as container:
             stream = containers.picture_stream(video, container)
             frame = _first_frame(container, stream)
@@ -100,16 +112,19 @@ def _several_pictures(container, used):
 
 
 def _read_packets(container, stream):
-    """The shown packets, when each stream's data ends, and where the clock jumps."""
-    packets, numbers, ends_s = [], [], {}
+    """The shown packets, the `_End` of each stream, and where the clock jumps."""
+    packets, numbers, ends = [], [], {}
     recordings = clocks.Recordings(container)
     for packet in containers.demuxed(container):
         number = recordings.number_of(packet)
         time = packet.dts if packet.pts is None else packet.pts
         if packet.size and time is not None:
+            start_s = float(time * packet.time_base)
             end_s = float((time + (packet.duration or 0)) * packet.time_base)
-            before_s = ends_s.get(packet.stream_index, end_s)
-            ends_s[packet.stream_index] = max(end_s, before_s)
+            before = ends.get(packet.stream_index, _End(start_s, end_s))
+            ends[packet.stream_index] = _End(
+                max(start_s, before.earliest_s), max(end_s, before.latest_s)
+            )
         # Packets that an edit list hides are needed to decode others, never shown.
         if (
             packet.size
@@ -120,12 +135,12 @@ def _read_packets(container, stream):
             packets.append(_Packet(*kept))
             numbers.append(number)
     if len(set(numbers)) < 2 or any(None in (p.pts, p.dts) for p in packets):
-        return packets, ends_s, []
+        return packets, ends, []
     stamps, jumps_s = clocks.join(
         packets, numbers, recordings.spans_s.values(), stream.time_base
     )
     joined = zip(packets, stamps, strict=True)
-    return [p._replace(pts=s, dts=None) for p, s in joined], ends_s, jumps_s
+    return [p._replace(pts=s, dts=None) for p, s in joined], ends, jumps_s
 
 
 def _keys(packets, stamps):
@@ -155,18 +170,19 @@ def _jumps(container, jumps_s):
     )
 
 
-def _check_complete(video, path, container, stream, ends_s):
+def _check_complete(video, path, container, stream, ends):
     """Refuses a file that was cut off; returns remarks on one that lies or goes on."""
     if container.format.flags & av.format.Flags.ts_discont.value:
         # Such a file has no header that could name a duration.
         return ()
-    found_s = max(ends_s.values(), default=0.0)
     if container.format.name == "avi":
-        found_s = ends_s.get(stream.index, 0.0)
+        ends = {i: end for i, end in ends.items() if i == stream.index}
+    earliest_s = max((end.earliest_s for end in ends.values()), default=0.0)
+    found_s = max((end.latest_s for end in ends.values()), default=0.0)
     _refuse(video, path, truncation.find_cut(path, container, stream, found_s))
     start_s = max(float(_start_s(container)), 0.0)
     remarks = (
-        truncation.header_remark(container, stream, start_s, found_s),
+        truncation.header_remark(container, stream, start_s, earliest_s, found_s),
         truncation.joined_remark(path, container, found_s - start_s),
     )
     return tuple(remark for remark in remarks if remark)

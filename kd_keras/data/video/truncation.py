@@ -59,18 +59,22 @@ def find_impossible_fragment(path) -> str | None:
     return None
 
 
-def header_remark(container, stream, start_s: float, found_s: float) -> str | None:
+def header_remark(
+    container, stream, start_s: float, earliest_s: float, found_s: float
+) -> str | None:
     """Returns a sentence about a header that names another duration than there is.
 
     Args:
         start_s: When the data of the first stream starts, on the file's clock.
-        found_s: When the data of the last stream ends.
+        earliest_s: When the last packet begins.
+        found_s: When the data of the last stream ends, by the durations of packets.
     """
     promised_s = promised_duration_s(container, stream)
     # Some containers count from the start of the data, others from the clock's zero.
     right = [
-        not _is_less(end_s, promised_s) and not _is_less(promised_s, end_s)
-        for end_s in (found_s, found_s - start_s)
+        not _is_less(found_s - zero_s, promised_s)
+        and not _is_less(promised_s, earliest_s - zero_s)
+        for zero_s in (0, start_s)
     ]
     if not promised_s or any(right):
         return None
