@@ -8,6 +8,7 @@ from kd_keras.data import kept_arrays
 from kd_keras.data.batches import from_clips
 from kd_keras.data.batches import stream as stream_lib
 from kd_keras.data.batches.fields import FUTURE, INDEX, LABEL, LABELED, OBSERVED
+from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.batches.stream import Stream
 from kd_keras.data.clips import augment as augment_lib
 from kd_keras.data.clips.augment import Augmentation
@@ -238,6 +239,20 @@ def test_a_bad_pair_is_replaced_and_the_others_keep_their_positions(folder):
             assert other[INDEX] == [replacement[index]]
         else:
             _assert_same([batch], [other])
+    assert list(loader.bad_videos) == ["x"]
+
+
+def test_a_bad_pair_is_replaced_by_one_of_its_kind_where_kinds_are_counted(folder):
+    # Pairs 0 and 3 have no label. Of each kind there is one that can be read, at least.
+    loader = _loader(folder)
+    sampling = SamplingPolicy(labeled_per_batch=2, batch_size=3)
+    stream = Stream(_pairs("aaxxbb"), 3, sampling=sampling)
+    batches = from_clips.training_batches(stream, loader).take(4).as_numpy_iterator()
+    shown = [sorted(batch[INDEX].tolist()) for batch in batches]
+    # Pair 0 in place of 3. A pass has the labeled ones 1, 4, 5 and, in place of 2, 4.
+    assert [pairs[0] for pairs in shown] == [0, 0, 0, 0]
+    labeled = [index for pairs in shown for index in pairs[1:]]
+    assert sorted(labeled) == [1, 1, 4, 4, 4, 4, 5, 5]
     assert list(loader.bad_videos) == ["x"]
 
 

@@ -36,7 +36,8 @@ def training_batches(
     """Endless batches of pairs as dicts, decoded ahead of their use.
 
     A pair that cannot be read is replaced by the next one that can, so that the others
-    keep their positions. The loader names what was left out.
+    keep their positions; with `labeled_per_batch` by one that is labeled if it is. The
+    loader names what was left out.
 
     Args:
         stream: Which pairs are shown, from which step on.
@@ -137,7 +138,7 @@ class _TrainingReader:
 
     def __call__(self, position):
         position = int(position)
-        index, clips = self._readable_pair(self._order.index(position))
+        index, clips = self._readable_pair(position)
         params = self._params(position, index)
         clip_format = self._loader.clip_format
         clips = augmented(clips, params, clip_format, self._augmentation)
@@ -150,15 +151,14 @@ class _TrainingReader:
         pair = order.pairs[index]
         return view_params(pair, order.view(position), self._same_augmentation)
 
-    def _readable_pair(self, first):
-        pairs = self._order.pairs
-        for step in range(len(pairs)):
-            index = (first + step) % len(pairs)
-            clips = _read_pair(pairs[index], self._loader, self._fields)
+    def _readable_pair(self, position):
+        for index in self._order.candidates(position):
+            clips = _read_pair(self._order.pairs[index], self._loader, self._fields)
             if clips is not None:
                 return index, clips
+        number = len([*self._order.candidates(position)])
         raise ValueError(
-            f"None of the {len(pairs)} pairs can be read. The videos: "
+            f"None of the {number} pairs can be read. The videos: "
             f"{self._loader.bad_videos}"
         )
 

@@ -64,19 +64,22 @@ class _Reader:
                 for p in pairs
             ]
         )
-        if not self._readable.any():
-            raise ValueError(f"{records.folder} holds none of the {len(pairs)} pairs.")
-        first = pairs[int(self._readable.argmax())]
+        first = pairs[self._index(0)]
         self.shapes = [array.shape for array in self._arrays(feature_key(first, 0))]
 
     def __call__(self, position):
         position = int(position)
-        index = self._order.index(position)
-        # As with videos: the next that can be read takes the place of one that cannot.
-        while not self._readable[index]:
-            index = (index + 1) % len(self._readable)
+        index = self._index(position)
         key = feature_key(self._order.pairs[index], self._order.view(position))
         return [np.int64(index), *self._arrays(key)]
+
+    def _index(self, position):
+        """As with videos: the next that can be read replaces one that cannot."""
+        for index in self._order.candidates(position):
+            if self._readable[index]:
+                return index
+        number = len([*self._order.candidates(position)])
+        raise ValueError(f"{self._records.folder} holds none of the {number} pairs.")
 
     def _arrays(self, key):
         arrays = media_sequence.parse_features(self._records.read(key), self._prefixes)

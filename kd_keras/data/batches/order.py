@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -86,8 +86,18 @@ class SampleOrder:
 
     def index(self, position: int) -> int:
         """The position in `pairs` of the pair that is to be shown."""
+        return next(self.candidates(position))
+
+    def candidates(self, position: int) -> Iterator[int]:
+        """That pair, and those that may take its place, the next ones first.
+
+        With `labeled_per_batch` they are labeled if it is, and only then.
+        """
         group, number, place = self._find(position)
-        return int(self._shuffled(group, number)[place])
+        members = self._groups[group]
+        first = np.searchsorted(members, self._shuffled(group, number)[place])
+        for step in range(len(members)):
+            yield int(members[(first + step) % len(members)])
 
     def view(self, position: int) -> int:
         """Which of its views the pair at this position shows."""
