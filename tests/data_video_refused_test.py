@@ -34,6 +34,16 @@ class _Bad:
     def missing(folder):
         return folder / "a.mp4", "does not exist"
 
+    def composed(folder):
+        # A Mac lists an e and its accent as two characters.
+        (folder / "cafe\u0301.mp4").write_bytes(b"video")
+        return folder / "caf\u00e9.mp4", "does not exist; .* another form of Unicode"
+
+    def of_windows(folder):
+        (folder / "day 1").mkdir()
+        (folder / "day 1" / "a.mp4").write_bytes(b"video")
+        return folder / "day 1\\a.mp4", "does not exist, but it does with /"
+
     def empty(folder):
         (folder / "a.mp4").write_bytes(b"")
         return folder / "a.mp4", r"empty \(0 bytes\)"

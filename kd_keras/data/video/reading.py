@@ -2,6 +2,7 @@
 
 import fractions
 import pathlib
+import unicodedata
 from collections.abc import Iterator, Sequence
 
 import av
@@ -41,7 +42,7 @@ def probe(video: Video) -> VideoInfo:
     path = pathlib.Path(video.path)
     try:
         if not path.exists():
-            raise BadVideo(video.name, f"{path} does not exist")
+            raise BadVideo(video.name, f"{path} does not exist{_why_missing(path)}")
         if path.is_dir():
             return probe_images(video, path)
         if not path.stat().st_size:
@@ -148,6 +149,19 @@ def write_video(path, frames, frame_rate: float, key_frame_interval: int = 12) -
         if stream is None:
             raise ValueError(f"{path}: there are no frames to write.")
         container.mux(stream.encode())
+
+
+def _why_missing(path):
+    """Names a file that is spelled alike and is another to this system."""
+    composed = (unicodedata.normalize(form, str(path)) for form in ("NFC", "NFD"))
+    if any(pathlib.Path(spelling).exists() for spelling in composed):
+        return (
+            "; a file of these letters does, in another form of Unicode (NFC or NFD): "
+            "write the name as the system lists it"
+        )
+    if pathlib.Path(str(path).replace("\\", "/")).exists():
+        return ", but it does with / in place of \\: write /"
+    return ""
 
 
 def _checked(video, info, indices):
