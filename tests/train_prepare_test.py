@@ -237,6 +237,13 @@ def test_records_that_lack_clips_name_the_flags(folder, prepared_clips, tmp_path
     ):
         experiment_lib.open_experiment(config)
     config = small_run.config(
+        folder, tmp_path / "c", f"--records={prepared_clips}", "--observed_fraction=0.2"
+    )
+    with pytest.raises(
+        shards.StaleRecords, match="--observed_fraction was None, now 0.2"
+    ):
+        experiment_lib.open_experiment(config)
+    config = small_run.config(
         folder, tmp_path / "b", f"--records={prepared_clips}", "--image_size=48"
     )
     with pytest.raises(shards.StaleRecords, match="image_size was 32, now 48"):

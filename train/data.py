@@ -89,6 +89,9 @@ def load(
         records = shards.Shards(flags.records)
         index = stored_data_set.read(flags.records)
         data_set.refuse_other_annotations(flags, index)
+        if flags.observed_fraction is not None and index.infos.keys() < {*index.videos}:
+            # Records of pairs by lead time do not know when frames are shown.
+            _refuse_other_pairs(config, records)
     whole_index = index
     eval_part = data_parts.evaluated(flags, index)
     index = data_parts.hold_out(flags, index)
@@ -303,16 +306,20 @@ def _record_loader(
     clips = clips_of(*groups)
     missing = [clip for clip in clips if clip not in loader]
     if missing:
-        # Says which flags differ, if they are the reason.
-        shards.check_fingerprint(
-            records.folder,
-            {"made_from": records.fingerprint},
-            flag_fields.with_dashes(config.affecting("pairs")),
-            only_given=True,
-        )
+        _refuse_other_pairs(config, records)
         raise ValueError(
             f"--records={records.folder} lacks {len(missing)} of the {len(clips)} "
             f"clips of this run, the first of {missing[0].video}. Prepare another "
             "folder."
         )
     return loader
+
+
+def _refuse_other_pairs(config: Config, records: shards.Shards) -> None:
+    """Says which flags of the pairs differ from those of the records, if any do."""
+    shards.check_fingerprint(
+        records.folder,
+        {"made_from": records.fingerprint},
+        flag_fields.with_dashes(config.affecting("pairs")),
+        only_given=True,
+    )
