@@ -43,6 +43,6 @@ def choosing(index: Index) -> str | None:
     return next((part for part in (HELD_OUT, VAL) if part in labeled), None)
 
 
-def _labeled(index):
+def _labeled(index: Index) -> set[str]:
     """The parts that have labels."""
     return {index.videos[s.video].part for s in index.segments if s.label is not None}
