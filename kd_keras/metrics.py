@@ -44,7 +44,8 @@ class ClassMeanRecall(keras.metrics.Metric):
     def update_state(self, y_true, y_pred, sample_weight=None):
         y_true = ops.reshape(ops.cast(y_true, "int32"), (-1,))
         hit = ops.cast(y_true == ops.cast(ops.argmax(y_pred, -1), "int32"), self.dtype)
-        rows = ops.one_hot(y_true, self.num_classes, dtype=self.dtype)
+        # PyTorch's `one_hot` refuses a class that is out of range.
+        rows = ops.cast(y_true[:, None] == ops.arange(self.num_classes), self.dtype)
         if sample_weight is not None:
             rows *= ops.reshape(ops.cast(sample_weight, self.dtype), (-1, 1))
         self.hits.assign_add(ops.sum(rows * hit[:, None], axis=0))

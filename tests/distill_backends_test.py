@@ -194,6 +194,18 @@ def test_what_would_not_be_used_is_refused(beside, weight):
         distiller.fit(_batch(), batch_size=_BATCH, verbose=0, **given)
 
 
+@pytest.mark.parametrize("label", [-1, 255])
+def test_the_label_of_an_unlabeled_clip_may_be_any_value(label):
+    batch = _batch()
+    unknown = {**batch, "label": np.where(batch["labeled"], batch["label"], label)}
+    histories = [
+        _distiller().fit(data, batch_size=_BATCH, epochs=2, verbose=0).history
+        for data in (batch, unknown)
+    ]
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
+
+
 def test_stored_targets_give_what_the_teacher_gives():
     batch, teacher = _batch(), _network(2)
     reader = kd_keras.distill.FrozenTeacher(teacher, "map")

@@ -28,7 +28,9 @@ def soft_targets(
         [[1.0, 0.0], [0.25, 0.75]]
     """
     teacher_probabilities = ops.cast(teacher_probabilities, "float32")
-    one_hot = ops.one_hot(label, teacher_probabilities.shape[-1], dtype="float32")
+    # PyTorch's `one_hot` refuses a class that is out of range.
+    classes = ops.arange(teacher_probabilities.shape[-1])
+    one_hot = ops.cast(ops.equal(ops.expand_dims(label, -1), classes), "float32")
     labeled = ops.expand_dims(ops.cast(labeled, "bool"), -1)
     return ops.where(labeled, one_hot, teacher_probabilities)
 
