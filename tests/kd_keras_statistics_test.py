@@ -159,10 +159,29 @@ def test_temperature_is_the_best_of_a_grid():
         ([0, 1], [[1.0, 0.0], [0.0, 1.0]], 0.01),
         ([1, 0], [[1.0, 0.0], [0.0, 1.0]], 100.0),
         ([1, 0], [[7.0, 7.0], [0.0, 0.0]], 1.0),
+        # A class that cannot be changes nothing, nor does an example of it.
+        ([0] * 9 + [1], [[5.0, 0.0, -math.inf]] * 10, 5 / math.log(9)),
+        ([0] * 9 + [1, 2], [[5.0, 0.0, -math.inf]] * 11, 5 / math.log(9)),
+        ([1, 0], [[7.0, 7.0, -math.inf], [0.0, 0.0, -math.inf]], 1.0),
+        ([1], [[0.0, -math.inf]], 1.0),
     ],
 )
 def test_temperature_in_closed_form(labels, logits, expected):
     assert statistics.fit_temperature(labels, logits) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    "labels, logits, message",
+    [
+        ([], np.empty((0, 2)), "at least one example"),
+        ([0, 0], [[1.0, math.nan], [1.0, 0.0]], "Got 1 examples with NaN"),
+        ([0], [[math.inf, 0.0]], "Got 1 examples with NaN, inf"),
+        ([0], [[-math.inf, -math.inf]], "-inf alone"),
+    ],
+)
+def test_no_temperature_fits_logits_that_are_no_numbers(labels, logits, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.fit_temperature(labels, logits)
 
 
 def test_cross_fitted_temperatures_see_none_of_their_own_videos():
@@ -186,6 +205,21 @@ def test_one_video_has_no_other_to_fit_on():
     scaled, temperatures = statistics.cross_fitted(labels, logits, ["v"] * len(labels))
     assert temperatures == [1.0]
     np.testing.assert_array_equal(scaled, statistics.softmax(logits))
+
+
+def test_clips_of_nan_change_no_temperature():
+    labels, logits = _logits(2)
+    videos = np.arange(len(labels)) // 4
+    expected, temperatures = statistics.cross_fitted(labels, logits, videos)
+    more = np.concatenate([logits, np.full_like(logits[:4], np.nan)])
+    found, others = statistics.cross_fitted(
+        np.append(labels, labels[:4]), more, np.append(videos, [0] * 4)
+    )
+    assert others == temperatures
+    np.testing.assert_array_equal(found[: len(labels)], expected)
+    assert np.isnan(found[len(labels) :]).all()
+    nothing, ones = statistics.cross_fitted(labels, np.nan * logits, videos)
+    assert set(ones) == {1.0} and np.isnan(nothing).all()
 
 
 def test_cross_fitted_losses_do_not_depend_on_the_scale_of_logits():

@@ -105,7 +105,10 @@ def fit_temperature(labels, logits):
 
     Args:
         labels: Class indices (examples,), at least one.
-        logits: (examples, classes).
+        logits: (examples, classes); -inf for a class that cannot be. An example whose
+            own class cannot be says nothing of the temperature.
+    Raises:
+        ValueError: If there is no example, or the highest logit of one is not finite.
     Examples:
         Three of four are right, and two classes with a probability of 3/4 differ by
         log 3: the logits are twice as large as they should be.
@@ -117,15 +120,27 @@ def fit_temperature(labels, logits):
         2.0
     """
     labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    if not len(labels):
+        raise ValueError("A temperature is fitted on at least one example. Got none.")
+    highest = logits.max(axis=1, keepdims=True)
+    if not np.isfinite(highest).all():
+        raise ValueError(
+            "Logits must be numbers, or -inf for some of the classes of an example. "
+            f"Got {np.sum(~np.isfinite(highest))} examples with NaN, inf or -inf alone."
+        )
     own = logits[np.arange(len(labels)), labels]
+    possible = np.isfinite(own)
+    logits, own, highest = logits[possible], own[possible], highest[possible]
+    # Of a probability of 0, for which 0 · (-inf) would be NaN.
+    finite = np.where(np.isneginf(logits), highest, logits)
 
     def slope(inverse):
         """The derivative of the negative log-likelihood by 1/temperature; it rises."""
-        expected = np.sum(softmax(logits, 1 / inverse) * logits, axis=1)
+        expected = np.sum(softmax(logits, 1 / inverse) * finite, axis=1)
         return float(np.mean(expected - own))
 
     low, high = np.log(1 / _HIGHEST), np.log(1 / _LOWEST)
-    if np.ptp(logits, axis=1).max() == 0:
+    if not np.ptp(finite, axis=1).any():
         return 1.0
     for _ in range(60):
         middle = (low + high) / 2
@@ -146,8 +161,9 @@ def cross_fitted(labels, logits, groups, folds=5, seed=0):
         folds: Number of folds; fewer if there are fewer groups.
         seed: Of the dealing.
     Returns:
-        The probabilities (examples, classes), and the temperature of each fold. With
-        one group there is nothing to fit on: the temperature is 1.
+        The probabilities (examples, classes), and the temperature of each fold. No
+        temperature is fitted on examples of NaN logits, whose probabilities are NaN.
+        With one group there is nothing to fit on: the temperature is 1.
     Examples:
         >>> import numpy as np
         >>> from kd_keras.statistics import cross_fitted
@@ -162,11 +178,15 @@ def cross_fitted(labels, logits, groups, folds=5, seed=0):
     folds = min(folds, len(names))
     if folds < 2:
         return softmax(logits), [1.0]
+    known = np.isfinite(logits.max(axis=1))
     dealt = np.random.default_rng(seed).permutation(len(names)) % folds
     probabilities, temperatures = np.empty_like(logits), []
     for fold in range(folds):
         own = dealt[places] == fold
-        temperatures.append(fit_temperature(labels[~own], logits[~own]))
+        others = ~own & known
+        temperatures.append(
+            fit_temperature(labels[others], logits[others]) if others.any() else 1.0
+        )
         probabilities[own] = softmax(logits[own], temperatures[-1])
     return probabilities, temperatures
 
