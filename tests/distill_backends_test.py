@@ -194,6 +194,27 @@ def test_what_would_not_be_used_is_refused(beside, weight):
         distiller.fit(_batch(), batch_size=_BATCH, verbose=0, **given)
 
 
+@pytest.mark.parametrize("weight", [1.0, "auto"])
+def test_labels_may_come_in_a_column(weight):
+    batch = _batch()
+    columns = {name: batch[name][:, None] for name in ("label", "labeled")}
+    histories = []
+    for data in (batch, {**batch, **columns}):
+        distiller = _distiller(feature_weight=weight)
+        fit = distiller.fit(data, batch_size=_BATCH, epochs=2, verbose=0)
+        scores = distiller.evaluate(data, verbose=0, return_dict=True)
+        histories.append({**fit.history, **scores})
+    for name, values in histories[0].items():
+        np.testing.assert_allclose(histories[1][name], values, rtol=1e-5, err_msg=name)
+
+
+@pytest.mark.parametrize("name", ["label", "labeled"])
+def test_several_labels_of_a_clip_are_refused(name):
+    batch = {**_batch(), name: np.zeros((_BATCH, _CLASSES), "int32")}
+    with pytest.raises(ValueError, match=f"'{name}' of a batch must have shape"):
+        _distiller().fit(batch, batch_size=_BATCH, verbose=0)
+
+
 @pytest.mark.parametrize("label", [-1, 255])
 def test_the_label_of_an_unlabeled_clip_may_be_any_value(label):
     batch = _batch()

@@ -35,10 +35,11 @@ ExampleLosses: TypeAlias = tuple[Tensor, Tensor | None]
 
 
 def batch_of(data: Data) -> Batch:
-    """Returns the batch in what Keras hands to a step.
+    """Returns the batch in what Keras hands to a step; columns of labels are rows.
 
     Raises:
-        ValueError: If there are targets or weights of examples beside it.
+        ValueError: If there are targets or weights of examples beside it, or more than
+            one label to an example.
     """
     batch, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
     if targets is not None or weights is not None:
@@ -46,7 +47,19 @@ def batch_of(data: Data) -> Batch:
             "A batch is one dict, and the distiller uses neither targets (`y`) nor "
             f"weights of examples beside it. Give labels as the field {LABEL!r} alone."
         )
-    return batch
+    return {**batch, **{name: _row(batch, name) for name in (LABEL, LABELED)}}
+
+
+def _row(batch: Batch, name: str) -> Tensor:
+    """Returns a field of shape (batch,), which may come as (batch, 1)."""
+    shape = tuple(batch[name].shape)
+    if len(shape) == 1:
+        return batch[name]
+    if len(shape) != 2 or shape[1] != 1:
+        raise ValueError(
+            f"The field {name!r} of a batch must have shape (batch,). Got {shape}."
+        )
+    return ops.reshape(batch[name], (-1,))
 
 
 class DistillationTerms(keras.Model):
