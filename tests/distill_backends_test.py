@@ -185,6 +185,22 @@ def test_metrics_and_evaluation_are_those_of_the_networks():
     np.testing.assert_allclose(distiller.predict(clips, verbose=0), logits, rtol=1e-3)
 
 
+@pytest.mark.parametrize("argument", ["feature_weight", "gradient_ratio"])
+def test_schedules_count_steps_of_the_optimizer(argument):
+    seen = []
+    arguments = {argument: _feature_weight}
+    distiller = _distiller(**{"feature_weight": "auto", **arguments})
+    distiller.compile(keras.optimizers.SGD(0.0, gradient_accumulation_steps=2))
+    for _ in range(5):
+        distiller.fit(_batch(), batch_size=_BATCH, verbose=0)
+        weight = distiller.current_feature_weight()
+        seen.append(float(weight))
+    if argument == "gradient_ratio":
+        # The gradients stay, as the rate is 0.
+        seen = [0.15 * weight / seen[1] for weight in seen]
+    np.testing.assert_allclose(seen, [0.3, 0.15, 0.15, 0.1, 0.1], rtol=1e-4)
+
+
 @pytest.mark.parametrize("weight", [1.0, "auto"])
 @pytest.mark.parametrize("beside", [("y",), ("y", "sample_weight")])
 def test_what_would_not_be_used_is_refused(beside, weight):

@@ -80,7 +80,12 @@ class KerasStep(DistillationTerms):
     def current_feature_weight(self) -> Tensor:
         """Returns λ of the next step."""
         weight = self.feature_weight if self._auto is None else self._auto.at
-        return weight(ops.convert_to_tensor(self._step)) if callable(weight) else weight
+        if not callable(weight):
+            return weight
+        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        # A step of the optimizer is that of so many batches.
+        batches = optimizer.gradient_accumulation_steps or 1
+        return weight(ops.floor_divide(ops.convert_to_tensor(self._step), batches))
 
     def _follow_slopes(
         self, weight: Tensor, all_terms: Tensor, feature_term: Tensor
