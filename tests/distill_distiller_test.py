@@ -231,6 +231,9 @@ def test_the_feature_loss_is_compiled_by_xla():
     ("arguments", "message"),
     [
         ({"feature_weight": -1.0}, "feature_weight"),
+        ({"feature_weight": float("nan")}, "feature_weight must be finite"),
+        ({"feature_weight": float("inf")}, "feature_weight must be finite"),
+        ({"feature_weight": None}, "feature_weight must be a number"),
         ({"feature_layer": "Mixed_9z"}, "Mixed_9z"),
         ({"temperature": 0.0}, "temperature"),
     ],

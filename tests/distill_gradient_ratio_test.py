@@ -209,7 +209,8 @@ def test_half_precision_gives_nearly_the_same_weight():
     ("options", "message"),
     [
         ({"feature_weight": "automatic"}, "Got 'automatic'"),
-        ({"feature_weight": "auto", "gradient_ratio": 0.0}, "must be > 0. Got 0.0"),
+        ({"feature_weight": "auto", "gradient_ratio": 0.0}, "> 0. Got 0.0"),
+        ({"feature_weight": "auto", "gradient_ratio": np.inf}, "finite and > 0"),
         ({"feature_layer": ("map", "other")}, "'other'"),
         (
             {"feature_layer": ("map",), "teacher_feature_layer": ("map", "deeper_map")},

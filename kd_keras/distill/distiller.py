@@ -1,5 +1,6 @@
 """Trains a student from labels, pseudo-labels and feature maps (paper, eq. 1-2)."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
@@ -235,10 +236,10 @@ def _projection(channels: int, wanted: int) -> keras.layers.Dense | None:
 
 
 def _check_weight(weight: Schedule | Literal["auto"]) -> None:
-    if isinstance(weight, str) and weight != "auto":
+    if weight is None or (isinstance(weight, str) and weight != "auto"):
         raise ValueError(
             'feature_weight must be a number >= 0, a function of the step or "auto". '
             f"Got {weight!r}."
         )
-    if not callable(weight) and weight != "auto" and weight < 0:
-        raise ValueError(f"feature_weight must be >= 0. Got {weight}.")
+    if not callable(weight) and weight != "auto" and not 0 <= weight < math.inf:
+        raise ValueError(f"feature_weight must be finite and >= 0. Got {weight}.")

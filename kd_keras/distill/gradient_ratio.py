@@ -1,5 +1,6 @@
 """Computes the weight λ of a feature loss from gradients, which saves a search."""
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -32,13 +33,13 @@ class GradientRatioWeight(keras.layers.Layer):
     Args:
         ratio: > 0, or a function of the step such as `keras.optimizers.schedules` has.
     Raises:
-        ValueError: If the ratio is not positive.
+        ValueError: If the ratio is not positive and finite.
     """
 
     def __init__(self, ratio: Schedule, name: str = "feature_weight") -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
-        if not callable(ratio) and not ratio > 0:
-            raise ValueError(f"The gradient ratio must be > 0. Got {ratio}.")
+        if not callable(ratio) and not 0 < ratio < math.inf:
+            raise ValueError(f"The gradient ratio must be finite and > 0. Got {ratio}.")
         self._ratio = ratio
         self._others, self._feature = (
             self.add_weight(
