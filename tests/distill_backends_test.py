@@ -271,6 +271,61 @@ def test_a_projection_learns_and_the_teacher_stays():
         np.testing.assert_array_equal(before, after)
 
 
+def _regularized(seed, dense=0.0, norm=0.0, activity=0.0):
+    """A student whose layers add losses: of a kernel, of BatchNorms, of a map."""
+    keras.utils.set_random_seed(seed)
+    regularizers, layers = keras.regularizers, keras.layers
+    clips = keras.Input((2, 2, 2, 4))
+    x = layers.Dense(_CHANNELS, kernel_regularizer=regularizers.L2(dense))(clips)
+    x = layers.BatchNormalization(gamma_regularizer=regularizers.L2(norm))(x)
+    x = layers.BatchNormalization(activity_regularizer=regularizers.L2(activity))(x)
+    x = layers.Activation("linear", name="map")(x)
+    x = layers.GlobalAveragePooling3D()(x)
+    return keras.Model(clips, layers.Dense(_CLASSES)(x))
+
+
+@pytest.mark.parametrize("weight", [1.0, "auto"])
+def test_losses_of_the_students_own_layers_are_added(weight):
+    batch = _batch()
+    found = {}
+    for dense, norm, activity in ((0, 0, 0), (0.3, 0.2, 0.1)):
+        student = _regularized(1, dense, norm, activity)
+        (kernel, _), (gamma, *_), *_ = (
+            layer.get_weights() for layer in student.layers[1:]
+        )
+        by_hand = dense * np.sum(kernel**2) + norm * np.sum(gamma**2)
+        if activity:
+            normal = student.layers[3].output
+            maps = keras.Model(student.input, normal)(batch["observed"], training=True)
+            by_hand += activity * np.sum(ops.convert_to_numpy(maps) ** 2) / _BATCH
+            student = _regularized(1, dense, norm, activity)
+        distiller = kd_keras.Distiller(
+            student,
+            _network(2),
+            kd_keras.AttentionalPoolingLoss(),
+            feature_weight=weight,
+            feature_layer="map",
+        )
+        distiller.compile(keras.optimizers.SGD(0.1))
+        history = distiller.fit(batch, batch_size=_BATCH, epochs=2, verbose=0).history
+        found[bool(dense)] = history["loss"], by_hand, student.get_weights()[0]
+    (plain, _, free), (loss, by_hand, held) = found[False], found[True]
+    assert loss[0] - plain[0] == pytest.approx(by_hand, rel=1e-4)
+    assert np.sum(held**2) < 0.95 * np.sum(free**2)
+
+
+def test_a_student_in_single_precision_sees_its_clips_unrounded():
+    batch, distiller = _batch(), _distiller()
+    expected = ops.convert_to_numpy(distiller.student(batch["observed"]))
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        distiller = kd_keras.Distiller(distiller.student, None)
+        found = ops.convert_to_numpy(distiller(batch["observed"]))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    np.testing.assert_array_equal(found, expected)
+
+
 def test_a_student_with_batch_norm_and_dropout_trains():
     keras.utils.set_random_seed(0)
     clips = keras.Input((2, 2, 2, 4))

@@ -87,3 +87,11 @@ def test_a_network_inside_is_refused():
     outer = keras.Model(inputs, _network()(inputs), name="outer")
     with pytest.raises(ValueError, match="'outer' has another network inside"):
         rematerializing_reader(outer)
+
+
+def test_a_layer_that_regularizes_its_map_is_refused():
+    inputs = keras.Input((8, 8, 3))
+    x = keras.layers.Conv2D(4, 3, name="held", activity_regularizer="l2")(inputs)
+    model = keras.Model(inputs, keras.layers.GlobalAveragePooling2D()(x))
+    with pytest.raises(ValueError, match="'held' has an activity_regularizer"):
+        rematerializing_reader(model)

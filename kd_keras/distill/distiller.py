@@ -34,8 +34,9 @@ class Distiller(Step):
         KL(label or teacher's prediction || student(observed))
         + feature_weight * feature_loss(teacher's map, student's map)
 
-    with the label if `labeled`, and the teacher's prediction otherwise. A batch is a
-    dict:
+    with the label if `labeled`, and the teacher's prediction otherwise. What layers of
+    the student add themselves, such as a `kernel_regularizer`, is added to it, and is
+    part of the metric `loss`. A batch is a dict:
 
         observed: Clips (batch, time, height, width, channels) in [-1, 1].
         future: The teacher's clips, any size the teacher takes. Or, in its place, what
@@ -70,7 +71,7 @@ class Distiller(Step):
         feature_channels: Channels of stored teacher maps, for each feature layer;
             needed only if teacher is None and they differ from the student's.
         rematerialize: Whether the student is trained in less memory, by computing
-            most of its maps twice.
+            most of its maps twice. Losses that a layer's `call` adds are then left out.
     Raises:
         ValueError: For values out of range, layers that do not exist or have no
             trainable weights before them, or a student that ends in a softmax or
@@ -122,6 +123,8 @@ class Distiller(Step):
         name: str = "distiller",
     ) -> None:
         super().__init__(name=name)
+        # Half precision is the student's own choice.
+        self.autocast = False
         _check_weight(feature_weight)
         if gives_probabilities(student):
             raise ValueError(

@@ -32,8 +32,6 @@ class KerasStep(DistillationTerms):
     ) -> None:
         if rematerialize:
             raise ValueError("rematerialize=True needs KERAS_BACKEND=tensorflow.")
-        # Half precision is the student's own choice.
-        self.autocast = False
         self._auto = None
         if gradient_ratio is not None:
             self._auto = GradientRatioWeight(gradient_ratio)
@@ -66,7 +64,7 @@ class KerasStep(DistillationTerms):
         targets = self._teacher_targets(x)
         losses = self._example_losses(x, targets, y_pred)
         terms = self._loss_terms(x, losses, self.current_feature_weight())
-        loss = sum(terms.values())
+        loss = sum(terms.values()) + self._students_own_losses()
         self._update_metrics(x, targets, y_pred, losses, loss)
         if training:
             self._step.assign(self._step + 1)
@@ -82,7 +80,9 @@ class KerasStep(DistillationTerms):
         weight = self.feature_weight if self._auto is None else self._auto.at
         if not callable(weight):
             return weight
-        optimizer = getattr(self.optimizer, "inner_optimizer", self.optimizer)
+        optimizer: keras.optimizers.Optimizer = getattr(
+            self.optimizer, "inner_optimizer", self.optimizer
+        )
         # A step of the optimizer is that of so many batches.
         batches = optimizer.gradient_accumulation_steps or 1
         return weight(ops.floor_divide(ops.convert_to_tensor(self._step), batches))

@@ -52,7 +52,8 @@ class TensorFlowStep(DistillationTerms):
         outputs = self._student_outputs(batch, training=False)
         losses = self._example_losses(batch, targets, outputs)
         terms = self._loss_terms(batch, losses, self.current_feature_weight())
-        self._update_metrics(batch, targets, outputs, losses, sum(terms.values()))
+        loss = sum(terms.values()) + self._students_own_losses()
+        self._update_metrics(batch, targets, outputs, losses, loss)
         return self.get_metrics_result()
 
     def learn(self, batch: Batch) -> dict[str, tf.Tensor]:
@@ -71,7 +72,7 @@ class TensorFlowStep(DistillationTerms):
             outputs = logits, self._projected(maps)
             losses = self._example_losses(batch, targets, outputs)
             terms = self._loss_terms(batch, losses, weight)
-            loss = sum(terms.values())
+            loss = sum(terms.values()) + self._students_own_losses()
             scaled = gradients.scale_loss(loss, self.optimizer)
         known = gradients.apply(
             tape, scaled, self.trainable_variables, self.optimizer, beside

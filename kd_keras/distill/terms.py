@@ -21,7 +21,7 @@ from kd_keras.losses.tensor import Tensor
 
 # What `Distiller` says a batch is, by field; and how Keras hands it to a step.
 Batch: TypeAlias = Mapping[str, Tensor]
-Data: TypeAlias = Batch | tuple[Batch, ...]
+Data: TypeAlias = Batch | tuple[Batch | None, ...]
 # A map for each feature layer.
 Maps: TypeAlias = Sequence[Tensor]
 # From clips to logits and maps, which are None if no layer is compared.
@@ -154,6 +154,10 @@ class DistillationTerms(keras.Model):
         if feature is not None:
             terms["feature"] = weight * ops.mean(feature)
         return terms
+
+    def _students_own_losses(self) -> Tensor:
+        """The sum of what the student's layers add: regularizers, and `add_loss`."""
+        return sum(ops.sum(ops.cast(loss, "float32")) for loss in self.losses)
 
     def _follow(
         self, weight: Tensor, others_norm: Tensor, weighted_norm: Tensor

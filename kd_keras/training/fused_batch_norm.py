@@ -45,6 +45,9 @@ def _can_be_fused(layer):
     # A subclass may compute something else.
     if type(layer) is not keras.layers.BatchNormalization:
         return False
+    # The layer itself is not called.
+    if layer.activity_regularizer is not None:
+        return False
     # One operation sees the examples of one replica, and knows no float64.
     if layer.renorm or layer.synchronized or layer.compute_dtype == "float64":
         return False

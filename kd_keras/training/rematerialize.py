@@ -22,12 +22,20 @@ def rematerializing_reader(model, feature_layer=None, num_segments=8):
         num_segments: How many parts the network is cut into, if possible.
     Raises:
         ValueError: If more than the feature map passes its layer, which then cannot
-            be a cut, or the model has another one inside.
+            be a cut, the model has another one inside, or a layer regularizes what
+            it computes.
     """
     if any(isinstance(layer, keras.Model) for layer in model.layers):
         raise ValueError(
             f"{model.name!r} has another network inside and cannot be cut into parts."
         )
+    for layer in model.layers:
+        if layer.activity_regularizer is not None:
+            raise ValueError(
+                f"{layer.name!r} has an activity_regularizer, whose loss is not known "
+                "once its maps are forgotten. Train without rematerialize, or remove "
+                "it."
+            )
     cuts, layers = cuts_of(model), layer_names(feature_layer)
     chosen = set(_spread(list(cuts), num_segments - 1))
     for name in layers:
