@@ -231,6 +231,20 @@ def test_several_labels_of_a_clip_are_refused(name):
         _distiller().fit(batch, batch_size=_BATCH, verbose=0)
 
 
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="masks are not seen")
+def test_a_student_whose_map_has_a_mask_is_refused():
+    clips = keras.Input((2, 4))
+    x = keras.layers.Dense(_CHANNELS, name="map")(keras.layers.Masking()(clips))
+    x = keras.layers.GlobalAveragePooling1D()(x)
+    student = keras.Model(clips, keras.layers.Dense(_CLASSES)(x))
+    loss = kd_keras.AttentionalPoolingLoss()
+    distiller = kd_keras.Distiller(student, _network(2), loss, feature_layer="map")
+    distiller.compile(optimizer="sgd")
+    batch = {**_batch(), "observed": np.ones((_BATCH, 2, 4), "float32")}
+    with pytest.raises(ValueError, match="Got a map with a Keras mask"):
+        distiller.fit(batch, batch_size=_BATCH, verbose=0)
+
+
 @pytest.mark.parametrize("label", [-1, 255])
 def test_the_label_of_an_unlabeled_clip_may_be_any_value(label):
     batch = _batch()

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from kd_keras.losses import DirectLoss
+from kd_keras.losses import AttentionalPoolingLoss, DirectLoss
 from tests import gradients
 
 
@@ -101,3 +101,25 @@ def test_rejects_what_it_cannot_use():
             DirectLoss()(*feature_maps((2, 3, 4), shape))
     with pytest.raises(ValueError, match=r"at least one axis of positions.*\(2, 4\)"):
         DirectLoss()(*feature_maps((2, 4), (2, 4)))
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="masks are not seen")
+@pytest.mark.parametrize("loss", [DirectLoss(), AttentionalPoolingLoss()])
+def test_maps_with_a_mask_are_refused(loss):
+    tokens = np.ones((2, 3, 4), "float32")
+    tokens[1, 2] = 0.0
+    masked = keras.layers.Masking()(tokens)
+    for maps in ((tokens, masked), (masked, tokens)):
+        with pytest.raises(ValueError, match="Got a map with a Keras mask"):
+            loss(*maps)
+    assert float(loss(tokens, ops.copy(masked))) == pytest.approx(0.0, abs=1e-6)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "jax", reason="masks are not seen")
+@pytest.mark.parametrize("loss", [DirectLoss(), AttentionalPoolingLoss()])
+def test_maps_with_a_mask_are_refused_by_fit(loss):
+    tokens = np.ones((2, 3, 4), "float32")
+    model = keras.Sequential([keras.Input((3, 4)), keras.layers.Masking()])
+    model.compile(optimizer="sgd", loss=loss)
+    with pytest.raises(ValueError, match="Got a map with a Keras mask"):
+        model.evaluate(tokens, tokens, verbose=0)

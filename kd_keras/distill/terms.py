@@ -16,7 +16,7 @@ from kd_keras.data.batches.fields import (
 )
 from kd_keras.distill.gradient_ratio import GradientRatioWeight, Schedule
 from kd_keras.distill.teacher import FrozenTeacher
-from kd_keras.losses import SoftLabelLoss, soft_targets
+from kd_keras.losses import SoftLabelLoss, feature_maps, soft_targets
 from kd_keras.losses.tensor import Tensor
 
 # What `Distiller` says a batch is, by field; and how Keras hands it to a step.
@@ -138,6 +138,7 @@ class DistillationTerms(keras.Model):
                 f"A feature loss needs {TEACHER_FEATURES!r} beside "
                 f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
             )
+        feature_maps.check_unmasked(maps)
         pairs = zip(teacher_maps, maps, strict=True)
         return divergence, sum(self._feature_loss(*pair) for pair in pairs)
 

@@ -99,7 +99,8 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         y_pred: Student features (batch, ..., channels): as many channels, any number
             of tokens. Unreduced result: (batch,).
     Raises:
-        ValueError: If an argument is invalid, or batch or channels differ.
+        ValueError: If an argument is invalid, batch or channels differ, or a map has
+            a Keras mask.
     Examples:
         Both maps hold the same eight things, in other places. `DirectLoss` gives 2.0.
 
@@ -143,6 +144,16 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         self.delta = delta
         self.tokens = tokens
         self.chunk_size = chunk_size
+
+    def __call__(
+        self,
+        y_true: Tensor | tuple[Tensor, Tensor],
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
+        feature_maps.check_unmasked(y_true)
+        feature_maps.check_unmasked(y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: Tensor | tuple[Tensor, Tensor], y_pred: Tensor) -> Tensor:
         own = None

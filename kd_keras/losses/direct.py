@@ -26,7 +26,8 @@ class DirectLoss(keras.losses.Loss):
         y_true: Teacher features (batch, ..., channels). They get no gradient.
         y_pred: Student features of the same shape. Unreduced result: (batch,).
     Raises:
-        ValueError: If an argument is invalid or the shapes differ.
+        ValueError: If an argument is invalid, the shapes differ, or a map has
+            a Keras mask.
     Examples:
         Every token differs from the token in its place by 1 in two channels.
 
@@ -55,6 +56,16 @@ class DirectLoss(keras.losses.Loss):
         self.distance = distance
         self.delta = delta
         self.tokens = tokens
+
+    def __call__(
+        self,
+        y_true: Tensor,
+        y_pred: Tensor,
+        sample_weight: Tensor | None = None,
+    ) -> Tensor:
+        feature_maps.check_unmasked(y_true)
+        feature_maps.check_unmasked(y_pred)
+        return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true: Tensor, y_pred: Tensor) -> Tensor:
         feature_maps.check_same_shape(

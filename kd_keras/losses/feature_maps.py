@@ -28,6 +28,18 @@ def to_tokens(features: Tensor, name: str) -> Tensor:
     return ops.cast(tokens, "float32")
 
 
+def check_unmasked(features: Tensor | Sequence[Tensor]) -> None:
+    """Raises if a map, or one of several, has Keras's mask of tokens to leave out."""
+    maps = features if isinstance(features, (tuple, list)) else (features,)
+    # Of JAX's arrays Keras alone knows the mask.
+    if any(getattr(each, "_keras_mask", None) is not None for each in maps):
+        raise ValueError(
+            "The feature losses read every token of a map and know no mask. Got a map "
+            "with a Keras mask; compare one before the layer that masks, or pass it "
+            "through an operation that drops the mask, such as keras.ops.copy."
+        )
+
+
 def check_comparable(left: Tensor, right: Tensor, names: str) -> None:
     """Raises unless the two tensors agree in channels and, if known, in batch."""
     if _differ(left.shape[:1], right.shape[:1]) or left.shape[-1] != right.shape[-1]:
