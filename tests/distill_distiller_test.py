@@ -44,6 +44,18 @@ def _compiled(student, teacher, *loss, **arguments):
     return distiller
 
 
+def _sequential(*first):
+    keras.utils.set_random_seed(0)
+    return keras.Sequential(
+        [
+            *first,
+            keras.layers.Conv3D(5, 3, activation="relu", name="map"),
+            keras.layers.GlobalAveragePooling3D(),
+            keras.layers.Dense(_CLASSES),
+        ]
+    )
+
+
 def _softmax(logits):
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     return weights / weights.sum(-1, keepdims=True)
@@ -278,3 +290,31 @@ def test_a_teacher_that_ends_in_softmax_gets_no_second_one():
 def test_a_student_has_to_end_in_logits(end):
     with pytest.raises(ValueError, match="ends in a (softmax|sigmoid).*[Rr]emove"):
         kd_keras.Distiller(_tiny_network(0, end), None)
+
+
+def test_a_sequential_learns_what_a_functional_model_of_its_layers_learns():
+    student, teacher, same = (_sequential(keras.Input((4, 8, 8, 3))) for _ in range(3))
+    functional = keras.Model(same.inputs[0], same.outputs[0])
+    batch = _batch(student, teacher)
+    loss = kd_keras.AttentionalPoolingLoss()
+    for each in (student, functional):
+        distiller = _compiled(each, teacher, loss, feature_layer="map")
+        distiller.fit(batch, verbose=0)
+    before = _values(teacher)
+    assert _moved(before, student)
+    for found, expected in zip(_values(student), _values(functional), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)
+
+
+class _Written(keras.Model):
+    def call(self, clips):
+        return clips
+
+
+@pytest.mark.parametrize("network", [_sequential, _Written])
+def test_a_network_without_a_graph_is_refused_by_its_role(network):
+    known = _sequential(keras.Input((4, 8, 8, 3)))
+    with pytest.raises(ValueError, match="The student .* must be a functional"):
+        kd_keras.Distiller(network(), known)
+    with pytest.raises(ValueError, match="The teacher .* must be a functional"):
+        kd_keras.Distiller(known, network())

@@ -53,7 +53,8 @@ class Distiller(Step):
     TensorFlow. JAX compiles the step again for every size of a batch.
 
     Args:
-        student: A functional Keras model from clips to logits.
+        student: A functional Keras model from clips to logits. In the place of a
+            Sequential stands a functional model of the same layers.
         teacher: Another over the same classes, which may end in a softmax instead, or
             None: every batch brings the teacher's targets.
         feature_loss: A loss over (teacher's map, student's map) that gives a value
@@ -74,8 +75,8 @@ class Distiller(Step):
             most of its maps twice. Losses that a layer's `call` adds are then left out.
     Raises:
         ValueError: For values out of range, layers that do not exist or have no
-            trainable weights before them, or a student that ends in a softmax or
-            sigmoid.
+            trainable weights before them, a network that is no functional model, or a
+            student that ends in a softmax or sigmoid.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -126,6 +127,9 @@ class Distiller(Step):
         # Half precision is the student's own choice.
         self.autocast = False
         _check_weight(feature_weight)
+        student = _functional(student, "student")
+        if teacher is not None:
+            teacher = _functional(teacher, "teacher")
         if gives_probabilities(student):
             raise ValueError(
                 f"The student {student.name} ends in a softmax, and its loss is of "
@@ -213,6 +217,19 @@ class Distiller(Step):
             self._agreement,
             *self._weights_seen,
         ]
+
+
+def _functional(model: keras.Model, role: str) -> keras.Model:
+    """Returns a network whose layers can be read, with the layers of `model`."""
+    if getattr(model, "outputs", None) is None:
+        raise ValueError(
+            f"The {role} {model.name} must be a functional Keras model, or a "
+            "Sequential that begins with keras.Input: its layers are read by name. Got "
+            f"a {type(model).__name__} without outputs."
+        )
+    if isinstance(model, keras.Sequential):
+        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
+    return model
 
 
 def check_learns(student: keras.Model, layer: str) -> None:
