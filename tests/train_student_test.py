@@ -99,8 +99,8 @@ def test_distillation_learns_from_every_pair_by_its_flags(
     channels = teacher.get_layer("conv5_block1_out").output.shape[-1]
     assert call.model.options == {
         "feature_weight": 0.7,
-        "feature_layer": ("conv4_block1_out",),
-        "teacher_feature_layer": ("conv5_block1_out",),
+        "feature_layer": () if loss is None else ("conv4_block1_out",),
+        "teacher_feature_layer": () if loss is None else ("conv5_block1_out",),
         "temperature": 3.0,
         "feature_channels": None if loss is None else [channels],
         "rematerialize": True,

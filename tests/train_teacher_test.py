@@ -8,6 +8,7 @@ import pytest
 from keras import layers
 
 from tests import recorded_training, tiny_training
+from train.student import load_or_train_student
 from train.teacher import check_teacher, load_or_train_teacher, load_teacher
 
 
@@ -188,3 +189,22 @@ def test_one_that_is_given_stops_before_any_student_is_trained(
         check_teacher(experiment("--students=no_teacher,attention"), teacher)
     # A student without a teacher needs nothing of it.
     check_teacher(experiment("--students=no_teacher"), teacher)
+
+
+def test_no_layer_need_be_named_where_no_maps_are_compared(tmp_path, monkeypatch):
+    recorded_training.record(monkeypatch)
+    clip = keras.Input((9, 16, 16, 3))
+    pooled = layers.GlobalAveragePooling3D()(layers.Conv3D(4, 3)(clip))
+    teacher = keras.Model(clip, layers.Dense(3)(pooled), name="somebodys")
+
+    def experiment(students):
+        named = f"--teacher={tmp_path}/named.keras", "--student_init=fresh"
+        return recorded_training.Experiment(tmp_path, *named, f"--students={students}")
+
+    run = experiment("labels,pseudo_labels")
+    check_teacher(run, teacher)
+    for method in ("labels", "pseudo_labels"):
+        load_or_train_student(run, method, teacher)
+    assert len(run.trained) == 2
+    with pytest.raises(ValueError, match="is unknown here. Name its layer"):
+        check_teacher(experiment("pseudo_labels,direct"), teacher)

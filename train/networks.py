@@ -13,7 +13,7 @@ from kd_keras.training import cuts, half_precision
 from train import feature_data
 from train.flags.config import Config
 from train.flags.data import Data
-from train.flags.learning import FEATURE_METHODS, LABELS_ALONE
+from train.flags.learning import FEATURE_METHODS
 from train.loop import guards
 
 # Batch, positions and channels, at least.
@@ -79,7 +79,7 @@ def check_pair(config: Config, student: keras.Model, teacher: keras.Model) -> No
     students = set(config.distillation.students)
     if students != {"no_teacher"}:
         _check_start(config, student, teacher)
-    if students <= set(LABELS_ALONE):
+    if FEATURE_METHODS.isdisjoint(students):
         return
     layers = student_feature_layers(config, student)
     teacher_layers = teacher_feature_layers(config, student, teacher)

@@ -145,10 +145,12 @@ def _distiller(
     source: phases.Source,
 ) -> Distiller:
     config = experiment.config
-    layers = networks.student_feature_layers(config, student)
-    teacher_layers = networks.teacher_feature_layers(config, student, teacher)
+    layers: tuple[str, ...] = ()
+    teacher_layers: tuple[str, ...] = ()
     channels = None
     if loss is not None:
+        layers = networks.student_feature_layers(config, student)
+        teacher_layers = networks.teacher_feature_layers(config, student, teacher)
         channels = [num_channels(teacher, layer) for layer in teacher_layers]
         if experiment.distribution.is_chief:
             _say_layers(method, student, layers)

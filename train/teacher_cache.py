@@ -37,6 +37,7 @@ from kd_keras.losses import AttentionalPoolingLoss
 from train import batches, networks, phases
 from train import data as data_lib
 from train.flags.config import Config
+from train.flags.learning import FEATURE_METHODS
 from train.loop import guards
 from train.stored_features import prefixes, weights_checksum
 
@@ -85,16 +86,16 @@ class TeacherCache(phases.Clips):
         super().__init__(experiment, student, pairs)
         config = experiment.config
         check_flags(config)
-        layers = networks.teacher_feature_layers(config, student, teacher)
+        layers: tuple[str, ...] = ()
+        if not FEATURE_METHODS.isdisjoint(config.distillation.students):
+            layers = networks.teacher_feature_layers(config, student, teacher)
         reads = isinstance(loss, AttentionalPoolingLoss)
         self._num_maps = 0 if loss is None else len(layers)
         self._names = _names(self._num_maps, reads)
         is_on_disk = config.distillation.teacher_cache == "disk"
         if is_on_disk:
             # All students of the run find them, so the teacher runs once.
-            arrays = prefixes(config)
-            reads = feature_records.SELF_ATTENTION in arrays
-            layers = layers if feature_records.FEATURES in arrays else ()
+            reads = feature_records.SELF_ATTENTION in prefixes(config)
         elif loss is None:
             layers = ()
         self._teacher = FrozenTeacher(teacher, layers or None)
