@@ -135,6 +135,29 @@ def test_one_of_other_classes_is_refused(tmp_path):
     load_or_train_teacher(run)
 
 
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--num_frames=10",), r"\(9, 16, 16, 3\), and .* \(10, 16, .* --num_frames"),
+        (("--image_size=32",), r"are \(9, 32, 32, 3\). Both .* --image_size and"),
+        (("--modality=flow",), r"are \(9, 16, 16, 2\). Both need .* --modality\."),
+        (("--fit=crop",), r"--fit=stretch, and this .* --fit=crop: .* --fit=stretch\."),
+    ],
+)
+def test_one_that_saw_other_clips_is_refused(tmp_path, flags, message):
+    _save(tmp_path / "named.keras")
+    sidecar = {"classes": list(recorded_training.CLASSES), "fit": "stretch"}
+    sidecar |= {"num_frames": 9, "image_size": 16}
+    (tmp_path / "named.json").write_text(json.dumps(sidecar))
+    named = f"--teacher={tmp_path}/named.keras"
+    load_or_train_teacher(recorded_training.Experiment(tmp_path, named))
+    run = recorded_training.Experiment(tmp_path, named, *flags)
+    with pytest.raises(ValueError, match=message):
+        load_or_train_teacher(run)
+    with pytest.raises(ValueError, match=message):
+        load_teacher(run.config, recorded_training.CLASSES)
+
+
 @pytest.mark.parametrize(("choosing", "where"), [(0, "training"), (1200, "validation")])
 def test_it_is_compared_with_the_most_frequent_class(tmp_path, capsys, choosing, where):
     # In training 2 is the most frequent class, of two pairs in three; of those that

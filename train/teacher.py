@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from export.student_file import clip_shape, load_spec
+from export.student_file import clip_shape, load_spec, spec_path
 from kd_keras.data.batches.fields import FUTURE
-from kd_keras.data.clips.format import MODALITIES
+from kd_keras.data.clips.format import MODALITIES, ClipFormat
 from kd_keras.data.pairs import labels_of
 from kd_keras.models.outputs import as_logits
+from train import data as data_lib
 from train import networks, phases, results
 from train.flags.config import Config, Run
 from train.flags.data import Data
@@ -114,13 +115,15 @@ def _load(path: pathlib.Path, config: Config, classes: Sequence[str]) -> keras.M
             f"The teacher {path} knows {model.output.shape[-1]} classes, the data set "
             f"has {len(classes)}: {', '.join(classes)}."
         )
-    if path.with_suffix(".json").exists():
+    if spec_path(path).exists():
         known = load_spec(path).classes
         if known != tuple(classes):
             raise ValueError(
                 f"The teacher {path} knows the classes {', '.join(known)}; the data "
                 f"set has {', '.join(classes)}, in this order."
             )
+    if config.run.teacher is not None:
+        _refuse_other_clips(path, model, config.data)
     print(f"The teacher is loaded from {path}.", flush=True)
     shape = _clip_shape(model, config.data)
     networks.keep_right(model, shape)
@@ -128,6 +131,29 @@ def _load(path: pathlib.Path, config: Config, classes: Sequence[str]) -> keras.M
         return model
     # Somebody else's may end in a softmax; logits are averaged, fused and compared.
     return as_logits(model, shape)
+
+
+def _refuse_other_clips(path: pathlib.Path, model: keras.Model, data: Data) -> None:
+    """Raises if a teacher sees clips of another kind than those of the run."""
+    clips = data_lib.clip_format(data)
+    takes, given = clip_shape(model)[1:], clips.input_shape
+    if any(a not in (None, b) for a, b in zip(takes, given, strict=True)):
+        needed = "--num_frames, --image_size and --modality"
+        if data.dataset == "features":
+            needed = "--num_frames and kind of features"
+        raise ValueError(
+            f"The teacher {path} takes clips of (time, height, width, channels) "
+            f"{takes}, and those of this run are {given}. Both need the same {needed}."
+        )
+    if not (isinstance(clips, ClipFormat) and spec_path(path).exists()):
+        return
+    known = load_spec(path).clip_format
+    if isinstance(known, ClipFormat) and known.fit != clips.fit:
+        raise ValueError(
+            f"The teacher {path} was trained with --fit={known.fit}, and this run has "
+            f"--fit={clips.fit}: people and things would have other proportions. Give "
+            f"--fit={known.fit}."
+        )
 
 
 def _clip_shape(model: keras.Model, data: Data) -> tuple[int, ...]:
