@@ -191,7 +191,9 @@ def test_the_times_of_a_run_that_was_interrupted_add_up(tmp_path):
     with open(file, "a") as killed:
         killed.write('{"part": "stud')
     times.add(file, "student_labels", 10.0, 7.0)
-    times.add(file, "evaluation", 5.0)
+    # An evaluation is never continued, and each is all of it.
+    times.add(file, "evaluation", 7.0, anew=True)
+    times.add(file, "evaluation", 5.0, anew=True)
     first, second = times.read(tmp_path)
     assert first == times.Part("student_labels", 40.0, 0.25)
     assert second == times.Part("evaluation", 5.0, None)

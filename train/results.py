@@ -69,8 +69,7 @@ def write(
     if not (has_student and experiment.config.run.export):
         return None
     try:
-        with experiment.directory.timed("export"):
-            results["export"] = _export(experiment.directory, anew=of_another)
+        results["export"] = _export(experiment.directory, anew=of_another)
     except Exception as error:
         failed = ExportFailedError(
             f"The run is finished, its results are in {experiment.directory}, and its "
@@ -113,8 +112,9 @@ def _export(directory: RunDirectory, anew: bool) -> str:
     known = versions(folder)
     if known and not anew:
         return f"export/{known[-1]}"
-    student = keras.saving.load_model(path, compile=False)
-    version = export_and_check(student, folder, load_spec(path), source=path)
+    with directory.timed("export"):
+        student = keras.saving.load_model(path, compile=False)
+        version = export_and_check(student, folder, load_spec(path), source=path)
     return str(pathlib.Path(version).relative_to(directory.path))
 
 

@@ -99,7 +99,11 @@ class RunDirectory:
         return [r for r in records if phase is None or r["phase"] == phase]
 
     def record_time(
-        self, part: str, seconds: float, waiting_s: float | None = None
+        self,
+        part: str,
+        seconds: float,
+        waiting_s: float | None = None,
+        anew: bool = False,
     ) -> None:
         """Adds to times.jsonl what a part of the run took in this process.
 
@@ -107,16 +111,21 @@ class RunDirectory:
             part: Its name, for a training that of the phase.
             seconds: All of it.
             waiting_s: What of it was waiting for data, if that is known.
+            anew: Whether all of the part was done again, so that earlier times of it
+                are dropped.
         """
         if self._writes:
-            times.add(self.path / times.FILE, part, seconds, waiting_s)
+            times.add(self.path / times.FILE, part, seconds, waiting_s, anew)
 
     @contextlib.contextmanager
     def timed(self, part: str) -> Iterator[None]:
-        """Context manager: records what its body takes, if it comes to its end."""
+        """Context manager: records what its body takes, if it comes to its end.
+
+        The body is all of the part: what was recorded of it before is dropped.
+        """
         begin_s = time.perf_counter()
         yield
-        self.record_time(part, time.perf_counter() - begin_s)
+        self.record_time(part, time.perf_counter() - begin_s, anew=True)
 
     def forget_after(self, phase: str, step: int) -> None:
         """Drops what was logged of a phase after the step that training resumes at."""

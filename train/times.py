@@ -1,6 +1,7 @@
 """Where the time of a run goes: a line of times.jsonl for each part of it.
 
-A part that was interrupted has several lines, one for each process.
+A training that was interrupted has several lines, one for each process. Of a part that
+is done again as a whole, such as the evaluation, the last time counts.
 """
 
 import dataclasses
@@ -29,14 +30,21 @@ class Part:
 
 
 def add(
-    path: pathlib.Path, part: str, seconds: float, waiting_s: float | None = None
+    path: pathlib.Path,
+    part: str,
+    seconds: float,
+    waiting_s: float | None = None,
+    anew: bool = False,
 ) -> None:
     """Adds a line to a file; the arguments are those of `RunDirectory.record_time`."""
     line = {"part": part, "seconds": round(seconds, 3)}
     if waiting_s is not None:
         line["waiting_s"] = round(waiting_s, 3)
+    before = json_lines.read(path)
+    if anew:
+        before = [line for line in before if line["part"] != part]
     # Not appended: a process that was killed may have left a part of a line.
-    write_text(path, json_lines.to_text([*json_lines.read(path), line]))
+    write_text(path, json_lines.to_text([*before, line]))
 
 
 def read(folder: str | os.PathLike) -> list[Part]:
