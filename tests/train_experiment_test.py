@@ -167,6 +167,13 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
     assert again["students"] == results["students"]
     assert (run_dir / "metrics.jsonl").read_bytes() == trained
     assert json.loads((run_dir / "results.json").read_text()) == again
+    # A finished run keeps its students' results when it is asked for its teacher.
+    teacher_alone = small_run.config(data, run_dir, *flags, "--task=teacher")
+    assert experiment_lib.run_experiment(teacher_alone) == again
+    assert json.loads((run_dir / "results.json").read_text()) == again
+    assert predictions.read(run_dir / predictions.FILE).methods == ["direct"]
+    recorded = (run_dir / times.FILE).read_text()
+    assert recorded.count('"evaluation"') == recorded.count('"export"') == 1
 
 
 def test_a_first_try_that_fails_leaves_the_folder_to_any_run(scenes, tmp_path):

@@ -20,7 +20,7 @@ from train.loop.interruption import Interruption
 from train.remote_run import RemoteRun
 from train.report import summary
 from train.run_directory import RunDirectory, exclusive_lock
-from train.student import load_or_train_student
+from train.student import load_or_train_student, student_path
 from train.teacher import check_teacher, load_or_train_teacher
 
 
@@ -159,10 +159,17 @@ def _train(experiment: Experiment) -> tuple[keras.Model, dict[str, keras.Model]]
     if experiment.distribution.is_chief:
         summary.show_inputs(experiment)
     teacher = load_or_train_teacher(experiment)
-    students = {}
-    if config.run.task != "teacher":
-        if config.run.task != "evaluate":
-            check_teacher(experiment, teacher)
-        for method in config.distillation.students:
-            students[method] = load_or_train_student(experiment, method, teacher)
-    return teacher, students
+    methods = config.distillation.students
+    if config.run.task in ("all", "student"):
+        check_teacher(experiment, teacher)
+    elif config.run.task == "teacher" and not _all_trained(experiment):
+        methods = ()
+    return teacher, {
+        method: load_or_train_student(experiment, method, teacher) for method in methods
+    }
+
+
+def _all_trained(experiment: Experiment) -> bool:
+    """Returns whether the folder holds every student, whose results it then keeps."""
+    methods = experiment.config.distillation.students
+    return all(student_path(experiment, method).exists() for method in methods)

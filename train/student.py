@@ -1,5 +1,6 @@
 """Trains anticipation networks: from labels alone, or from labels and the teacher."""
 
+import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +31,7 @@ def load_or_train_student(
         method: One of `METHODS`.
         teacher: The trained teacher.
     """
-    path = experiment.directory / "students" / f"{method}.keras"
+    path = student_path(experiment, method)
     if path.exists():
         return keras.saving.load_model(path, compile=False)
     if experiment.config.run.task == "evaluate":
@@ -57,6 +58,11 @@ def load_or_train_student(
     )
     results.save(experiment, student, path)
     return student
+
+
+def student_path(experiment: "Experiment", method: str) -> pathlib.Path:
+    """Returns where the student of a method is, or is to be."""
+    return experiment.directory / "students" / f"{method}.keras"
 
 
 def feature_loss(method: str, distillation: Distillation) -> keras.losses.Loss | None:
