@@ -57,6 +57,7 @@ def test_flagfiles_nest_and_later_flags_win(tmp_path):
     "argument",
     [
         "--lead_time_s=-1",
+        "--seed=4294967296",
         "--num_frames=8",
         "--split=4",
         "--students=labels,magic",

@@ -180,6 +180,18 @@ def test_frozen_layers_pass_where_no_maps_are_compared():
     )
 
 
+def test_a_fresh_student_starts_elsewhere_with_the_largest_seed_too():
+    config = _config(
+        "--backbone=tsn_small", "--student_init=fresh", f"--seed={2**32 - 1}"
+    )
+    teacher = networks.build_teacher(config, 3)
+    starts = [
+        model.get_layer("conv1_conv").get_weights()[0]
+        for model in (teacher, networks.start_student(config, teacher))
+    ]
+    assert not np.array_equal(*starts)
+
+
 def test_random_attributes_are_as_wide_as_the_run():
     model = networks.build_student(_config("--backbone=r2plus1d_attributes"), 3)
     attributes = model.get_layer("attributes")

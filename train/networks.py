@@ -122,7 +122,7 @@ def start_student(
     if init == "fresh":
         # Another seed than the teacher's: their channels have never met.
         fresh = dataclasses.replace(student_architecture(config), weights=None)
-        student = _build(config, fresh, num_classes, config.run.seed + 1)
+        student = _build(config, fresh, num_classes, (config.run.seed + 1) % 2**32)
     else:
         student = build_student(config, num_classes)
     if init == "teacher":

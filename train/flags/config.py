@@ -72,7 +72,12 @@ class Run:
         affects=None,
     )
     seed: int = _flag(
-        0, "Seed of weights, order and augmentation.", affects="run", lower=0
+        0,
+        "Seed of weights, order and augmentation.",
+        affects="run",
+        lower=0,
+        # NumPy takes no larger one.
+        upper=2**32 - 1,
     )
     deterministic: bool = _flag(
         False,
