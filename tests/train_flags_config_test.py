@@ -58,6 +58,7 @@ def test_flagfiles_nest_and_later_flags_win(tmp_path):
     [
         "--lead_time_s=-1",
         "--seed=4294967296",
+        "--students=labels,direct,labels",
         "--num_frames=8",
         "--split=4",
         "--students=labels,magic",

@@ -73,6 +73,12 @@ def refuse_contradictions(values: flags.FlagValues) -> None:
         "keep what the teacher says of clips that come again; leave out one of them",
         flag_values=values,
     )
+    flags.register_validator(
+        "students",
+        lambda students: len(set(students)) == len(students),
+        "each student is trained once; name it once",
+        flag_values=values,
+    )
     flags.register_multi_flags_validator(
         ["labeled_per_batch", "batch_size"],
         _leave_room_for_unlabeled_pairs,
