@@ -94,7 +94,7 @@ def request(kind: type[Request], values, paths: Collection[str]) -> Request:
     }
     for name in paths:
         value = fields[name]
-        if isinstance(value, list):
+        if isinstance(value, list | tuple):
             fields[name] = [given_paths.expanded(path) for path in value]
         elif value is not None:
             fields[name] = given_paths.expanded(value)
