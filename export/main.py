@@ -112,8 +112,8 @@ def define_flags() -> None:
     flags.DEFINE_integer(
         "keep_versions",
         None,
-        "How many versions are left in the folder, the newest and the stable one among "
-        "them; by default all.",
+        "How many versions are left in the folder, the newest, the stable one and this "
+        "one among them; by default all.",
         lower_bound=1,
     )
     flags.DEFINE_list(

@@ -49,8 +49,8 @@ def export_and_check(
     Beside the versions then lies what a server is started with; see `server_files`.
 
     Args:
-        keep_versions: As many are left, the newest and the stable one among them; None
-            deletes none.
+        keep_versions: As many are left, the newest, the stable one and this one among
+            them; None deletes none.
     Raises:
         CheckFailedError: If it does not; nothing is left in `output_dir` then.
     """
@@ -81,7 +81,8 @@ def export_served(
     """
     check = functools.partial(checking.check_in_fresh_process, served)
     path = _export(served, output_dir, version, check, sources, fold_batch_norm, change)
-    server_files.publish(os.path.dirname(path), keep_versions)
+    folder, number = os.path.split(path)
+    server_files.publish(folder, keep_versions, written=int(number))
     return path
 
 

@@ -53,17 +53,20 @@ class Labels:
     canary: int
 
 
-def publish(output: str, keep_versions: int | None = None) -> None:
+def publish(
+    output: str, keep_versions: int | None = None, written: int | None = None
+) -> None:
     """Tells servers of the versions there are, and deletes those that are too many.
 
     Args:
         output: The folder of the served model.
         keep_versions: How many are left, always the newest and the stable one among
             them; None deletes none.
+        written: The version that was just written, if any; it is left, too.
     """
     there = versions.versions(output)
     stable = labels_after(read_stable(output), there).stable
-    needed = {stable, there[-1]}
+    needed = {stable, there[-1]} if written is None else {stable, there[-1], written}
     others = [version for version in there if version not in needed]
     if keep_versions is not None:
         others = others[max(len(there) - keep_versions, 0) :]

@@ -103,6 +103,15 @@ def test_as_many_versions_are_kept(output, keep, left):
     assert labels(output) == (2, 5, [2, 5])
 
 
+def test_the_version_just_written_is_kept_even_if_it_is_the_oldest(output):
+    server_files.publish(str(output))
+    for version in (3, 5):
+        add(output, version)
+    server_files.publish(str(output), keep_versions=1, written=1)
+    assert versions.versions(output) == [1, 2, 5]
+    assert labels(output) == (2, 5, [2, 5])
+
+
 def test_a_rollback_takes_the_newest_back_and_its_number_for_good(output, capsys):
     server_files.publish(str(output))
     add(output, 3)
