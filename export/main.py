@@ -29,6 +29,9 @@ FLAGS = flags.FLAGS
 # The flags of paths.
 _PATHS = ("student", "output", "classes")
 
+# Of flags that are not given, so that one that is given is known.
+_TOP_K, _MAX_ACCURACY_DROP = 5, 0.01
+
 # What the graph adds to the weights, generously.
 _GRAPH_BYTES = 4_000_000
 
@@ -40,7 +43,7 @@ class Request:
     student: str
     output: str
     version: int | None = None
-    top_k: int = 5
+    top_k: int | None = None
     classes: str | None = None
     num_frames: int | None = None
     image_size: int | None = None
@@ -52,7 +55,7 @@ class Request:
     format: str = "savedmodel"
     select_tf_ops: bool = False
     precision: str = "float32"
-    max_accuracy_drop: float = 0.01
+    max_accuracy_drop: float | None = None
 
 
 def define_flags() -> None:
@@ -75,7 +78,10 @@ def define_flags() -> None:
         lower_bound=0,
     )
     flags.DEFINE_integer(
-        "top_k", 5, "Number of classes in the ranking, at most all.", lower_bound=1
+        "top_k",
+        None,
+        f"Number of classes in the ranking, at most all; by default {_TOP_K}.",
+        lower_bound=1,
     )
     flags.DEFINE_string(
         "classes",
@@ -151,9 +157,9 @@ def define_flags() -> None:
     )
     flags.DEFINE_float(
         "max_accuracy_drop",
-        0.01,
+        None,
         "By how much top-1 accuracy, a fraction, may drop in a lower --precision; "
-        "nothing is written if it drops by more.",
+        f"nothing is written if it drops by more. By default {_MAX_ACCURACY_DROP}.",
         lower_bound=0.0,
         upper_bound=1.0,
     )
@@ -181,7 +187,8 @@ def run(request: Request) -> str:
     def spec_of(path, model):
         return _spec(dataclasses.replace(request, student=path), model)
 
-    served = given_students.load(paths, spec_of, weights, request.top_k)
+    top_k = _TOP_K if request.top_k is None else request.top_k
+    served = given_students.load(paths, spec_of, weights, top_k)
     # Those that end in a sigmoid are refused here.
     end_in_softmax = [
         gives_probabilities(one.model, one.clip_shape) for one in served.streams
@@ -205,7 +212,7 @@ def run(request: Request) -> str:
     change = None
     if request.precision == "bfloat16":
         served, change = precision.lowered(
-            served, request.fold_batch_norm, request.student, request.max_accuracy_drop
+            served, request.fold_batch_norm, request.student, _max_drop(request)
         )
     path = saved_model.export_served(
         served,
@@ -288,7 +295,7 @@ def _export_network(request: Request, student: "ServedStudent", version: int) ->
             precision.quantize,
             student=student,
             source=request.student,
-            max_drop=request.max_accuracy_drop,
+            max_drop=_max_drop(request),
         )
     path = formats.export_and_check(
         student.model,
@@ -304,17 +311,24 @@ def _export_network(request: Request, student: "ServedStudent", version: int) ->
     return path
 
 
+def _max_drop(request: Request) -> float:
+    given = request.max_accuracy_drop
+    return _MAX_ACCURACY_DROP if given is None else given
+
+
 def _require_flags_of_format(request: Request) -> None:
     from export import formats, precision
 
     if request.precision != "float32":
         precision.require(request.precision, request.format)
+    elif request.max_accuracy_drop is not None:
+        raise ValueError("--max_accuracy_drop is for --precision=bfloat16 or int8.")
     if request.select_tf_ops and request.format != "litert":
         raise ValueError("--select_tf_ops is for --format=litert.")
     if request.format == "savedmodel":
         return
     formats.require(request.format)
-    for name in ("feature_layer", "keep_versions"):
+    for name in ("top_k", "feature_layer", "keep_versions"):
         if getattr(request, name) is not None:
             raise ValueError(f"--{name} is for --format=savedmodel.")
 

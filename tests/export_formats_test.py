@@ -135,6 +135,10 @@ def test_flags_of_other_formats_are_refused(run_dir):
         export_main.run(request(run_dir, select_tf_ops=True))
     with pytest.raises(ValueError, match="--keep_versions is for --format=savedmodel"):
         export_main.run(request(run_dir, format="litert", keep_versions=2))
+    with pytest.raises(ValueError, match="--top_k is for --format=savedmodel"):
+        export_main.run(request(run_dir, format="litert", top_k=5))
+    with pytest.raises(ValueError, match="--max_accuracy_drop is for --precision=bfl"):
+        export_main.run(request(run_dir, max_accuracy_drop=0.0))
 
 
 def test_a_version_that_no_server_loads_is_named_by_its_format(tmp_path):
