@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from export import student_file
+from export import limits, student_file
 from export.signatures.served_student import ServedStudent
 
 
@@ -18,7 +18,7 @@ def serve(student: ServedStudent, clips: tf.Tensor) -> dict[str, tf.Tensor]:
     each of `clips`, whatever these are.
     """
     text = student_file.to_json(student.spec)
-    return {"student_json": tf.fill(tf.shape(tf.reshape(clips, [-1])), text)}
+    return {"student_json": tf.fill(tf.shape(_checked(clips)), text)}
 
 
 def example(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]:
@@ -29,3 +29,15 @@ def answers(student: ServedStudent, frames: np.ndarray) -> dict[str, np.ndarray]
     """The outputs for `example`, as bytes, which need no pickle."""
     text = student_file.to_json(student.spec).encode()
     return {"student_json": np.array([text] * len(frames))}
+
+
+def _checked(clips):
+    fits = tf.equal(tf.rank(clips), 1) & (tf.size(clips) >= 1)
+    fits &= tf.size(clips) <= limits.MAX_CLIPS
+    sentence = (
+        f"clips must have the shape (batch,), with a batch of 1 to {limits.MAX_CLIPS}. "
+        "Got the shape"
+    )
+    asserted = tf.debugging.Assert(fits, [sentence, tf.shape(clips)], 9)
+    with tf.control_dependencies([asserted]):
+        return tf.reshape(clips, [-1])
