@@ -34,7 +34,7 @@ class GrpcModel(ServedModel):
     """A `ServedModel` at grpc://HOST:PORT."""
 
     def __init__(self, asked: Asked):
-        target = asked.address.removeprefix("grpc://")
+        target = asked.address.removeprefix("grpc://").rstrip("/")
         channel = grpc.insecure_channel(target, _options(asked.retries))
         self._prediction = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         self._model = model_service_pb2_grpc.ModelServiceStub(channel)

@@ -128,6 +128,12 @@ def test_versions_and_labels_choose(server, protocol):
 
 
 @each_protocol
+def test_an_address_may_end_in_a_slash(server, protocol):
+    given = Asked(f"{address(server, protocol)}/", "name", retries=0)
+    assert "describe" in remote_student.connect(given).signatures
+
+
+@each_protocol
 @pytest.mark.parametrize(
     ("changes", "error"),
     [
