@@ -28,8 +28,20 @@ def next_version(output_dir: str | os.PathLike) -> int:
 
 
 def versions(output_dir: str | os.PathLike) -> list[int]:
-    """The versions in `output_dir`, in order; none if it does not exist."""
-    return sorted(int(name) for name in _names(output_dir) if _is_number(name))
+    """The versions in `output_dir`, in order; none if it does not exist.
+
+    Raises:
+        ValueError: If a number begins with zeros: a server would load it, but it could
+            not be told from the number without them.
+    """
+    numbers = [name for name in _names(output_dir) if _is_number(name)]
+    for name in numbers:
+        if name != str(int(name)):
+            raise ValueError(
+                f"{os.fspath(output_dir).rstrip('/')}/{name}: the number of a version "
+                f"begins with no zeros. Rename it to {int(name)}, or move it away."
+            )
+    return sorted(map(int, numbers))
 
 
 def free_number(output_dir: str | os.PathLike, version: int | None) -> int:
