@@ -44,14 +44,23 @@ def define_flags() -> None:
 def start() -> None:
     """Runs the command; the model may be given without the name of its flag."""
     define_flags()
-    if len(sys.argv) > 1 and not sys.argv[1].startswith("-"):
-        sys.argv[1] = f"--model={sys.argv[1]}"
+    sys.argv[1:] = _with_named_model(sys.argv[1:])
     command.start(
         main,
         "python -m export.check",
         required={"model": "the folder of a served model, such as MODELS/name"},
         groups={"Check": ("model", "student")},
     )
+
+
+def _with_named_model(arguments):
+    """The arguments, with the first word that is no flag and no value as the model."""
+    for place, word in enumerate(arguments):
+        before = arguments[place - 1] if place else ""
+        is_value = before.startswith("-") and "=" not in before
+        if not word.startswith("-") and not is_value:
+            return [*arguments[:place], f"--model={word}", *arguments[place + 1 :]]
+    return arguments
 
 
 def main(_) -> int:

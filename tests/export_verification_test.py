@@ -1,5 +1,6 @@
 import dataclasses
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -8,7 +9,15 @@ import tensorflow as tf
 from tensorflow.python.util import deprecation
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from export import saved_model, student_file, verification, warm_up, without_python
+from export import (
+    check_command,
+    command,
+    saved_model,
+    student_file,
+    verification,
+    warm_up,
+    without_python,
+)
 from export.checking import CheckFailedError
 from tests import served_colors
 from tests.tiny_exports import TINY_SPEC, tiny_student
@@ -207,3 +216,24 @@ def test_an_export_passes_and_another_student_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr(without_python, "missing", lambda: "not asked")
     with pytest.raises(CheckFailedError, match=r"check \(.*differ.* from the Keras"):
         verification.verify(given[0], str(tmp_path / "other.keras"), report=said.append)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "read"),
+    [
+        (["m/name"], ["--model=m/name"]),
+        (["m/name", "--student=s"], ["--model=m/name", "--student=s"]),
+        (["--student=s", "m/name"], ["--student=s", "--model=m/name"]),
+        (["--student", "s", "m/name"], ["--student", "s", "--model=m/name"]),
+        (["--model", "m/name"], ["--model", "m/name"]),
+        # The second is refused.
+        (["m/name", "more"], ["--model=m/name", "more"]),
+        ([], []),
+    ],
+)
+def test_the_model_needs_no_flag_wherever_it_stands(arguments, read, monkeypatch):
+    monkeypatch.setattr(check_command, "define_flags", lambda: None)
+    monkeypatch.setattr(command, "start", lambda *_, **__: None)
+    monkeypatch.setattr(sys, "argv", ["check.py", *arguments])
+    check_command.start()
+    assert sys.argv[1:] == read
