@@ -129,9 +129,9 @@ class ServedModel(abc.ABC):
         is_label = refused.status == "INVALID_ARGUMENT" and "label" in refused.said
         if refused.status == "UNAVAILABLE":
             text = (
-                f"{asked.address} cannot be reached, or is overloaded, after "
-                f"{asked.retries} retries: is the server up, and is this the port of "
-                "that protocol (8500 for gRPC, 8501 for REST)?"
+                f"{asked.address} cannot be reached, or is overloaded, with --retries="
+                f"{asked.retries}: is the server up, and is this the port of that "
+                "protocol (8500 for gRPC, 8501 for REST)?"
             )
         elif refused.status == "DEADLINE_EXCEEDED":
             text = f"{asked} gave no answer within --timeout_s={asked.timeout_s:g}."

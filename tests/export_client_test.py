@@ -191,7 +191,7 @@ def test_an_overloaded_server_is_asked_again_and_no_other(server, protocol):
     assert server.models.calls == before + 4
     model = remote_student.connect(asked(server, protocol, retries=1))
     server.models.fails_next = ["UNAVAILABLE"] * 2
-    with pytest.raises(ConnectionError, match="overloaded, after 1 retries"):
+    with pytest.raises(ConnectionError, match="overloaded, with --retries=1: is"):
         model.predict("describe", one, ("student_json",))
     assert server.models.calls == before + 6
 
