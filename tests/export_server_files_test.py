@@ -147,7 +147,9 @@ def test_a_number_that_was_taken_back_cannot_be_taken_back_again(output):
 
 def test_a_version_whose_number_begins_with_zeros_is_named(output):
     (output / "007").mkdir()
-    with pytest.raises(ValueError, match=r"/007: the number .* Rename it to 7, or move"):
+    with pytest.raises(
+        ValueError, match=r"/007: the number .* Rename it to 7, or move"
+    ):
         versions.versions(output)
     (output / "007").rename(output / "0")
     assert versions.versions(output) == [0, 1, 2]

@@ -123,7 +123,9 @@ def test_the_description_is_that_of_the_student_file(served):
 
 @pytest.mark.parametrize("shape", [(), (0,), (MAX_CLIPS + 1,), (1, 3)])
 def test_more_or_fewer_descriptions_than_a_batch_are_refused(served, shape):
-    sentence = rf"clips must have the shape \(batch,\), with a batch of 1 to {MAX_CLIPS}"
+    sentence = (
+        rf"clips must have the shape \(batch,\), with a batch of 1 to {MAX_CLIPS}"
+    )
     served.refuses(sentence, "describe", clips=np.zeros(shape, np.int32))
 
 
