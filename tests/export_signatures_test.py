@@ -146,6 +146,9 @@ def test_more_or_fewer_descriptions_than_a_batch_are_refused(served, shape):
         JPEG + b"more",
         # FF may be repeated before a marker.
         JPEG[:2] + b"\xff\xff" + JPEG[2:],
+        # No decoder knows that the picture is another one.
+        JPEG[: len(JPEG) // 2] + bytes(20) + JPEG[len(JPEG) // 2 + 20 :],
+        JPEG[: len(JPEG) // 2] + b"\xff\xd9",
     ],
 )
 def test_a_file_is_served_as_what_opencv_decodes(served, content):
