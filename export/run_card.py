@@ -113,12 +113,19 @@ def write_of_network(
 
 
 def read(version: str) -> dict[str, Any]:
-    """What the card of an exported SavedModel holds; nothing if it has none."""
+    """What the card of an exported SavedModel holds; nothing if it has none.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     path = f"{version}/{RUN_CARD}"
     if not tf.io.gfile.exists(path):
         return {}
-    with tf.io.gfile.GFile(path) as file:
-        return json.load(file)
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return json.load(file)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _write(card, run_card, model_card_):

@@ -186,9 +186,17 @@ def _write(served, folder):
 
 
 def read_spec(version: str) -> ExportSpec:
-    """Reads the `ExportSpec` that an exported version is fed by."""
-    with tf.io.gfile.GFile(f"{version}/{SPEC_FILE}") as file:
-        return student_file.from_json(file.read())
+    """Reads the `ExportSpec` that an exported version is fed by.
+
+    Raises:
+        ValueError: If its file is damaged.
+    """
+    path = f"{version}/{SPEC_FILE}"
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return student_file.from_json(file.read())
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _tell_shapes_of_inputs(served, folder):

@@ -1,4 +1,5 @@
 import dataclasses
+import pathlib
 import shutil
 import sys
 
@@ -12,6 +13,8 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from export import (
     check_command,
     command,
+    given_students,
+    run_card,
     saved_model,
     student_file,
     verification,
@@ -216,6 +219,16 @@ def test_an_export_passes_and_another_student_does_not(tmp_path, monkeypatch):
     monkeypatch.setattr(without_python, "missing", lambda: "not asked")
     with pytest.raises(CheckFailedError, match=r"check \(.*differ.* from the Keras"):
         verification.verify(given[0], str(tmp_path / "other.keras"), report=said.append)
+
+
+@pytest.mark.parametrize("damaged", [saved_model.SPEC_FILE, run_card.RUN_CARD])
+def test_a_damaged_file_of_the_export_is_named(tmp_path, damaged):
+    student_file.save_student(tiny_student(), tmp_path / "student.keras", TINY_SPEC)
+    version = saved_model.export_student(tiny_student(), tmp_path / "name", TINY_SPEC)
+    file = pathlib.Path(version, damaged)
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(ValueError, match=f"{file}: .* line [0-9]+ column"):
+        given_students.load_exported(str(tmp_path / "student.keras"), version)
 
 
 @pytest.mark.parametrize(
