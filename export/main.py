@@ -277,7 +277,8 @@ def _described(spec: ExportSpec) -> str:
 def main(_) -> int:
     request = command.request(Request, FLAGS, _PATHS)
     # Ends in the order in which a failure does, so that nothing half-written stays.
-    signal.signal(signal.SIGTERM, _stop)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     return command.status_of("export", lambda: run(request))
 
 

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import shutil
+import signal
 import subprocess
 import sys
 import types
@@ -146,6 +147,29 @@ def test_the_command_line(run_dir):
     assert versions.versions(output) == [7]
     answer = as_served(f"{output}/7", random_frames(1, 8, 16, 16, 3))
     assert answer["top_k_indices"].shape == (1, 2)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_in_a_sentence_and_leaves_nothing(run_dir, number):
+    command = [
+        sys.executable,
+        "-m",
+        "export.main",
+        f"--student={run_dir}/student.keras",
+    ]
+    process = subprocess.Popen(
+        [*command, f"--output={run_dir}/out"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline().startswith("Writing")
+    process.send_signal(number)
+    _, said = process.communicate()
+    assert process.returncode == 1 and "Traceback" not in said
+    assert "export: stopped by a signal." in said
+    assert not (run_dir / "out").exists()
 
 
 def by_hand(x):
