@@ -56,6 +56,13 @@ class TensorFlowStep(DistillationTerms):
         self._update_metrics(batch, targets, outputs, losses, loss)
         return self.get_metrics_result()
 
+    def _maybe_symbolic_build(self, *_: object, **__: object) -> None:
+        # Under tf.distribute Keras would take the mean of a batch over all replicas,
+        # which Booleans do not have. Only the optimizer is left to be built.
+        if self.optimizer is not None and not self.optimizer.built:
+            with self.distribute_strategy.scope():
+                self.optimizer.build(self.trainable_variables)
+
     def learn(self, batch: Batch) -> dict[str, tf.Tensor]:
         """Takes one step; returns the batch's loss and its terms, by name."""
         targets = self._teacher_targets(batch)
