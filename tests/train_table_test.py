@@ -38,7 +38,7 @@ _ROWS = [
 _RIGHT = {"teacher.future": 30, "students.labels": 16, "students.attention": 24}
 
 
-def _write_run(job, shift=0, videos=_VIDEOS, clusters=_VIDEOS):
+def _write_run(job, shift=0, videos=_VIDEOS, clusters=_VIDEOS, labels=_LABELS):
     """A run whose networks are right about their first clips."""
     seed = int(job.flags[-2].partition("=")[2])
     logits = {}
@@ -52,7 +52,7 @@ def _write_run(job, shift=0, videos=_VIDEOS, clusters=_VIDEOS):
     times_s = np.full((_CLIPS, 4), float(shift))
     predictions.write(
         job.folder / predictions.FILE,
-        predictions.Predictions(_LABELS, videos, clusters, times_s, logits),
+        predictions.Predictions(labels, videos, clusters, times_s, logits),
     )
 
 
@@ -212,6 +212,23 @@ def test_other_videos_of_the_same_groups_are_not_compared(tmp_path):
         ValueError, match="'dark' and 'teacher' evaluate different clips"
     ):
         scores.scores(_ROWS, [jobs], (1,), (0,))
+
+
+def test_other_labels_of_the_same_videos_are_not_compared(tmp_path):
+    jobs = _jobs(tmp_path, seeds=(0,))
+    for job in jobs.values():
+        is_dark = "--brightness=0.2" in job.flags
+        _write_run(job, labels=np.roll(_LABELS, 1) if is_dark else _LABELS)
+    with pytest.raises(ValueError, match="'dark' and 'teacher' .* the labels of those"):
+        scores.scores(_ROWS, [jobs], (1,), (0,))
+
+
+def test_rows_may_have_other_lead_times(tmp_path):
+    jobs = _jobs(tmp_path, seeds=(0,))
+    for job in jobs.values():
+        _write_run(job, shift="--brightness=0.2" in job.flags)
+    found = {s.row.title: s for s in scores.scores(_ROWS, [jobs], (1,), (0,))}
+    assert found["dark"].over["labels"].top1 == statistics.Interval(0, 0, 0)
 
 
 def test_splits_are_put_together(tmp_path):

@@ -63,12 +63,13 @@ class _Clips:
         hits: 100 if it is right, else 0 (seeds, clips of all splits).
         losses: In nats (seeds, clips of all splits).
         scaled_losses: After temperature scaling.
-        videos, clusters: Of each clip.
+        labels, videos, clusters: Of each clip.
     """
 
     hits: np.ndarray
     losses: np.ndarray
     scaled_losses: np.ndarray
+    labels: np.ndarray
     videos: np.ndarray
     clusters: np.ndarray
 
@@ -96,7 +97,7 @@ def scores(
             flow, are added up, logits to logits.
         splits, seeds: Of the table.
     Raises:
-        ValueError: If rows evaluate different clips.
+        ValueError: If rows evaluate different clips, or the same with other labels.
     """
     clips = {
         row: _clips(row, row.logits, streams, splits, seeds)
@@ -146,11 +147,15 @@ def _difference(own: _Means, other: _Means) -> Difference:
 def _check_same_clips(clips: Mapping[Row, _Clips]) -> None:
     rows = list(clips)
     for row in rows[1:]:
-        if not np.array_equal(clips[row].videos, clips[rows[0]].videos):
-            raise ValueError(
-                f"{row.title!r} and {rows[0].title!r} evaluate different clips: they "
-                "cannot be compared clip by clip."
-            )
+        # The times may differ, as rows may have other lead times of the same actions.
+        for what in ("videos", "labels"):
+            if not np.array_equal(
+                getattr(clips[row], what), getattr(clips[rows[0]], what)
+            ):
+                raise ValueError(
+                    f"{row.title!r} and {rows[0].title!r} evaluate different clips, as "
+                    f"the {what} of those differ: they cannot be compared clip by clip."
+                )
 
 
 def _clips(
@@ -194,6 +199,7 @@ def _clips(
                 for of_seed in logits
             ]
         ),
+        labels=truth,
         videos=np.array(videos),
         clusters=groups,
     )
