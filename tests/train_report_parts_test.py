@@ -18,6 +18,7 @@ from train.report import (
     correspondence,
     examples,
     scores,
+    strips,
     student_view,
     timeline,
 )
@@ -134,6 +135,17 @@ def test_only_the_place_with_the_highest_weight_is_the_brightest():
     weights = np.array([[0.2499, 0.2500, 0.2501, 0.2500]], "float32")
     row = np.frombuffer(base64.b64decode(student_view._as_text(weights)), np.uint8)
     assert row.tolist() == [254, 254, 255, 254]
+
+
+def test_a_strip_wider_than_any_jpeg_has_all_frames_in_their_places():
+    clip = np.zeros((700, 96, 96, 1), np.uint8) + np.uint8(30)
+    clip[350:] = 200
+    content = base64.b64decode(strips.data_uri(clip.repeat(3, -1)).partition(",")[2])
+    strip = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert strip.shape == (96, 65_500)
+    half = strip.shape[1] // 2
+    np.testing.assert_allclose(strip[:, : half - 99], 30, atol=2)
+    np.testing.assert_allclose(strip[:, half + 99 :], 200, atol=2)
 
 
 def test_a_cell_is_picked_by_its_place_or_is_the_strongest():

@@ -9,6 +9,8 @@ from kd_keras import visualise
 
 # Smaller frames are enlarged, or JPEG would blur what little there is of them.
 _LEAST_PX = 96
+# A JPEG cannot be wider.
+_MOST_PX = 65_500
 _QUALITY = 80
 
 
@@ -22,6 +24,10 @@ def data_uri(clip: np.ndarray) -> str:
     times = max(1, -(-_LEAST_PX // frames.shape[1]))
     frames = frames.repeat(times, axis=1).repeat(times, axis=2)
     strip = np.concatenate(list(frames), axis=1)
+    if strip.shape[1] > _MOST_PX:
+        # The page shows the strip of any clip as wide as its frames are many.
+        size = _MOST_PX, strip.shape[0]
+        strip = cv2.resize(strip, size, interpolation=cv2.INTER_AREA)
     ok, encoded = cv2.imencode(
         ".jpg", strip[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, _QUALITY]
     )
