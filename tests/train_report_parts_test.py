@@ -222,6 +222,17 @@ def test_predictions_come_back_as_they_were(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.npz"]
 
 
+def test_a_network_that_said_no_finite_number_is_named(tmp_path):
+    logits = np.zeros((4, 2))
+    logits[1, 0], logits[3, 1] = np.nan, np.inf
+    found = _predictions(
+        [0, 1, 0, 1], teacher_future=np.eye(2)[[0, 1, 0, 1]], students_labels=logits
+    )
+    predictions.write(tmp_path / "predictions.npz", found)
+    with pytest.raises(ValueError, match="some of the 4 clips.*: students.labels of 2"):
+        predictions.read(tmp_path / "predictions.npz")
+
+
 @pytest.mark.parametrize("place", [None, 4, 0.3, 0.6, 0.95])
 def test_damaged_predictions_are_named(place, tmp_path):
     found = _predictions([0, 1, 0, 1], teacher_future=np.eye(2)[[0, 1, 1, 0]])

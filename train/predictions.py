@@ -112,7 +112,8 @@ def read(path: str | os.PathLike) -> Predictions:
     """Reads a file; runs nothing that is in it.
 
     Raises:
-        ValueError: If it is damaged or no file of predictions.
+        ValueError: If it is damaged or no file of predictions, or a network said NaN or
+            infinity.
     """
     path = pathlib.Path(path)
     try:
@@ -127,4 +128,14 @@ def read(path: str | os.PathLike) -> Predictions:
             f"{path} is no file of predictions or is damaged ({error}). Evaluate the "
             "run again to make it anew: the same command with --task=evaluate."
         ) from error
+    lost = {
+        name: int(np.sum(~np.isfinite(logits).all(1)))
+        for name, logits in arrays.items()
+    }
+    if any(lost.values()):
+        counts = ", ".join(f"{name} of {n}" for name, n in lost.items() if n)
+        raise ValueError(
+            f"Networks of {path} said NaN or infinity of some of the {len(labels)} "
+            f"clips, which has no score: {counts}. Train those networks again."
+        )
     return Predictions(labels, videos, clusters, times_s, arrays)
