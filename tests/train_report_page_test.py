@@ -304,7 +304,9 @@ def test_confusion_is_of_all_clips_of_a_class(tmp_path, monkeypatch):
     assert classes == ["a", "b"] and len(matrices) == 3
     for matrix in matrices.values():
         np.testing.assert_array_equal(matrix, [[0.5, 0], [0, 0.5]])
-    assert "Of 3 classes these are the 2 with most clips" in text
+    # The gains count all predictions.
+    assert text.count("Of 3 classes these are the 2 with most clips.") == 2
+    assert text.count("Predictions of the others are left out") == 1
 
 
 def test_a_run_without_metrics_has_a_note_for_curves(tmp_path):

@@ -223,7 +223,7 @@ class _Maker:
         if len(shown) < len(section.classes):
             section.classes_shown = (
                 f"Of {len(section.classes)} classes these are the {len(shown)} with "
-                "most clips; predictions of the others are left out."
+                "most clips."
             )
         distilled = self._distilled(predictions)
         teacher = predictions_lib.TEACHER_FUTURE
