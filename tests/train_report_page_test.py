@@ -328,6 +328,11 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path):
         command.run(twice, command.Request(), "")
 
 
+def test_runs_of_similar_names_have_files_of_their_own():
+    assert section.file_stem("a-b/c", 3) != section.file_stem("a/b-c", 3)
+    assert section.file_stem("seed-0", 3) == "seed-0-correspondence-3"
+
+
 def test_runs_of_other_clips_have_no_difference(tmp_path):
     first = _without_videos(tmp_path / "a", 0)
     _without_videos(tmp_path / "b", 1)

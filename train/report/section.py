@@ -109,6 +109,17 @@ def of_run(
     return _Maker(pathlib.Path(path), name, pathlib.Path(files), clip, token).make()
 
 
+def file_stem(name: str, position: int) -> str:
+    """Returns what the files of a correspondence are called.
+
+    Args:
+        name: What the page calls the run.
+        position: Of the clip.
+    """
+    # Many folders have a hyphen in their name: a-b/c and a/b-c are two runs.
+    return f"{name.replace('/', '+')}-correspondence-{position}"
+
+
 class _Maker:
     def __init__(
         self,
@@ -300,8 +311,7 @@ class _Maker:
         for position in examples.picked(chosen, self._clip, count):
             found = view.correspondence(position, teacher, layers)
             cell = correspondence.cell_of(found, self._token)
-            name = section.name.replace("/", "-")
-            stem = f"{name}-correspondence-{position}"
+            stem = file_stem(section.name, position)
             correspondence_files.draw(found, cell, self._files / f"{stem}.png")
             correspondence_files.film(found, cell, self._files / f"{stem}.mp4")
             section.correspondences.append(
