@@ -233,6 +233,23 @@ def test_a_network_that_said_no_finite_number_is_named(tmp_path):
         predictions.read(tmp_path / "predictions.npz")
 
 
+def test_no_mark_of_the_pseudo_labels_is_cut(tmp_path, monkeypatch):
+    monkeypatch.setattr(charts.plt, "close", lambda figure: None)
+    chances = np.array([[0.6, 0.4], [0.4, 0.6]])
+    quality = statistics.pseudo_label_quality([0, 1], chances)
+    charts.pseudo_labels(quality, tmp_path / "chart.svg")
+    figure = charts.plt.gcf()
+    monkeypatch.undo()
+    [axis] = figure.axes
+    frame = axis.get_window_extent()
+    radius = axis.lines[0].get_markersize() / 2 * figure.dpi / 72
+    for line in axis.lines:
+        places = axis.transData.transform(line.get_xydata())
+        assert (places - radius >= (frame.x0, frame.y0)).all()
+        assert (places + radius <= (frame.x1, frame.y1)).all()
+    charts.plt.close(figure)
+
+
 @pytest.mark.parametrize("place", [None, 4, 0.3, 0.6, 0.95])
 def test_damaged_predictions_are_named(place, tmp_path):
     found = _predictions([0, 1, 0, 1], teacher_future=np.eye(2)[[0, 1, 1, 0]])

@@ -111,7 +111,8 @@ def pseudo_labels(quality: Mapping[str, Any], path: pathlib.Path) -> None:
                 (row["at_least"], row[key]) for row in found if row[key] is not None
             ]
             axis.plot(*zip(*points, strict=True), style, color=color, label=key)
-        axis.set_ylim(0, 1.02)
+        # Zero and one have room for whole marks.
+        axis.set_ylim(-0.03, 1.03)
         axis.set_xlabel("least confidence of the teacher (probability)")
         axis.set_ylabel("fraction of clips")
         labels = {"accuracy": "right among those", "fraction": "as confident"}
