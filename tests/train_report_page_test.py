@@ -148,6 +148,20 @@ def test_the_future_lights_up_under_the_pointer(written, tmp_path):
 
 
 @pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
+def test_eight_moments_of_a_clip_stand_in_one_row(written, tmp_path):
+    """So many has the map of 16 frames, which is the default."""
+    with browser.opened(written, tmp_path) as shown:
+        wide = shown.evaluate(
+            "(() => { const past = document.querySelector('.past');"
+            "const [label, frame] = past.children;"
+            "const gap = parseFloat(getComputedStyle(past).columnGap);"
+            "return [label.offsetWidth + 8 * (frame.offsetWidth + gap),"
+            "past.clientWidth]; })()"
+        )
+    assert wide[0] <= wide[1]
+
+
+@pytest.mark.skipif(browser.find() is None, reason="There is no Chromium to look with.")
 def test_arrow_keys_choose_a_cell(written, tmp_path):
     [values, *_] = _values_on(written)
     past, (_, rows, columns) = "#correspondence-1-1 .past", values["observed"]["grid"]
