@@ -32,14 +32,21 @@ class _Directory:
         return [{"phase": "teacher", "step": 1, "loss": 1.0}]
 
 
-def _write(folder):
-    summary.write(types.SimpleNamespace(directory=_Directory(folder)), _RESULTS)
+def _write(folder, results=_RESULTS):
+    summary.write(types.SimpleNamespace(directory=_Directory(folder)), results)
 
 
 def test_class_names_with_dollar_signs_are_drawn_as_they_are(tmp_path):
     _write(tmp_path)
     for name in ("curves.png", "confusion.png", "table.png"):
         assert cv2.imread(str(tmp_path / name)) is not None
+
+
+def test_no_student_is_named_that_there_is_not(tmp_path, capsys):
+    _write(tmp_path)
+    assert ": results.json, teacher.keras, ..." in capsys.readouterr().out
+    _write(tmp_path, _RESULTS | {"student": {"top1": 0.5}})
+    assert ": results.json, student.keras, ..." in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("broken", ["curves", "confusion", "table"])

@@ -67,7 +67,8 @@ def write(experiment: "Experiment", results: Mapping[str, Any]) -> None:
         with picture(directory / name) as aside:
             draw(aside)
     print(_table(results))
-    print(f"Everything is in {directory}: results.json, student.keras, ...")
+    network = "student.keras" if "student" in results else "teacher.keras"
+    print(f"Everything is in {directory}: results.json, {network}, ...")
 
 
 def table_rows(results: Mapping[str, Any]) -> list[tuple[str, float]]:
