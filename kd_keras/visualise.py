@@ -43,6 +43,9 @@ _UNITS = {
 }
 _NO_UNIT = "no unit"
 
+# Of a curve of one point, by the style of its line: training is hollow.
+_FILL_STYLES = {"--": "none", "-": "full"}
+
 
 def contact_sheet(clips, titles, path, frames_per_clip=6):
     """Draws clips as rows of frames.
@@ -146,7 +149,11 @@ def curves(histories, path):
                     # A line of one point would not be seen.
                     marker = "o" if len(points) == 1 else None
                     axis.plot(
-                        *zip(*points, strict=True), style, color=color, marker=marker
+                        *zip(*points, strict=True),
+                        style,
+                        color=color,
+                        marker=marker,
+                        fillstyle=_FILL_STYLES[style],
                     )
         axis.set_title(name.replace("_", " "), fontsize=10)
         axis.set_xlabel("training step")
@@ -170,10 +177,22 @@ def _add_legend(figure, phases):
         for number, phase in enumerate(phases)
     ]
     handles += [
-        Line2D([], [], color="gray", linestyle=style, label=text)
+        Line2D(
+            [],
+            [],
+            color="gray",
+            linestyle=style,
+            marker="o",
+            markersize=3.5,
+            fillstyle=_FILL_STYLES[style],
+            label=text,
+        )
         for style, text in (("--", "on training clips"), ("-", "on validation clips"))
     ]
-    figure.legend(handles=handles, loc="lower center", ncols=4, fontsize=8)
+    # Long enough for the dashes on both sides of a mark.
+    figure.legend(
+        handles=handles, loc="lower center", ncols=4, fontsize=8, handlelength=3
+    )
 
 
 def confusion(matrices, classes, path):

@@ -37,6 +37,26 @@ def test_the_legend_of_curves_covers_none(tmp_path, figures):
     assert names[:3] == [*_HISTORIES] and len(names) == 5
 
 
+def test_one_point_of_training_is_told_from_one_of_validation(tmp_path, figures):
+    histories = {"teacher": [{"step": 6, "loss": 2.0, "val_loss": 1.0}]}
+    visualise.curves(histories, tmp_path / "curves.png")
+    [figure] = figures
+    training, validation = (
+        (line.get_marker(), line.get_fillstyle()) for line in figure.axes[0].lines
+    )
+    assert training == ("o", "none") and validation == ("o", "full")
+    keys = {
+        text.get_text(): (handle.get_marker(), handle.get_fillstyle())
+        for text, handle in zip(
+            figure.legends[0].get_texts(),
+            figure.legends[0].legend_handles,
+            strict=True,
+        )
+    }
+    assert keys["on training clips"] == training
+    assert keys["on validation clips"] == validation
+
+
 def test_every_axis_says_what_it_measures_and_in_what(tmp_path, figures):
     visualise.curves(_HISTORIES, tmp_path / "curves.png")
     visualise.confusion({"a": [[1, 0], [0, 1]]}, ["x", "y"], tmp_path / "confusion.png")
