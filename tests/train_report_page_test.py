@@ -1,6 +1,7 @@
 """The page about a run: its numbers, its pictures, and what the pointer shows."""
 
 import base64
+import contextlib
 import dataclasses
 import json
 import re
@@ -11,7 +12,7 @@ import pytest
 
 from kd_keras import statistics, visualise
 from tests import browser, untrained_run
-from train import networks
+from train import networks, remote_run
 from train import predictions as predictions_lib
 from train.finished_run import FinishedRun
 from train.report import __main__ as command
@@ -340,6 +341,20 @@ def test_runs_of_the_same_name_are_told_apart(tmp_path):
     twice = [str(folders[0]), f"{folders[0]}/../demo/"]
     with pytest.raises(ValueError, match="A run is given twice.*demo/../demo/"):
         command.run(twice, command.Request(), "")
+
+
+def test_the_command_of_a_remote_run_names_no_copy(tmp_path, monkeypatch):
+    _without_videos(tmp_path / "copy", 0)
+
+    @contextlib.contextmanager
+    def fetched(*paths):
+        yield [tmp_path / "copy" for _ in paths]
+
+    monkeypatch.setattr(remote_run, "fetched", fetched)
+    asked = command.Request(output=str(tmp_path / "report.html"))
+    text = command.run(["s3://bucket/run/"], asked, "").read_text()
+    expected = "python -m train.main --flagfile=s3://bucket/run/run.flags"
+    assert f"<pre>{expected}</pre>" in text
 
 
 def test_runs_of_similar_names_have_files_of_their_own():

@@ -94,8 +94,10 @@ def run(paths: Sequence[str], request: Request, line: str) -> pathlib.Path:
     with remote_run.fetched(*paths) as folders:
         output.absolute().parent.mkdir(parents=True, exist_ok=True)
         sections = [
-            section.of_run(folder, name, output.parent, request.clip, request.token)
-            for folder, name in zip(folders, names, strict=True)
+            section.of_run(
+                folder, name, output.parent, request.clip, request.token, path
+            )
+            for folder, name, path in zip(folders, names, paths, strict=True)
         ]
         page.write(output, sections, line)
     print(f"The report is {output}; open it in a browser.")

@@ -94,6 +94,7 @@ def of_run(
     files: str | os.PathLike,
     clip: int | None = None,
     token: Sequence[int] | None = None,
+    original: str | None = None,
 ) -> Section:
     """Returns the `Section` of a run.
 
@@ -103,10 +104,12 @@ def of_run(
         files: Folder for the pictures and films of the correspondence.
         clip: Number of the evaluated clip whose correspondence is shown; None picks.
         token: (time, row, column) of its cell; None takes the strongest.
+        original: The run directory that `path` is a copy of; None if it is none.
     Raises:
         ValueError: If the folder holds no finished run.
     """
-    return _Maker(pathlib.Path(path), name, pathlib.Path(files), clip, token).make()
+    path, files = pathlib.Path(path), pathlib.Path(files)
+    return _Maker(path, name, files, clip, token, original or str(path)).make()
 
 
 def file_stem(name: str, position: int) -> str:
@@ -128,9 +131,12 @@ class _Maker:
         files: pathlib.Path,
         clip: int | None,
         token: Sequence[int] | None,
+        original: str,
     ) -> None:
         self._path, self._name, self._files = path, name, files
         self._clip, self._token = clip, token
+        # A copy of a remote run is gone when somebody reads the page.
+        self._flagfile = f"{original.rstrip('/')}/run.flags"
         self._results = _read_results(path)
         self._section = self._begin()
 
@@ -159,7 +165,7 @@ class _Maker:
         return Section(
             name=self._name,
             command=shlex.join(
-                ["python", "-m", "train.main", f"--flagfile={path / 'run.flags'}"]
+                ["python", "-m", "train.main", f"--flagfile={self._flagfile}"]
             ),
             flags=(path / "run.flags").read_text(encoding="utf-8"),
             counts=(
