@@ -117,6 +117,10 @@ def curves(histories, path):
         >>> picture.shape[-1]
         3
     """
+    histories = {
+        phase: [_with_named_loss(record) for record in records]
+        for phase, records in histories.items()
+    }
     names = sorted(
         {
             name.removeprefix("val_")
@@ -164,6 +168,17 @@ def curves(histories, path):
         axis.axis("off")
     _add_legend(figure, histories)
     return _save(figure, path)
+
+
+def _with_named_loss(record):
+    """A record whose loss of training has another name if it compares feature maps.
+
+    Such a loss has no unit. Beside it the loss of validation, in nats, would look flat.
+    """
+    if not record.get("feature_loss") or "loss" not in record:
+        return record
+    named = {k: value for k, value in record.items() if k != "loss"}
+    return named | {"loss_with_feature_maps": record["loss"]}
 
 
 def _unit(name):

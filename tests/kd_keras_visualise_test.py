@@ -57,6 +57,29 @@ def test_one_point_of_training_is_told_from_one_of_validation(tmp_path, figures)
     assert keys["on validation clips"] == validation
 
 
+def test_a_loss_that_compares_maps_is_drawn_apart_from_that_of_validation(
+    tmp_path, figures
+):
+    terms = {"label_loss": 1.0, "feature_loss": 300.0}
+    histories = {
+        "teacher": [{"step": 6, "loss": 2.0, "val_loss": 3.0}],
+        "student": [{"step": 6, "loss": 35.0, "val_loss": 4.0, **terms}],
+        "pseudo": [{"step": 6, "loss": 1.5, "feature_loss": 0.0}],
+    }
+    visualise.curves(histories, tmp_path / "curves.png")
+    drawn = {
+        (axis.get_title(), axis.get_ylabel()): [x.get_ydata()[0] for x in axis.lines]
+        for axis in figures[0].axes
+        if axis.lines
+    }
+    assert drawn == {
+        ("feature loss", "squared features (no unit)"): [300.0, 0.0],
+        ("label loss", "nats per clip"): [1.0],
+        ("loss", "nats per clip"): [2.0, 3.0, 4.0, 1.5],
+        ("loss with feature maps", "no unit"): [35.0],
+    }
+
+
 def test_every_axis_says_what_it_measures_and_in_what(tmp_path, figures):
     visualise.curves(_HISTORIES, tmp_path / "curves.png")
     visualise.confusion({"a": [[1, 0], [0, 1]]}, ["x", "y"], tmp_path / "confusion.png")
