@@ -13,10 +13,15 @@ from train.flags import fields as flag_fields
 
 
 def _parse(*arguments):
-    values = flags.FlagValues()
-    config_lib.define_flags(values)
+    values = _defined()
     values(["train.main", *arguments])
     return config_lib.from_flags(values)
+
+
+def _defined():
+    values = flags.FlagValues()
+    config_lib.define_flags(values)
+    return values
 
 
 def test_defaults_follow_the_start_of_the_networks():
@@ -134,7 +139,19 @@ def test_the_observed_clip_has_a_length_of_its_own_in_each_data_set():
     assert observed_s(epic, "--frame_rate=60") == (16 / 60, 16 / 60, 60.0)
     assert observed_s(epic, "--future_s=0") == (16 / 30, 0.0, 30.0)
     assert observed_s("--frame_rate=8") == (2.0, 0.0, 8.0)
-    assert _parse(epic).data.cache == "off"
+
+
+def test_help_names_the_data_sets_whose_clips_are_not_kept():
+    names = {
+        "--dataset=epic_kitchens": "EPIC-KITCHENS",
+        "--dataset=thumos14": "THUMOS14",
+        "--dataset=features": "features",
+    }
+    text = _defined()["cache"].help
+    for flag, name in names.items():
+        backbone = ["--backbone=temporal"] if name == "features" else []
+        assert _parse(flag, *backbone).data.cache == "off"
+        assert name in text
     assert _parse().data.cache == "memory"
 
 

@@ -277,7 +277,7 @@ class Data:
     )
     cache: str = _late_flag(
         "Where decoded clips are kept. off decodes them anew each time. By default "
-        "off with EPIC-KITCHENS and THUMOS14, else memory.",
+        "off with EPIC-KITCHENS, THUMOS14 and features, else memory.",
         affects="run",
         choices=("memory", "disk", "off"),
     )
