@@ -162,11 +162,11 @@ class _Maker:
     def _begin(self) -> Section:
         results, path = self._results, self._path
         rows = table_rows(results)
+        flagfile = shlex.quote(f"--flagfile={self._flagfile}")
         return Section(
             name=self._name,
-            command=shlex.join(
-                ["python", "-m", "train.main", f"--flagfile={self._flagfile}"]
-            ),
+            # The flags name the run's own folder.
+            command=f"python -m train.main {flagfile} --run_dir=OTHER",
             flags=(path / "run.flags").read_text(encoding="utf-8"),
             counts=(
                 f"{results['num_evaluated']} clips of the {results['eval_part']} part "
