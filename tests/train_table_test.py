@@ -400,6 +400,23 @@ def test_a_run_with_the_teacher_of_another_row_is_noticed(tmp_path):
         plan.check_flags(jobs.values())
 
 
+def _stop_once_begun(jobs, devices, log):
+    """Runs jobs, and sends SIGTERM once the log of a run says that it has begun."""
+
+    def send():
+        while not (log.exists() and "begun" in log.read_text()):
+            time.sleep(0.05)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.signal(signal.SIGTERM, table._stop)
+    try:
+        threading.Thread(target=send, daemon=True).start()
+        with pytest.raises(SystemExit, match="The same command continues"):
+            running.run(jobs, devices)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     job = next(iter(_jobs(tmp_path).values()))
     program = (
@@ -410,19 +427,7 @@ def test_a_signal_to_the_table_reaches_its_run(tmp_path, monkeypatch):
     )
     monkeypatch.setattr(plan.Job, "arguments", ["-c", program])
     log = job.folder / "log.txt"
-
-    def send():
-        while not (log.exists() and "begun" in log.read_text()):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, table._stop)
-    try:
-        threading.Thread(target=send, daemon=True).start()
-        with pytest.raises(SystemExit, match="The same command continues"):
-            running.run([job])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    _stop_once_begun([job], (), log)
     assert log.read_text() == "begun\nsaved\n"
 
 
@@ -431,20 +436,7 @@ def test_no_run_begins_after_a_signal(tmp_path, monkeypatch):
     first, other = jobs[(), 1, 0], jobs[("--brightness=0.2",), 1, 0]
     program = "import time; print('begun', flush=True); time.sleep(5)"
     monkeypatch.setattr(plan.Job, "arguments", ["-c", program])
-    log = first.folder / "log.txt"
-
-    def send():
-        while not (log.exists() and "begun" in log.read_text()):
-            time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    before = signal.signal(signal.SIGTERM, table._stop)
-    try:
-        threading.Thread(target=send, daemon=True).start()
-        with pytest.raises(SystemExit, match="The same command continues"):
-            running.run([first, other], ["0", "1"])
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    _stop_once_begun([first, other], ["0", "1"], first.folder / "log.txt")
     assert not other.folder.exists()
 
 
