@@ -32,6 +32,8 @@ _PATHS = ("student", "output", "classes")
 # Of flags that are not given, so that one that is given is known.
 _TOP_K, _MAX_ACCURACY_DROP = 5, 0.01
 
+_STOPPED = "export: stopped by a signal. The version is there whole, or not at all."
+
 # What the graph adds to the weights, generously.
 _GRAPH_BYTES = 4_000_000
 
@@ -276,14 +278,26 @@ def _described(spec: ExportSpec) -> str:
 
 def main(_) -> int:
     request = command.request(Request, FLAGS, _PATHS)
+    stopped = False
+
+    def stop(*_):
+        nonlocal stopped
+        stopped = True
+        sys.exit(_STOPPED)
+
+    def run_until_stopped():
+        try:
+            return run(request)
+        except Exception:
+            # A library may turn the exit into an error of its own.
+            if stopped:
+                sys.exit(_STOPPED)
+            raise
+
     # Ends in the order in which a failure does, so that nothing half-written stays.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
-    return command.status_of("export", lambda: run(request))
-
-
-def _stop(*_):
-    sys.exit("export: stopped by a signal. The version is there whole, or not at all.")
+        signal.signal(number, stop)
+    return command.status_of("export", run_until_stopped)
 
 
 def _export_network(request: Request, student: "ServedStudent", version: int) -> str:
