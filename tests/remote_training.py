@@ -11,9 +11,9 @@ import tempfile
 
 from kd_keras.data import remote
 from tests import small_run
-from train import experiment as experiment_lib
 from train import remote_run
 from train.loop.interruption import Interrupted
+from train.run import run_experiment
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,
@@ -31,7 +31,7 @@ def main(data, work, url):
     def run(run_dir, *more):
         config = small_run.config(data, run_dir, *_FLAGS, *more)
         with remote_run.working_copy(config) as (local, store):
-            return experiment_lib.run_experiment(local, store)
+            return run_experiment(local, store)
 
     def forget():
         for folder in work.glob("kd_keras-runs-*"):

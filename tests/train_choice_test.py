@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from tests import numbered_video, small_run, untrained_run
-from train import choice, experiment, networks
+from train import choice, networks
 from train import data as data_lib
 from train import results as results_lib
+from train import run as run_lib
 from train.evaluator import Evaluator
 from train.loop.loop import Phase
 
@@ -140,7 +141,7 @@ def run(folder, run_dir, *flags):
         "--students=labels,pseudo_labels",
         *flags,
     )
-    return experiment.run_experiment(config)
+    return run_lib.run_experiment(config)
 
 
 def predictions(monkeypatch, better_by_part):
@@ -189,7 +190,7 @@ def test_the_test_part_chooses_nothing(
         return found
 
     methods = {}
-    load_or_train_student = experiment.load_or_train_student
+    load_or_train_student = run_lib.load_or_train_student
 
     def remembered(run, method, teacher):
         student = load_or_train_student(run, method, teacher)
@@ -199,8 +200,8 @@ def test_the_test_part_chooses_nothing(
         )
         return student
 
-    monkeypatch.setattr(experiment, "load_or_train_student", remembered)
-    evaluate = experiment.evaluate
+    monkeypatch.setattr(run_lib, "load_or_train_student", remembered)
+    evaluate = run_lib.evaluate
 
     def evaluate_with_predictions(*arguments):
         # On the test part the other student is the better one.
@@ -211,7 +212,7 @@ def test_the_test_part_chooses_nothing(
             patch.setattr(Evaluator, "predictor", predictor)
             return evaluate(*arguments)
 
-    monkeypatch.setattr(experiment, "evaluate", evaluate_with_predictions)
+    monkeypatch.setattr(run_lib, "evaluate", evaluate_with_predictions)
     # No student learns anything, as the test says what they predict.
     monkeypatch.setattr(Phase, "run", untrained_run.validated_alone)
     results = run(data_set, tmp_path, f"--teacher={teacher}", *flags)

@@ -11,9 +11,10 @@ import tensorflow as tf
 from absl import flags
 
 from tests import small_run
-from train import experiment, submit
 from train import prepare as prepare_lib
+from train import submit
 from train.flags import config as config_lib
+from train.run import run_experiment
 
 _RELEASE = pathlib.Path(__file__).parents[2] / "shared/data/epic_kitchens_55"
 _TAR = "train/P01/P01_01.tar"
@@ -132,9 +133,7 @@ def test_a_run_learns_from_the_flow_of_its_records(kitchens, tmp_path):
     config = _config(kitchens["tars"], tmp_path / "none", "flow")
     prepare_lib.prepare(config, small_run.preparation(tmp_path / "records"))
     records = f"--records={tmp_path / 'records'}"
-    results = experiment.run_experiment(
-        _config("gone", tmp_path / "run", "flow", records)
-    )
+    results = run_experiment(_config("gone", tmp_path / "run", "flow", records))
     assert results["num_train_labeled"] == 3 and results["num_evaluated"] == 2
     assert results["num_train_unlabeled"] == 4
     assert 0 <= results["student"]["top1"] <= 1
@@ -155,7 +154,7 @@ def actions_run(kitchens, tmp_path_factory):
         "--students=attention",
         *small_run.SMALLEST_NETWORK,
     )
-    return experiment.run_experiment(config), config
+    return run_experiment(config), config
 
 
 def test_actions_are_distilled_scored_and_served_by_name(actions_run):

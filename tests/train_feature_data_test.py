@@ -16,6 +16,7 @@ from train import experiment as experiment_lib
 from train import prepare as prepare_lib
 from train.flags import config as config_lib
 from train.report import section
+from train.run import run_experiment
 
 
 def _write_features(folder, videos=24):
@@ -70,7 +71,7 @@ def folder(tmp_path_factory):
 @pytest.fixture(scope="module")
 def finished(folder, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("run")
-    return run_dir, experiment_lib.run_experiment(_config(folder, run_dir))
+    return run_dir, run_experiment(_config(folder, run_dir))
 
 
 def test_a_run_learns_from_features(finished):

@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -14,18 +14,16 @@ from kd_keras.data.clips import views
 from kd_keras.data.records.clips import RecordLoader
 from kd_keras.data.segments import Pair
 from train import data as data_lib
+from train.experiment import Experiment
 from train.flags.config import Config
 from train.loop.distribution import Distribution
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 # Both clips of a pair.
 CLIPS = (OBSERVED, FUTURE)
 
 
 def training_batches(
-    experiment: "Experiment",
+    experiment: Experiment,
     pairs: Sequence[Pair],
     start_step: int = 0,
     fields: Sequence[str] = CLIPS,
@@ -82,7 +80,7 @@ def own_rows(batches: tf.data.Dataset, distribution: Distribution) -> tf.data.Da
     return batches.map(lambda batch: tf.nest.map_structure(own, batch))
 
 
-def normalizer(experiment: "Experiment") -> Callable[[dict], dict]:
+def normalizer(experiment: Experiment) -> Callable[[dict], dict]:
     """Returns the function from a batch to the same with its clips as networks' input.
 
     Args:

@@ -17,7 +17,6 @@ from kd_keras.data.records.clips import RecordLoader
 from kd_keras.data.segments import TRAIN, Clip, Index, Pair
 from train import data_index, data_parts, data_problems, data_set, feature_data
 from train.flags import data as data_flags
-from train.flags import defaults as flag_defaults
 from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.run_directory import RunDirectory
@@ -82,7 +81,7 @@ def load(
     """
     flags = config.data
     records = None
-    flag_defaults.check_data_service(config)
+    _check_data_service(config)
     if flags.records is None:
         index = data_index.read(config, directory, refuse_problems)
     else:
@@ -323,3 +322,30 @@ def _refuse_other_pairs(config: Config, records: shards.Shards) -> None:
         flag_fields.with_dashes(config.affecting("pairs")),
         only_given=True,
     )
+
+
+def _check_data_service(config: Config) -> None:
+    """Raises ValueError if --data_service meets flags that it would ignore."""
+    if config.data.data_service is None:
+        return
+    if config.data.records is None:
+        raise ValueError(
+            "--data_service needs --records: its workers read prepared clips, under a "
+            "path that they share."
+        )
+    # The service's stream has an order and draws of its own.
+    unknown = [
+        flag
+        for flag, is_given in {
+            "--balanced": config.training.balanced,
+            "--labeled_per_batch": config.training.labeled_per_batch is not None,
+            "--teacher_cache": config.distillation.teacher_cache != "off",
+            "--features": config.data.features is not None,
+        }.items()
+        if is_given
+    ]
+    if unknown:
+        raise ValueError(
+            f"--data_service does not know {', '.join(unknown)}: leave out one or the "
+            "other."
+        )

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -19,19 +19,17 @@ from kd_keras.metrics import (
 from train import choice, epic_scores, predictions
 from train.data import RunData
 from train.evaluator import Evaluator, Logits, Question, scores_of
+from train.experiment import Experiment
 from train.loop import guards
 from train.loop.distribution import Distribution
 from train.test_time_crops import Crops, crops_of
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 # EPIC-KITCHENS has thousands of actions, and a matrix has the square of that.
 _MOST_CLASSES_CONFUSED = 500
 
 
 def evaluate(
-    experiment: "Experiment", teacher: keras.Model, students: Mapping[str, keras.Model]
+    experiment: Experiment, teacher: keras.Model, students: Mapping[str, keras.Model]
 ) -> dict[str, Any]:
     """Returns the results of a run's networks, ready for results.json.
 
@@ -109,7 +107,7 @@ def evaluate(
     }
 
 
-def _with_bar(experiment: "Experiment", num_students: int, crops: Crops) -> Evaluator:
+def _with_bar(experiment: Experiment, num_students: int, crops: Crops) -> Evaluator:
     """The evaluator of a run, with a progress bar of all clips that `evaluate` sees."""
     data, evaluator = experiment.data, experiment.evaluator
     # The teacher sees observed and future clips.

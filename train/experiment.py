@@ -1,27 +1,20 @@
-"""The main job: train a teacher, distil students, evaluate both, export the best."""
+"""What the parts of a run share: its flags, its folder, its data, its devices."""
 
 import dataclasses
-from typing import Any
 
 import keras
 import tensorflow as tf
 
-from kd_keras import console
 from kd_keras.training import half_precision
 from train import data as data_lib
-from train import data_set, networks, results, teacher_cache
-from train.evaluate import evaluate
+from train import data_set
 from train.evaluator import Evaluator, evaluator_of
 from train.flags.config import Config
-from train.loop import distribution as distribution_lib
 from train.loop import guards
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
 from train.remote_run import RemoteRun
-from train.report import summary
-from train.run_directory import RunDirectory, exclusive_lock
-from train.student import load_or_train_student, student_path
-from train.teacher import check_teacher, load_or_train_teacher
+from train.run_directory import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,38 +38,6 @@ class Experiment:
     data: data_lib.RunData
     data_set: dict
     evaluator: Evaluator
-
-
-def run_experiment(config: Config, store: RemoteRun | None = None) -> dict[str, Any]:
-    """Does what --task says; returns what it wrote to results.json.
-
-    Args:
-        config: The run's `Config`.
-        store: The `RemoteRun` whose working copy the run directory is, or None.
-    """
-    with Interruption() as interruption:
-        with console.without_noise():
-            distribution = distribution_lib.start(config)
-            if config.run.distribution != "tpu":
-                # XLA introduces itself when it compiles for the first time.
-                tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
-        with (
-            distribution.raise_on_lost_worker(),
-            exclusive_lock(config, distribution.is_chief),
-        ):
-            experiment = open_experiment(config, distribution, interruption, store)
-            with distribution.scope():
-                teacher, students = _train(experiment)
-                with experiment.directory.timed("evaluation"):
-                    found = evaluate(experiment, teacher, students)
-            problem = None
-            if distribution.is_chief:
-                problem = results.write(experiment, found)
-            # The others end well, whatever becomes of the export.
-            distribution.barrier()
-            if problem is not None:
-                raise problem
-        return found
 
 
 def open_experiment(
@@ -103,7 +64,7 @@ def open_experiment(
     half_precision.require_device(config.run.dtype_policy)
     keras.config.set_dtype_policy(config.run.dtype_policy)
     distribution.check_batch_size(config.training.batch_size)
-    teacher_cache.check_flags(config)
+    _check_teacher_cache(config)
     directory = RunDirectory(config, distribution.is_chief, store)
     data = _load_data(config, distribution, directory)
     described = data_set.describe(config.data, data.whole_index)
@@ -150,26 +111,15 @@ def _load_data(
     return data
 
 
-def _train(experiment: Experiment) -> tuple[keras.Model, dict[str, keras.Model]]:
-    """Returns the teacher and the students by method, loaded or trained."""
-    config = experiment.config
-    if config.run.task in ("all", "student"):
-        networks.check_networks(config, len(experiment.data.index.classes))
-    begin(experiment)
-    if experiment.distribution.is_chief:
-        summary.show_inputs(experiment)
-    teacher = load_or_train_teacher(experiment)
-    methods = config.distillation.students
-    if config.run.task in ("all", "student"):
-        check_teacher(experiment, teacher)
-    elif config.run.task == "teacher" and not _all_trained(experiment):
-        methods = ()
-    return teacher, {
-        method: load_or_train_student(experiment, method, teacher) for method in methods
-    }
-
-
-def _all_trained(experiment: Experiment) -> bool:
-    """Returns whether the folder holds every student, whose results it then keeps."""
-    methods = experiment.config.distillation.students
-    return all(student_path(experiment, method).exists() for method in methods)
+def _check_teacher_cache(config: Config) -> None:
+    """Raises ValueError if --teacher_cache would keep what no pass repeats."""
+    augmentation = config.augmentation
+    if config.distillation.teacher_cache == "off" or augmentation.views:
+        return
+    if any(dataclasses.astuple(data_lib.augmentation(augmentation))):
+        raise ValueError(
+            f"--teacher_cache={config.distillation.teacher_cache} keeps the teacher's "
+            "targets of views that are shown again, but augmentation draws new views "
+            "in each pass. Give --views (try 8), or turn augmentation off by --nocrop "
+            "--flip=0."
+        )

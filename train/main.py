@@ -27,12 +27,12 @@ def main(_: Sequence[str]) -> int:
     from kd_keras.data.batches import stream
     from kd_keras.data.records import shards
     from train import few_clips, remote_run
-    from train.experiment import run_experiment
     from train.fuse import run_fusion
     from train.loop.distribution import WorkerLostError
     from train.loop.guards import DivergedError
     from train.loop.interruption import Interrupted
     from train.results import ExportFailedError
+    from train.run import run_experiment
     from train.submit import run_submission
 
     # What was imported stays; looking it over again and again takes seconds.

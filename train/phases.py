@@ -1,7 +1,7 @@
 """One training of a run: what it learns from, and how the flags say it is optimized."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import keras
 import tensorflow as tf
@@ -10,12 +10,10 @@ from kd_keras.data.batches.mixup import with_mixup
 from kd_keras.data.segments import Pair
 from kd_keras.training.supervised import SupervisedTrainer
 from train import batches
+from train.experiment import Experiment
 from train.flags.config import Config
 from train.loop import optimization
 from train.loop.loop import Phase
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 
 class Source(Protocol):
@@ -63,7 +61,7 @@ class Clips:
 
     def __init__(
         self,
-        experiment: "Experiment",
+        experiment: Experiment,
         network: keras.Model,
         pairs: Sequence[Pair],
         fields: Sequence[str] = batches.CLIPS,
@@ -96,7 +94,7 @@ class Clips:
 
 
 def validation(
-    experiment: "Experiment", network: keras.Model, field: str
+    experiment: Experiment, network: keras.Model, field: str
 ) -> Callable[[], dict[str, float]]:
     """Returns the function that `Source.validation` says, for any network."""
     choosing = experiment.data.choosing
@@ -116,7 +114,7 @@ def supervised(config: Config, source: Source) -> SupervisedTrainer:
 
 
 def train(
-    experiment: "Experiment",
+    experiment: Experiment,
     name: str,
     model: keras.Model,
     source: Source,

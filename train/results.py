@@ -3,7 +3,7 @@
 import json
 import pathlib
 import shutil
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -12,20 +12,18 @@ from export.saved_model import export_and_check
 from export.student_file import ExportSpec, load_spec, save_student
 from export.versions import versions
 from kd_keras.aside import written_aside
+from train.experiment import Experiment
 from train.flags import defaults as flag_defaults
 from train.report import summary
 from train.run_directory import RunDirectory
 from train.written import write_json
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 
 class ExportFailedError(RuntimeError):
     """A finished run could not be exported; its results are written."""
 
 
-def save(experiment: "Experiment", network: keras.Model, path: pathlib.Path) -> None:
+def save(experiment: Experiment, network: keras.Model, path: pathlib.Path) -> None:
     """Saves a network, and the .json that says how to feed it."""
     if experiment.distribution.is_chief:
         path.parent.mkdir(exist_ok=True)
@@ -33,7 +31,7 @@ def save(experiment: "Experiment", network: keras.Model, path: pathlib.Path) -> 
     experiment.distribution.barrier()
 
 
-def _spec(experiment: "Experiment", network: keras.Model) -> ExportSpec:
+def _spec(experiment: Experiment, network: keras.Model) -> ExportSpec:
     data = experiment.config.data
     names = {layer.name for layer in network.layers}
     compared = experiment.config.distillation.feature_layer or ()
@@ -49,9 +47,7 @@ def _spec(experiment: "Experiment", network: keras.Model) -> ExportSpec:
     )
 
 
-def write(
-    experiment: "Experiment", results: dict[str, Any]
-) -> ExportFailedError | None:
+def write(experiment: Experiment, results: dict[str, Any]) -> ExportFailedError | None:
     """Writes the results, then exports the best student.
 
     Returns:
@@ -82,7 +78,7 @@ def write(
     return None
 
 
-def _holds_another(experiment: "Experiment", method: str) -> bool:
+def _holds_another(experiment: Experiment, method: str) -> bool:
     """Returns whether the folder holds the export of another student than this."""
     path = experiment.directory / "results.json"
     if not path.exists():
@@ -92,7 +88,7 @@ def _holds_another(experiment: "Experiment", method: str) -> bool:
     return other or before.get("export", "") is None
 
 
-def _keep_best(experiment: "Experiment", method: str) -> None:
+def _keep_best(experiment: Experiment, method: str) -> None:
     """Copies the best student to student.keras."""
     directory = experiment.directory
     for suffix in (".json", ".keras"):

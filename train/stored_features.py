@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 import numpy as np
@@ -20,12 +20,10 @@ from kd_keras.data.records import shards
 from kd_keras.data.segments import Pair
 from train import batches, data_set, networks, phases
 from train import data as data_lib
+from train.experiment import Experiment
 from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.flags.learning import FEATURE_METHODS, LABELS_ALONE
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 # Flags that had another name when files began to hold them.
 _STORED_NAMES = {"same_augmentation": "shared_draw", "stored_layer": "layer"}
@@ -52,7 +50,7 @@ class StoredFeatures:
 
     def __init__(
         self,
-        experiment: "Experiment",
+        experiment: Experiment,
         student: keras.Model,
         teacher: keras.Model,
         pairs: Sequence[Pair],

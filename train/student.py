@@ -2,7 +2,7 @@
 
 import pathlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import keras
 
@@ -13,16 +13,14 @@ from kd_keras.distill.gradient_ratio import Schedule
 from kd_keras.models.backbones import tokens_of
 from kd_keras.training.feature_reader import num_channels
 from train import networks, phases, results
+from train.experiment import Experiment
 from train.flags.learning import LABELS_ALONE, Distillation
 from train.stored_features import StoredFeatures
 from train.teacher_cache import TeacherCache
 
-if TYPE_CHECKING:
-    from train.experiment import Experiment
-
 
 def load_or_train_student(
-    experiment: "Experiment", method: str, teacher: keras.Model
+    experiment: Experiment, method: str, teacher: keras.Model
 ) -> keras.Model:
     """Returns a trained student; trains it unless the run directory holds it.
 
@@ -60,7 +58,7 @@ def load_or_train_student(
     return student
 
 
-def student_path(experiment: "Experiment", method: str) -> pathlib.Path:
+def student_path(experiment: Experiment, method: str) -> pathlib.Path:
     """Returns where the student of a method is, or is to be."""
     return experiment.directory / "students" / f"{method}.keras"
 
@@ -122,7 +120,7 @@ def _scheduled(name: str, value: float, steps: int) -> Schedule:
 
 
 def _source(
-    experiment: "Experiment",
+    experiment: Experiment,
     method: str,
     student: keras.Model,
     teacher: keras.Model,
@@ -143,7 +141,7 @@ def _source(
 
 
 def _distiller(
-    experiment: "Experiment",
+    experiment: Experiment,
     method: str,
     student: keras.Model,
     teacher: keras.Model,

@@ -2,7 +2,6 @@
 
 import pathlib
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
@@ -14,18 +13,16 @@ from kd_keras.data.pairs import labels_of
 from kd_keras.models.outputs import as_logits
 from train import data as data_lib
 from train import networks, phases, results
+from train.experiment import Experiment
 from train.flags.config import Config, Run
 from train.flags.data import Data
 from train.loop import guards
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 # Clips on which a teacher is compared with the most frequent class.
 _MAX_CHECKED = 512
 
 
-def load_or_train_teacher(experiment: "Experiment") -> keras.Model:
+def load_or_train_teacher(experiment: Experiment) -> keras.Model:
     """Returns the run's teacher: given, already trained, or trained now."""
     path = teacher_path(experiment.config.run)
     if path.exists():
@@ -43,7 +40,7 @@ def load_or_train_teacher(experiment: "Experiment") -> keras.Model:
     return _train(experiment, path)
 
 
-def check_teacher(experiment: "Experiment", teacher: keras.Model) -> None:
+def check_teacher(experiment: Experiment, teacher: keras.Model) -> None:
     """Warns of a teacher that knows less than the most frequent class.
 
     On validation data if there is any, else on what it was trained on.
@@ -89,7 +86,7 @@ def load_teacher(config: Config, classes: Sequence[str]) -> keras.Model:
     return _load(path, config, classes)
 
 
-def _train(experiment: "Experiment", path: pathlib.Path) -> keras.Model:
+def _train(experiment: Experiment, path: pathlib.Path) -> keras.Model:
     config = experiment.config
     is_video = config.data.dataset not in ("demo", "features")
     if is_video and networks.teacher_architecture(config).weights is None:

@@ -6,12 +6,11 @@ on disk, and no training step runs the teacher.
 """
 
 import concurrent.futures
-import dataclasses
 import hashlib
 import pathlib
 import shutil
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
 import keras
 import numpy as np
@@ -36,13 +35,10 @@ from kd_keras.distill.teacher import FrozenTeacher
 from kd_keras.losses import AttentionalPoolingLoss
 from train import batches, networks, phases
 from train import data as data_lib
-from train.flags.config import Config
+from train.experiment import Experiment
 from train.flags.learning import FEATURE_METHODS
 from train.loop import guards
 from train.stored_features import prefixes, weights_checksum
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 # Views that are computed, and on disk written, together.
 _BLOCK = 64
@@ -69,15 +65,13 @@ class TeacherCache(phases.Clips):
         teacher: What the targets are of.
         pairs: What the student is trained on.
         loss: The feature loss, or None.
-    Raises:
-        ValueError: If each pass shows new views.
     """
 
     has_targets = True
 
     def __init__(
         self,
-        experiment: "Experiment",
+        experiment: Experiment,
         student: keras.Model,
         teacher: keras.Model,
         pairs: Sequence[Pair],
@@ -85,7 +79,6 @@ class TeacherCache(phases.Clips):
     ) -> None:
         super().__init__(experiment, student, pairs)
         config = experiment.config
-        check_flags(config)
         layers: tuple[str, ...] = ()
         if not FEATURE_METHODS.isdisjoint(config.distillation.students):
             layers = networks.teacher_feature_layers(config, student, teacher)
@@ -302,21 +295,3 @@ def _names(num_maps: int, reads: bool) -> list[str]:
 def _of_map(name: str, number: int) -> str:
     """Returns the name of an array of one of several maps."""
     return f"{name}-{number}" if number else name
-
-
-def check_flags(config: Config) -> None:
-    """Refuses a cache of what no pass repeats.
-
-    Raises:
-        ValueError: If augmentation draws anew at each pass.
-    """
-    augmentation = config.augmentation
-    if config.distillation.teacher_cache == "off" or augmentation.views:
-        return
-    if any(dataclasses.astuple(data_lib.augmentation(augmentation))):
-        raise ValueError(
-            f"--teacher_cache={config.distillation.teacher_cache} keeps the teacher's "
-            "targets of views that are shown again, but augmentation draws new views "
-            "in each pass. Give --views (try 8), or turn augmentation off by --nocrop "
-            "--flip=0."
-        )

@@ -182,7 +182,8 @@ def from_flags(
     """
     groups = {name: read(group, values, changed) for name, group in _GROUPS.items()}
     config = Config(**groups)
-    return flag_defaults.see_features_as_they_are(config)
+    augmentation = flag_defaults.see_as_it_is(config.augmentation, config.data.dataset)
+    return dataclasses.replace(config, augmentation=augmentation)
 
 
 def with_run_dir(config: Config, run_dir: str | os.PathLike) -> Config:

@@ -3,15 +3,11 @@
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from absl import flags
 
-from train.flags.data import Data
-
-if TYPE_CHECKING:
-    # It imports this module.
-    from train.flags.config import Config
+from train.flags.data import Augmentation, Data
 
 # Of flags, by name.
 _Values: TypeAlias = Mapping[str, Any]
@@ -131,12 +127,12 @@ def has_actions(data: Data) -> bool:
     return data.dataset in EPIC and data.epic_target == "action"
 
 
-def see_features_as_they_are(config: "Config") -> "Config":
-    """Returns the `Config`, with --dataset=features without what is for pictures."""
-    if config.data.dataset != "features":
-        return config
-    unchanged = dataclasses.replace(
-        config.augmentation,
+def see_as_it_is(augmentation: Augmentation, dataset: str) -> Augmentation:
+    """Returns the `Augmentation`, without changes of pictures if --dataset=features."""
+    if dataset != "features":
+        return augmentation
+    return dataclasses.replace(
+        augmentation,
         crop=False,
         flip=0.0,
         test_crops="center",
@@ -144,34 +140,6 @@ def see_features_as_they_are(config: "Config") -> "Config":
         contrast=0.0,
         saturation=0.0,
     )
-    return dataclasses.replace(config, augmentation=unchanged)
-
-
-def check_data_service(config: "Config") -> None:
-    """Raises ValueError if --data_service meets flags that it would ignore."""
-    if config.data.data_service is None:
-        return
-    if config.data.records is None:
-        raise ValueError(
-            "--data_service needs --records: its workers read prepared clips, under a "
-            "path that they share."
-        )
-    # The service's stream has an order and draws of its own.
-    unknown = [
-        flag
-        for flag, is_given in {
-            "--balanced": config.training.balanced,
-            "--labeled_per_batch": config.training.labeled_per_batch is not None,
-            "--teacher_cache": config.distillation.teacher_cache != "off",
-            "--features": config.data.features is not None,
-        }.items()
-        if is_given
-    ]
-    if unknown:
-        raise ValueError(
-            f"--data_service does not know {', '.join(unknown)}: leave out one or the "
-            "other."
-        )
 
 
 def _agree_on_the_observed_clip(values: _Values) -> bool:

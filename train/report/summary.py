@@ -1,7 +1,7 @@
 """What a run leaves for people: its input in pictures, its table, its curves."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import tensorflow as tf
 
@@ -9,11 +9,9 @@ from kd_keras import visualise
 from kd_keras.data.batches.fields import FUTURE, LABEL, LABELED, OBSERVED
 from train import epic_scores
 from train.batches import normalizer, training_batches
+from train.experiment import Experiment
 from train.pictures import picture
 from train.written import write_json
-
-if TYPE_CHECKING:
-    from train.experiment import Experiment
 
 _NUM_SHOWN = 4
 
@@ -26,7 +24,7 @@ STUDENTS = {
 }
 
 
-def show_inputs(experiment: "Experiment") -> None:
+def show_inputs(experiment: Experiment) -> None:
     """Draws some training pairs of clips, as the networks see them, to inputs.png."""
     data, classes = experiment.data, experiment.data.index.classes
     if data.loader.clip_format.modality == "features":
@@ -49,7 +47,7 @@ def show_inputs(experiment: "Experiment") -> None:
             tf.summary.image("inputs", drawn[None])
 
 
-def write(experiment: "Experiment", results: Mapping[str, Any]) -> None:
+def write(experiment: Experiment, results: Mapping[str, Any]) -> None:
     """Writes results.json, then the pictures; prints the table."""
     directory = experiment.directory
     write_json(directory / "results.json", results)

@@ -18,6 +18,7 @@ from train import networks, predictions, times
 from train import results as results_lib
 from train.flags import config as config_lib
 from train.loop.loop import Phase
+from train.run import run_experiment
 from train.run_directory import RunDirectory
 
 _ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -58,7 +59,7 @@ def _copy_scenes(scenes, run_dir):
 def finished(scenes, tmp_path_factory):
     run_dir = tmp_path_factory.mktemp("smoke") / "lr[1e-3] *?{}%#'$~ ü,"
     _copy_scenes(scenes, run_dir)
-    return run_dir, experiment_lib.run_experiment(_config(run_dir))
+    return run_dir, run_experiment(_config(run_dir))
 
 
 def test_a_run_leaves_everything_the_design_lists(finished):
@@ -139,7 +140,7 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(Phase, "run", untrained_run.validated_alone)
     monkeypatch.setattr(results_lib, "export_and_check", fails)
     with pytest.raises(results_lib.ExportFailedError) as raised:
-        experiment_lib.run_experiment(config)
+        run_experiment(config)
     assert f"its results are in {run_dir}, and its export failed" in str(raised.value)
     assert "RuntimeError: No such variable. Correct the cause" in str(raised.value)
     results = json.loads((run_dir / "results.json").read_text())
@@ -161,7 +162,7 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
         return folder / "1"
 
     monkeypatch.setattr(results_lib, "export_and_check", export)
-    again = experiment_lib.run_experiment(config)
+    again = run_experiment(config)
     assert exported == [run_dir / "export"]
     assert again["export"] == "export/1"
     assert again["students"] == results["students"]
@@ -169,7 +170,7 @@ def test_a_failed_export_costs_no_results(tmp_path, monkeypatch, capsys):
     assert json.loads((run_dir / "results.json").read_text()) == again
     # A finished run keeps its students' results when it is asked for its teacher.
     teacher_alone = small_run.config(data, run_dir, *flags, "--task=teacher")
-    assert experiment_lib.run_experiment(teacher_alone) == again
+    assert run_experiment(teacher_alone) == again
     assert json.loads((run_dir / "results.json").read_text()) == again
     assert predictions.read(run_dir / predictions.FILE).methods == ["direct"]
     recorded = (run_dir / times.FILE).read_text()
@@ -181,7 +182,7 @@ def test_a_first_try_that_fails_leaves_the_folder_to_any_run(scenes, tmp_path):
     wrong = ("--dataset=csv", "--annotations=missing.csv", f"--video_root={_ROOT}")
     for arguments in (wrong, ("--batch_size=7", "--feature_layer=Mixed_9z")):
         with pytest.raises(ValueError, match="is not a file|has no layer"):
-            experiment_lib.run_experiment(_config(tmp_path, *arguments))
+            run_experiment(_config(tmp_path, *arguments))
         assert not {"run.flags", "run.json"} & {p.name for p in tmp_path.iterdir()}
     experiment_lib.open_experiment(_config(tmp_path)).directory.begin()
     assert config_lib.from_flagfile(tmp_path / "run.flags") == _config(tmp_path)
@@ -208,7 +209,7 @@ def test_a_start_from_nothing_is_refused_by_name(scenes, tmp_path):
         with pytest.raises(
             ValueError, match=f"--task={task} needs a trained {missing}"
         ):
-            experiment_lib.run_experiment(config)
+            run_experiment(config)
 
 
 def test_student_starts_where_it_is_told():
@@ -252,6 +253,6 @@ def test_float16_without_a_gpu_is_refused_before_anything_is_written(tmp_path):
     config = _config(tmp_path / "run", "--dtype_policy=mixed_float16")
     before = keras.config.dtype_policy()
     with pytest.raises(ValueError, match="mixed_float16 needs a GPU"):
-        experiment_lib.run_experiment(config)
+        run_experiment(config)
     assert not (tmp_path / "run" / "run.json").exists()
     assert keras.config.dtype_policy() == before
