@@ -5,10 +5,12 @@ import dataclasses
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from tests import untrained_run
 from train import horizon, predictions
+from train.evaluator import Evaluator
 from train.finished_run import FinishedRun
 from train.flags import config as config_lib
 from train.written import write_text
@@ -101,12 +103,26 @@ def test_observed_fractions_are_those_of_the_pairs(tmp_path):
         horizon.run([str(run_dir)], horizon.Request(lead_times_s=(0.5,)))
 
 
-def test_what_cannot_be_compared_is_refused(run_dir, tmp_path):
+def test_a_network_that_says_nan_has_no_score(run_dir, monkeypatch):
+    def says_nan(self, *_):
+        indices, by_crop = logits(self, *_)
+        by_crop[1] = np.nan
+        return indices, by_crop
+
+    logits = Evaluator.indexed_logits
+    monkeypatch.setattr(Evaluator, "indexed_logits", says_nan)
+    with pytest.raises(ValueError, match=r"NaN or infinity of 1 of \d+ clips"):
+        horizon.run([str(run_dir)], horizon.Request(lead_times_s=(0.4,)))
+
+
+def test_what_cannot_be_compared_is_refused(run_dir, tmp_path, monkeypatch):
     both = horizon.Request(lead_times_s=(1.0,), observed_fractions=(0.5,))
     for request in (horizon.Request(), both):
         with pytest.raises(ValueError, match="Give either"):
             horizon.run([str(run_dir)], request)
     other = untrained_run.write(tmp_path, tmp_path / "run", ("labels",))
+    # No network is asked before.
+    monkeypatch.setattr(FinishedRun, "observers", None)
     with pytest.raises(ValueError, match="not of the same clips and networks"):
         horizon.run(
             [str(run_dir), str(other)],

@@ -127,11 +127,18 @@ class FinishedRun:
             predictor: One of `observers`.
             pairs: Of `pairs_at`.
             bar: Counts them.
+        Raises:
+            ValueError: If the network says NaN or infinity.
         """
         evaluator = self._evaluator.over(pairs).counted_by(bar)
         indices, by_crop = evaluator.indexed_logits(predictor, OBSERVED)
-        named = by_crop.mean(1).argmax(1)
-        return dict(zip(indices.tolist(), named.tolist(), strict=True))
+        logits = by_crop.mean(1)
+        if lost := int(np.sum(~np.isfinite(logits).all(1))):
+            raise ValueError(
+                f"A network of {self.path} said NaN or infinity of {lost} of "
+                f"{len(logits)} clips, which has no score. Train it again."
+            )
+        return dict(zip(indices.tolist(), logits.argmax(1).tolist(), strict=True))
 
     def predictions(self) -> Predictions:
         """Computes the `Predictions` of every network."""

@@ -22,7 +22,7 @@ from kd_keras.data import given_paths, remote
 if TYPE_CHECKING:
     import numpy as np
 
-    from kd_keras.data.segments import Clip
+    from kd_keras.data.segments import Clip, Pair
     from kd_keras.statistics import Interval
     from train.finished_run import FinishedRun
 
@@ -105,44 +105,65 @@ def run(paths: Sequence[str], request: Request) -> list[Point]:
     kind = _TIMES if request.lead_times_s else _FRACTIONS
     values = request.lead_times_s or request.observed_fractions
     with remote_run.fetched(*paths) as folders:
-        found = [_right(FinishedRun(folder), kind, values) for folder in folders]
-    clips, clusters, first = found[0]
-    for path, (others, _, right) in zip(paths, found, strict=True):
-        if others != clips or right.keys() != first.keys():
-            raise ValueError(
-                f"{path} is not of the same clips and networks as {paths[0]}."
-            )
+        runs = [FinishedRun(folder) for folder in folders]
+        # One pair for each action, in the same order at all times.
+        by_run = [_pairs(run, kind, values) for run in runs]
+        asked = [
+            ([pair.future for pair in by_value[0]], run.methods())
+            for run, by_value in zip(runs, by_run, strict=True)
+        ]
+        _require_same(paths, asked)
+        found = [
+            _right(run, by_value) for run, by_value in zip(runs, by_run, strict=True)
+        ]
+    # A video may turn out unreadable on the way.
+    _require_same(paths, [clips for clips, *_ in found])
+    clips, clusters, _ = found[0]
     points = _points(values, [right for *_, right in found], clusters)
     output = pathlib.Path(request.output or paths[0])
     output.mkdir(parents=True, exist_ok=True)
     _write(output, kind, points)
-    print(f"{len(clips)} clips of {len(paths)} runs.")
+    print(f"Clips: {len(clips)}. Runs: {len(paths)}.")
     print((output / "horizon.md").read_text(encoding="utf-8"), end="")
     return points
 
 
-def _right(
+def _require_same(paths: Sequence[str], found: Sequence[object]) -> None:
+    for path, one in zip(paths, found, strict=True):
+        if one != found[0]:
+            raise ValueError(
+                f"{path} is not of the same clips and networks as {paths[0]}."
+            )
+
+
+def _pairs(
     run: "FinishedRun", kind: str, values: Sequence[float]
+) -> "list[list[Pair]]":
+    """The evaluated pairs of a run at each value."""
+    own = _TIMES if run.config.data.observed_fraction is None else _FRACTIONS
+    if kind != own:
+        raise ValueError(f"{run.path} is a run that takes --{own}, not --{kind}.")
+    flag = _VARIED[kind]
+    return [
+        run.pairs_at(dataclasses.replace(run.timing, **{flag: value}))
+        for value in values
+    ]
+
+
+def _right(
+    run: "FinishedRun", by_value: "Sequence[Sequence[Pair]]"
 ) -> "tuple[list[Clip], list[str], dict[str, np.ndarray]]":
     """The future clips, their clusters, and by network (values, clips), 1 if right."""
     import numpy as np
 
     from kd_keras.data.parallel import progress_bar
 
-    own = _TIMES if run.config.data.observed_fraction is None else _FRACTIONS
-    if kind != own:
-        raise ValueError(f"{run.path} is a run that takes --{own}, not --{kind}.")
-    # One pair for each action, in the same order at all times.
-    flag = _VARIED[kind]
-    timings = [dataclasses.replace(run.timing, **{flag: value}) for value in values]
-    by_value = [run.pairs_at(timing) for timing in timings]
     observers = run.observers(run.methods())
     bar = progress_bar(len(observers) * sum(map(len, by_value)), "clip")
     predicted = {
         name: [run.predicted(predictor, pairs, bar) for pairs in by_value]
         for name, predictor in observers.items()
     }
-    # A video may turn out unreadable on the way.
     readable = sorted(
         set.intersection(*(set(one) for all_ in predicted.values() for one in all_))
     )
