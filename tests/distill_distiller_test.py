@@ -246,6 +246,8 @@ def test_the_feature_loss_is_compiled_by_xla():
         ({"feature_weight": float("nan")}, "feature_weight must be finite"),
         ({"feature_weight": float("inf")}, "feature_weight must be finite"),
         ({"feature_weight": None}, "feature_weight must be a number"),
+        ({"feature_loss": "mse"}, "feature_loss must be a keras.losses.Loss"),
+        ({"feature_loss": max}, "feature_loss must be a keras.losses.Loss"),
         ({"feature_layer": "Mixed_9z"}, "Mixed_9z"),
         ({"temperature": 0.0}, "temperature"),
     ],
@@ -254,7 +256,9 @@ def test_bad_arguments_are_refused(arguments, message):
     network = _network(1)
     with pytest.raises(ValueError, match=message):
         kd_keras.Distiller(
-            network, network, kd_keras.AttentionalPoolingLoss(), **arguments
+            network,
+            network,
+            **{"feature_loss": kd_keras.AttentionalPoolingLoss(), **arguments},
         )
 
 

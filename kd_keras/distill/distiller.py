@@ -75,8 +75,8 @@ class Distiller(Step):
             most of its maps twice. Losses that a layer's `call` adds are then left out.
     Raises:
         ValueError: For values out of range, layers that do not exist or have no
-            trainable weights before them, a network that is no functional model, or a
-            student that ends in a softmax or sigmoid.
+            trainable weights before them, a network that is no functional model, a
+            student that ends in a softmax or sigmoid, or what is no loss.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -127,6 +127,7 @@ class Distiller(Step):
         # Half precision is the student's own choice.
         self.autocast = False
         _check_weight(feature_weight)
+        _check_feature_loss(feature_loss)
         student = _functional(student, "student")
         if teacher is not None:
             teacher = _functional(teacher, "teacher")
@@ -263,3 +264,11 @@ def _check_weight(weight: Schedule | Literal["auto"]) -> None:
         )
     if not callable(weight) and weight != "auto" and not 0 <= weight < math.inf:
         raise ValueError(f"feature_weight must be finite and >= 0. Got {weight}.")
+
+
+def _check_feature_loss(loss: object) -> None:
+    if loss is not None and not isinstance(loss, keras.losses.Loss):
+        raise ValueError(
+            "feature_loss must be a keras.losses.Loss over (teacher's map, student's "
+            f"map), such as kd_keras.AttentionalPoolingLoss(), or None. Got {loss!r}."
+        )
