@@ -3,6 +3,7 @@
 `make test-kills` also compares whole runs.
 """
 
+import ctypes
 import json
 import os
 import pathlib
@@ -13,10 +14,12 @@ import types
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from benchmarks import processes
 from tests import long_tests, small_run, worker_training
 from train.loop import distribution
+from train.loop.interruption import Interruption
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
 
@@ -214,3 +217,23 @@ def test_workers_are_read_from_slurm():
 def test_a_cluster_that_nobody_describes_is_refused():
     with pytest.raises(ValueError, match="set TF_CONFIG to"):
         distribution.describe_cluster({})
+
+
+def test_a_worker_notes_sigterm_although_tensorflow_handles_it_too(
+    monkeypatch, tmp_path
+):
+    class Strategy:
+        num_replicas_in_sync = 1
+        cluster_resolver = None
+
+        def __init__(self):
+            # As TensorFlow's C++ does for several workers, and Python does not see it.
+            ctypes.CDLL(None).signal(signal.SIGTERM, signal.SIG_IGN.value)
+
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", Strategy)
+    monkeypatch.setenv("TF_CONFIG", "{}")
+    config = small_run.config(tmp_path, tmp_path, "--distribution=multi_worker")
+    with Interruption() as interruption, interruption.deferred():
+        distribution.start(config)
+        os.kill(os.getpid(), signal.SIGTERM)
+        assert interruption.signal == signal.SIGTERM

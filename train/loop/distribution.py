@@ -8,6 +8,7 @@ is the mean over the batch.
 import contextlib
 import json
 import os
+import signal
 from collections.abc import Callable, Iterator, MutableMapping
 from typing import TypeAlias
 
@@ -212,7 +213,10 @@ def start(config: Config) -> Distribution:
         return Distribution(tf.distribute.MirroredStrategy([d.name for d in devices]))
     if run.distribution == "multi_worker":
         describe_cluster(os.environ)
-        return Distribution(tf.distribute.MultiWorkerMirroredStrategy())
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        # TensorFlow's own handler took its place, and would only note the signal.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        return Distribution(strategy)
     if run.distribution == "tpu":
         resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="")
         tf.config.experimental_connect_to_cluster(resolver)
