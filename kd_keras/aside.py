@@ -29,6 +29,11 @@ def written_aside(path: str | os.PathLike) -> Iterator[pathlib.Path]:
     try:
         yield aside
         os.replace(aside, path)
+    except OSError as error:
+        # A write to a full disk fails without a name.
+        if error.errno is not None and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
     finally:
         if aside.is_dir():
             shutil.rmtree(aside, ignore_errors=True)

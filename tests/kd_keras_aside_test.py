@@ -1,5 +1,8 @@
 """What is written aside has its name when it is whole, and is found if it is not."""
 
+import errno
+import os
+
 import pytest
 
 from kd_keras.aside import left_aside, written_aside
@@ -21,3 +24,15 @@ def test_what_fails_leaves_nothing_and_keeps_what_was_there(tmp_path):
         path.write_text("half")
         raise OSError("full")
     assert (tmp_path / "a").read_text() == "before" and left_aside(tmp_path) == []
+
+
+def test_a_write_that_fails_without_a_name_gets_one(tmp_path):
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with (
+        pytest.raises(OSError, match="No space .*/a.keras'$"),
+        written_aside(tmp_path / "a.keras"),
+    ):
+        raise full
+    named = OSError(errno.ENOENT, os.strerror(errno.ENOENT), "other")
+    with pytest.raises(OSError, match="'other'$"), written_aside(tmp_path / "a.keras"):
+        raise named
