@@ -123,6 +123,16 @@ def test_the_students_of_a_run_share_what_is_on_disk(
     assert kept == {"probabilities", "features", "reading", "readable"}
 
 
+def test_targets_that_cannot_be_written_name_their_folder(run, monkeypatch):
+    def fail(path, array):
+        # As NumPy says that a disk is full.
+        raise OSError("8748 requested and 8064 written")
+
+    monkeypatch.setattr(teacher_cache.kept_arrays, "write_array", fail)
+    with pytest.raises(OSError, match="targets cannot be written to .*8064.* room"):
+        run("full", "--teacher_cache=disk")
+
+
 def test_views_that_never_come_again_are_not_kept(folder, tmp_path):
     config = small_run.config(folder, tmp_path, "--teacher_cache=memory", "--flip=0.5")
     with pytest.raises(ValueError, match="--teacher_cache=memory .* --views .try 8"):

@@ -265,10 +265,15 @@ class TeacherCache(phases.Clips):
                 aside.mkdir(parents=True)
                 for name, array in arrays.items():
                     kept_arrays.write_array(aside / f"{name}.npy", array)
-        except OSError:
+        except OSError as error:
             # Another worker was faster.
-            if not folder.exists():
-                raise
+            if folder.exists():
+                return
+            raise OSError(
+                f"The teacher's targets cannot be written to {folder.parent}: {error}. "
+                "Make room and give the same command again, which goes on with those "
+                "that are there; or use --teacher_cache=off in another --run_dir."
+            ) from error
 
     def _say_size(
         self, arrays: _Arrays, views: int, folder: pathlib.Path | None
