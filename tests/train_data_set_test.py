@@ -95,6 +95,21 @@ def test_a_changed_list_of_unlabeled_pairs_is_refused(folder):
         _experiment(folder, flag)
 
 
+def test_another_teacher_under_the_same_name_is_refused(folder, tmp_path):
+    teacher = tmp_path / "teacher.keras"
+    teacher.write_bytes(b"one")
+    flag = f"--teacher={teacher}"
+    _begun(folder, flag)
+    shutil.copyfile(teacher, tmp_path / "copy.keras")
+    os.replace(tmp_path / "copy.keras", teacher)
+    _experiment(folder, flag)
+    teacher.write_bytes(b"two")
+    with pytest.raises(
+        ValueError, match="a run of another teacher.*--teacher has another content"
+    ):
+        _experiment(folder, flag)
+
+
 def test_prepared_clips_are_held_to_their_annotations(folder, tmp_path):
     def prepare():
         prepare_lib.prepare(

@@ -65,7 +65,8 @@ def refuse_changes(
 
     Args:
         folder: Local or remote.
-        now: What `describe` returns today.
+        now: What `describe` returns today, for a run with a given teacher also
+            the checksum of its file as `teacher`.
         made: Says what the folder holds, such as "a run".
     """
     path = remote.join(folder, FILE)
@@ -73,10 +74,12 @@ def refuse_changes(
         return
     before = json.loads(remote.read_bytes(path))
     found = changes(before, now)
-    lists = before.get("unlabeled_list"), now.get("unlabeled_list")
-    if None not in lists and lists[0] != lists[1]:
-        found.append("--unlabeled_list has another content")
-    _stop_at(found, f"{folder} holds {made} of another data set")
+    for name in ("unlabeled_list", "teacher"):
+        files = before.get(name), now.get(name)
+        if None not in files and files[0] != files[1]:
+            found.append(f"--{name} has another content")
+    what = "teacher" if found == ["--teacher has another content"] else "data set"
+    _stop_at(found, f"{folder} holds {made} of another {what}")
 
 
 def refuse_other_annotations(flags: Data, index: Index) -> None:

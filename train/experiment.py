@@ -5,6 +5,7 @@ import dataclasses
 import keras
 import tensorflow as tf
 
+from kd_keras.data.records import shards
 from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set
@@ -14,7 +15,7 @@ from train.loop import guards
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
 from train.remote_run import RemoteRun
-from train.run_directory import RunDirectory
+from train.run_directory import RunDirectory, teacher_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,7 +56,7 @@ def open_experiment(
         store: The `RemoteRun` whose working copy the run directory is, or None.
     Raises:
         ValueError: If flags contradict each other, the data set has problems, or the
-            folder holds a run of other flags or of another data set.
+            folder holds a run of other flags, another data set or another teacher.
     """
     distribution = Distribution() if distribution is None else distribution
     if config.run.deterministic:
@@ -68,6 +69,8 @@ def open_experiment(
     directory = RunDirectory(config, distribution.is_chief, store)
     data = _load_data(config, distribution, directory)
     described = data_set.describe(config.data, data.whole_index)
+    if config.run.teacher is not None:
+        described["teacher"] = shards.checksum(teacher_path(config.run))
     if directory.holds_work():
         data_set.refuse_changes(directory.path, described, "a run")
     if distribution.is_chief:
