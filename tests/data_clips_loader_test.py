@@ -165,6 +165,39 @@ def test_the_disk_cache_notices_every_change_of_what_made_it(tmp_path, decoded):
     assert len(decoded) == 6
 
 
+@pytest.mark.parametrize(
+    ("modality", "flow_folder", "image"),
+    [
+        ("rgb", None, "v/00003.png"),
+        # The flow of frame 3 is that from frame 2, which comes before the clip.
+        ("flow", None, "v/00002.png"),
+        ("flow", "flow", "flow/v/00003.png"),
+    ],
+)
+def test_the_disk_cache_notices_an_image_that_was_written_over(
+    tmp_path, modality, flow_folder, image
+):
+    for folder in ("v", "flow/u", "flow/v"):
+        numbered_video.write_folder(tmp_path / folder, range(1, 21))
+    flow_path = flow_folder and tmp_path / flow_folder
+    video = Video("v", tmp_path / "v", TRAIN, 20.0, flow_path)
+    clip_format = dataclasses.replace(_FORMAT, modality=modality, flow_method="dis")
+
+    def load(cache):
+        loader = ClipLoader({"v": video}, clip_format, cache, tmp_path / "cache")
+        return loader.load(Clip("v", 0.1, 0.3))
+
+    before = load("disk")
+    cv2.imwrite(str(tmp_path / image), numbered_video.frame(255 - 2))
+    after = load("off")
+    assert (before != after).any()
+    np.testing.assert_array_equal(load("disk"), after)
+    # What the clip does not show may change.
+    cv2.imwrite(str(tmp_path / "v/00012.png"), numbered_video.frame(0))
+    load("disk")
+    assert len(_files(tmp_path / "cache")) == 2
+
+
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "other"])
 def test_a_damaged_cache_file_is_made_again(folder, tmp_path, decoded, caplog, damage):
     clip = Clip("a", 0.2, 0.9)

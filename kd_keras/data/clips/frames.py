@@ -1,5 +1,7 @@
 """The frames or the optical flow that stand for an interval of a video."""
 
+import pathlib
+
 import numpy as np
 
 from kd_keras.data.clips.format import ClipFormat
@@ -91,6 +93,23 @@ def picture_times_s(
         return info.times_s
     # Each frame but the first has a flow that leads to it.
     return info.times_s[1:] if flow_info is None else flow_info.times_s
+
+
+def files_read(
+    info: VideoInfo,
+    indices: np.ndarray,
+    clip_format: ClipFormat,
+    flow_info: FlowInfo | None = None,
+) -> list[pathlib.Path]:
+    """Returns the images in folders that `read_pictures` reads at the same indices."""
+    known = np.unique(indices[indices != STANDS_STILL])
+    if clip_format.modality == "flow" and flow_info is not None:
+        return [*flow_info.u.files(known), *flow_info.v.files(known)]
+    if info.images is None:
+        return []
+    if clip_format.modality == "flow":
+        known = np.union1d(_frames_before(info.times_s, known + 1), known + 1)
+    return info.images.files(known)
 
 
 def read_pictures(

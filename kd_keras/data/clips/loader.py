@@ -15,7 +15,7 @@ from kd_keras.data import kept_arrays
 from kd_keras.data.bad_videos import num_allowed, refuse_too_many
 from kd_keras.data.clips.feature_format import FeatureFormat
 from kd_keras.data.clips.format import ClipFormat
-from kd_keras.data.clips.frames import clip_size, read_clip
+from kd_keras.data.clips.frames import clip_indices, clip_size, files_read, read_clip
 from kd_keras.data.segments import Clip
 from kd_keras.data.video import reading
 from kd_keras.data.video.flow import I3D_FLOW
@@ -270,10 +270,28 @@ class ClipLoader:
                 "flow_encoding": (video.flow_encoding or I3D_FLOW).to_stored(),
                 "flow_frame_rate": video.flow_frame_rate,
             }
+        # A folder does not change if an image in it is written over.
+        if any(os.path.isdir(path) for path in video.paths):
+            fingerprint["images"] = [
+                _state_of(clip.video, path) for path in self._images(clip)
+            ]
         key = hashlib.sha256(
             json.dumps(fingerprint, sort_keys=True).encode()
         ).hexdigest()
         return self.cache_dir / key[:2] / f"{key[2:40]}.npy"
+
+    def _images(self, clip):
+        """The images in folders that a clip is read from."""
+        info, flow_info = self.info(clip.video), self.flow_info(clip.video)
+        indices = clip_indices(
+            self._video(clip.video),
+            info,
+            clip.start_s,
+            clip.end_s,
+            self.clip_format,
+            flow_info,
+        )
+        return files_read(info, indices, self.clip_format, flow_info)
 
 
 def _state_of(name, path):

@@ -25,9 +25,13 @@ class ImageFiles:
     def __len__(self):
         return len(self.names)
 
+    def files(self, positions: Iterable[int]) -> list[pathlib.Path]:
+        """Returns the file of each image in a folder; those in a tar have none."""
+        return [] if self.places is not None else list(self._paths(positions))
+
     def read(self, positions: Iterable[int]) -> Iterator[tuple[str, bytes]]:
         """Yields what messages call each image, and its bytes."""
-        names = (self.path / os.fsdecode(self.names[i]) for i in positions)
+        names = self._paths(positions)
         if self.places is None:
             for name in names:
                 yield str(name), name.read_bytes()
@@ -36,3 +40,6 @@ class ImageFiles:
             for name, (start, size) in zip(names, self.places[positions], strict=True):
                 tar.seek(start)
                 yield str(name), tar.read(size)
+
+    def _paths(self, positions):
+        return (self.path / os.fsdecode(self.names[i]) for i in positions)
