@@ -6,11 +6,16 @@ import shutil
 import pytest
 
 from kd_keras.data.records import shards
+from kd_keras.data.records.changes import changes
+from kd_keras.data.segments import Index
+from kd_keras.data.video.info import Video
+from kd_keras.data.video.reading import probe
 from tests import numbered_video, small_run
 from train import data as data_lib
 from train import data_set
 from train import prepare as prepare_lib
 from train.experiment import begin, open_experiment
+from train.flags.data import Data
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +86,23 @@ def test_another_video_under_the_same_name_is_refused_and_a_copy_is_not(folder):
     numbered_video.write(folder / "v2.mp4", 42, frame_rate=10, g="3")
     with pytest.raises(ValueError, match=r"1 video of another content \(v2.mp4\)"):
         _experiment(folder)
+
+
+def test_a_folder_of_frames_that_were_written_over_is_another_content(tmp_path):
+    clip = numbered_video.write_folder(tmp_path / "v", range(1, 10))
+    video = Video("v", clip, "train", 25.0)
+
+    def described():
+        info = probe(video)
+        index = Index(("a",), {"v": video}, {"v": 0.36}, (), {}, {"v": info})
+        return data_set.describe(Data(dataset="jhmdb"), index)
+
+    before = described()
+    assert described() == before
+    numbered_video.write_folder(clip, [9], suffix=".png")
+    assert described() == before
+    shutil.copy(clip / "00001.png", clip / "00009.png")
+    assert changes(before, described()) == ["1 video of another content (v)"]
 
 
 def test_a_changed_list_of_unlabeled_pairs_is_refused(folder):

@@ -2,8 +2,8 @@
 
 The annotations and the list of videos are kept beside what was made, in
 `data_set.json`. A video is known by its size; one that was opened to read the
-annotations also by samples of its bytes. Times of change do not count: a copy on
-another machine has others.
+annotations also by samples of its bytes, or by some of the frames in its folder. Times
+of change do not count: a copy on another machine has others.
 """
 
 import hashlib
@@ -107,14 +107,19 @@ def _stop_at(found: Sequence[str], what: str) -> None:
 
 def _content(path: str | os.PathLike, info: VideoInfo | None) -> list[int | str | None]:
     """[bytes, checksum of samples] of a video; None for what is not known."""
+    sha256 = hashlib.sha256()
     if os.path.isdir(path):
-        return [None if info is None else len(info.times_s), None]
+        if info is None or info.images is None:
+            return [None, None]
+        number = len(info.images)
+        for _, content in info.images.read([0, number // 2, number - 1]):
+            sha256.update(content)
+        return [number, sha256.hexdigest()[:16]]
     if not os.path.isfile(path):
         return [None, None]
     size = os.path.getsize(path)
     if info is None:
         return [size, None]
-    sha256 = hashlib.sha256()
     with open(path, "rb") as file:
         for start in (0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES):
             file.seek(max(start, 0))
