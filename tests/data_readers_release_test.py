@@ -33,6 +33,7 @@ def test_videos_lie_anywhere_below_and_folders_go_first(tmp_path):
     touch(tmp_path / "a/d.tar")
     touch(tmp_path / "a/e.txt")
     touch(tmp_path / "flow/f.tar")
+    touch(tmp_path / "object_detection_images/train/b.tar")
     touch(tmp_path / ".trash/f.tar")
     assert find_media(tmp_path, ["b", "c", "d", "e", "f"]) == {
         "b": tmp_path / "x/b.tar",

@@ -60,8 +60,9 @@ def read_epic_kitchens(
     `EPIC_video_info.csv` and `EPIC_{verb,noun}_classes.csv`; and somewhere below
     itself, of each annotated video, a folder of frames `P01_01`, a tar of frames
     `P01_01.tar` or the video `P01_01.MP4` (the release's `rgb/train/P01/P01_01.tar`
-    and `videos/train/P01/P01_01.MP4`; folders called `flow` are passed over). A video
-    that `EPIC_video_info.csv` does not list is opened for its duration.
+    and `videos/train/P01/P01_01.MP4`; folders called `flow` or
+    `object_detection_images` are passed over). A video that `EPIC_video_info.csv` does
+    not list is opened for its duration.
 
     Splits are by kitchen or by video. Results on them are not comparable. `p01_p25` is
     the paper's: participants P01-P25 train, P26-P31 validate. `rulstm` is by the lists

@@ -16,8 +16,9 @@ _RANKS = (
     | dict.fromkeys(file_kinds.VIDEOS, 2)
     | {file_kinds.TAR: 1}
 )
-# Optical flow has the names of the videos that it was computed from.
-_NOT_PICTURES = ("flow", "flow_frames")
+# Optical flow has the names of the videos that it was computed from, as have the images
+# in which EPIC-KITCHENS-55 marked objects, which are few of the frames.
+_NOT_FRAMES = ("flow", "flow_frames", "object_detection_images")
 
 
 def find_media(
@@ -25,11 +26,11 @@ def find_media(
 ) -> dict[str, pathlib.Path]:
     """Returns where each video is: a folder of frames, a tar of frames, or a file.
 
-    Searches every folder below `root`, through links, but none that is called `flow`
-    or `flow_frames`, and none that is a video itself, whose frames may be very many. Of
-    several finds of one name a folder goes before a tar, a tar before a file, that
-    before a compressed tar, which nothing can be read from, and then the first path.
-    `file_kinds` says what is a tar or a video file.
+    Searches every folder below `root`, through links, but none that is called `flow`,
+    `flow_frames` or `object_detection_images`, and none that is a video itself, whose
+    frames may be very many. Of several finds of one name a folder goes before a tar, a
+    tar before a file, that before a compressed tar, which nothing can be read from, and
+    then the first path. `file_kinds` says what is a tar or a video file.
 
     Args:
         names: Of the videos: the name of the folder, or of the file without its suffix.
@@ -53,7 +54,7 @@ def find_media(
             name
             for name in folders
             if name not in names
-            and name not in _NOT_PICTURES
+            and name not in _NOT_FRAMES
             and not name.startswith(".")
         ]
         for file in files:
