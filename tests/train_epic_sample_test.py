@@ -10,6 +10,8 @@ import pytest
 import tensorflow as tf
 from absl import flags
 
+from kd_keras.data.readers import epic_kitchens
+from kd_keras.data.readers.epic_annotations import Row
 from tests import small_run
 from train import prepare as prepare_lib
 from train import submit
@@ -219,6 +221,20 @@ def test_a_challenge_file_scores_every_test_segment(actions_run, kitchens, capsy
                 assert sum(scores[kind].values()) == pytest.approx(total, abs=1e-4)
             cupboard = scores["action"]["1,8"] + scores["action"]["2,8"]
             assert scores["noun"]["8"] == pytest.approx(cupboard, abs=1e-5)
+
+
+def test_a_student_of_flow_is_shown_the_stored_flow_of_the_test_part(kitchens):
+    root = kitchens["tars"]
+    found = {}
+    for modality in ("rgb", "flow"):
+        index = submit._open(
+            _config(root, "none", modality).data,
+            epic_kitchens,
+            root / "annotations",
+            [Row(2, "11", "P01", "P01_01", 2.1, 2.6, None, None)],
+        )
+        found[modality] = index.videos["P01_01"].flow_path
+    assert found == {"rgb": None, "flow": root / "flow" / _TAR}
 
 
 def test_what_cannot_take_part_is_named(actions_run, kitchens, tmp_path):

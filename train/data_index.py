@@ -33,7 +33,7 @@ def read(
         refuse_problems: False leaves it to the caller to say what is wrong.
     """
     index = _read_annotations(config, directory, refuse_problems)
-    return _with_flow(config.data, index)
+    return with_flow(config.data, index)
 
 
 def flow_encoding(flags: Data) -> FlowEncoding:
@@ -43,6 +43,33 @@ def flow_encoding(flags: Data) -> FlowEncoding:
         flags: The run's `Data` flags.
     """
     return EPIC_FLOW if flags.dataset in flag_defaults.EPIC else I3D_FLOW
+
+
+def with_flow(flags: Data, index: Index) -> Index:
+    """Returns the `Index`, with the stored flow of its videos if the run takes flow.
+
+    Args:
+        flags: The run's `Data` flags.
+        index: Of any part of the data set.
+    """
+    if flags.modality != "flow":
+        return index
+    root = flags.flow_root
+    if root is None and flags.data_root is not None:
+        root = os.path.join(flags.data_root, "flow")
+        root = root if os.path.isdir(root) else None
+    if root is not None:
+        index = flow_folders.attach_flow(
+            index, root, flow_encoding(flags), flags.flow_frame_rate
+        )
+    stored = sum(video.flow_path is not None for video in index.videos.values())
+    computed = len(index.videos) - stored
+    print(
+        f"Optical flow: read for {stored} videos, computed for {computed} "
+        f"({flags.flow_method}).",
+        flush=True,
+    )
+    return index
 
 
 def _read_annotations(
@@ -82,28 +109,6 @@ def _read_annotations(
     return csv_videos.read_csv(
         annotations, video_root, refuse_contradictions=refuse_problems, **bad
     )
-
-
-def _with_flow(flags: Data, index: Index) -> Index:
-    """The index, with the stored flow of its videos if the run is one of flow."""
-    if flags.modality != "flow":
-        return index
-    root = flags.flow_root
-    if root is None and flags.data_root is not None:
-        root = os.path.join(flags.data_root, "flow")
-        root = root if os.path.isdir(root) else None
-    if root is not None:
-        index = flow_folders.attach_flow(
-            index, root, flow_encoding(flags), flags.flow_frame_rate
-        )
-    stored = sum(video.flow_path is not None for video in index.videos.values())
-    computed = len(index.videos) - stored
-    print(
-        f"Optical flow: read for {stored} videos, computed for {computed} "
-        f"({flags.flow_method}).",
-        flush=True,
-    )
-    return index
 
 
 def _write_demo(config: Config, directory: RunDirectory | pathlib.Path) -> pathlib.Path:

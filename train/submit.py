@@ -20,6 +20,7 @@ from kd_keras.data.readers import epic_annotations, epic_kitchens, epic_kitchens
 from kd_keras.data.readers.epic_annotations import Row
 from kd_keras.data.segments import TEST, Index, Pair
 from kd_keras.statistics import softmax
+from train import data_index
 from train.challenge import ChallengeFile, SupervisionLevels
 from train.evaluator import Evaluator
 from train.flags import defaults as flag_defaults
@@ -137,9 +138,9 @@ def _open(
     annotations: pathlib.Path,
     rows: Iterable[Row],
 ) -> Index:
-    """The index of the videos of a test part."""
+    """The index of the videos of a test part, with the flow that training reads."""
     release, parts = reader.RELEASE, {row.video: TEST for row in rows}
-    return epic_annotations.open_videos(
+    index = epic_annotations.open_videos(
         release,
         annotations,
         options.required("data_root"),
@@ -147,6 +148,7 @@ def _open(
         reader.frame_rates(parts, options.media_frame_rate),
         options.max_bad_videos,
     )
+    return data_index.with_flow(options, index)
 
 
 def _predict(
