@@ -88,6 +88,19 @@ def test_a_folder_needs_a_frame_rate_and_whole_images(tmp_path):
         reading.probe(video)
 
 
+def test_a_frame_that_is_no_longer_a_file_makes_a_bad_video(tmp_path):
+    folder = numbered_video.write_folder(tmp_path / "clip", range(4))
+    video = _video(folder, 25)
+    info = reading.probe(video)
+    frame = folder / "00002.png"
+    frame.unlink()
+    with pytest.raises(reading.BadVideo, match=r"No such file.*00002\.png"):
+        reading.read_frames(video, info, [1, 2])
+    frame.mkdir()
+    with pytest.raises(reading.BadVideo, match=r"Is a directory.*00002\.png"):
+        reading.read_frames(video, info, [1, 2])
+
+
 def test_a_tar_of_frames_reads_like_a_video(tmp_path):
     path = tars.write(tmp_path / "P01_01.tar", _frames(range(1, 21)))
     video = _video(path)

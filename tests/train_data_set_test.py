@@ -103,6 +103,9 @@ def test_a_folder_of_frames_that_were_written_over_is_another_content(tmp_path):
     assert described() == before
     shutil.copy(clip / "00001.png", clip / "00009.png")
     assert changes(before, described()) == ["1 video of another content (v)"]
+    (clip / "00009.png").unlink()
+    (clip / "00009.png").symlink_to("gone")
+    assert changes(before, described()) == []
 
 
 def test_a_changed_list_of_unlabeled_pairs_is_refused(folder):

@@ -112,8 +112,12 @@ def _content(path: str | os.PathLike, info: VideoInfo | None) -> list[int | str 
         if info is None or info.images is None:
             return [None, None]
         number = len(info.images)
-        for _, content in info.images.read([0, number // 2, number - 1]):
-            sha256.update(content)
+        try:
+            for _, content in info.images.read([0, number // 2, number - 1]):
+                sha256.update(content)
+        except OSError:
+            # Reading its clips says what is wrong with it.
+            return [number, None]
         return [number, sha256.hexdigest()[:16]]
     if not os.path.isfile(path):
         return [None, None]

@@ -105,20 +105,23 @@ def read_images(
     """Yields decoded images, BGR or gray as OpenCV's `flags` say.
 
     Raises:
-        BadVideo: One cannot be decoded, or is not `size` (height, width).
+        BadVideo: One cannot be read or decoded, or is not `size` (height, width).
     """
-    for label, data in images.read(positions):
-        image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
-        if image is None:
-            raise BadVideo(name, f"{label} cannot be read as an image")
-        if size is not None and image.shape[:2] != size:
-            height, width = image.shape[:2]
-            raise BadVideo(
-                name,
-                f"{label} is {width} x {height} pixels, the frames before it "
-                f"{size[1]} x {size[0]}",
-            )
-        yield image
+    try:
+        for label, data in images.read(positions):
+            image = cv2.imdecode(np.frombuffer(data, np.uint8), flags) if data else None
+            if image is None:
+                raise BadVideo(name, f"{label} cannot be read as an image")
+            if size is not None and image.shape[:2] != size:
+                height, width = image.shape[:2]
+                raise BadVideo(
+                    name,
+                    f"{label} is {width} x {height} pixels, the frames before it "
+                    f"{size[1]} x {size[0]}",
+                )
+            yield image
+    except OSError as error:
+        raise BadVideo(name, str(error)) from error
 
 
 def resize(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
