@@ -153,6 +153,26 @@ def test_videos_that_no_reader_opened_are_opened_and_all_bad_ones_are_named(fold
     assert sum("cannot be read" in problem for problem in report.problems()) == 3
 
 
+@pytest.mark.parametrize(
+    ("rate", "problem"),
+    [
+        (10.0, None),
+        # Off by less than a second.
+        (12.0, None),
+        (20.0, "its 40 frames last 2.00 s at 20 per second, and the release says 4.00"),
+        (5.0, "its 40 frames last 8.00 s at 5 per second, and the release says 4.00 s"),
+    ],
+)
+def test_frames_that_were_taken_at_another_rate_are_a_problem(tmp_path, rate, problem):
+    frames = numbered_video.write_folder(tmp_path / "v", range(1, 41))
+    segments = (Segment("v", 0.5, 1.5, "a"),)
+    video = Video("v", frames, "train", rate)
+    index = Index(("a",), {"v": video}, {"v": 4.0}, segments, {})
+    (report,) = check_videos.check_data_set(index).videos
+    assert (report.problem or "").startswith(problem or "")
+    assert (report.problem is None) == (problem is None)
+
+
 def test_the_command_writes_a_report_and_a_contact_sheet(tmp_path, capsys):
     folder = small_run.write_data_set(tmp_path / "data", videos=5)
     with open(folder / "actions.csv", "a") as file:

@@ -17,6 +17,8 @@ from kd_keras.data.video import reading
 # A video is looked at where these fractions of it have passed.
 _LOOKS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _THUMBNAIL_PX = 32
+# A release and the frames of a video give durations that differ by less than either.
+_SAME_DURATION_S, _SAME_DURATION = 1.0, 0.02
 # Gray levels of 255 that compression changes a thumbnail by, at most.
 _COMPRESSION = 3.0
 # Two recordings of one scene differ by what moves in them; copies by much less.
@@ -155,7 +157,14 @@ def _look(video, index):
         thumbnails = np.resize(np.stack(gray), (len(_LOOKS), *gray[0].shape))
     except reading.BadVideo as error:
         problem = f"cannot be decoded ({error.reason})"
-    if annotated_s > info.duration_s + 1 / rate:
+    known_s = index.durations_s[video.name]
+    if abs(info.duration_s - known_s) > max(_SAME_DURATION_S, _SAME_DURATION * known_s):
+        problem = (
+            f"its {len(info.times_s)} frames last {info.duration_s:.2f} s at {rate:g} "
+            f"per second, and the release says {known_s:.2f} s: frames are missing, or "
+            "were taken at another rate"
+        )
+    elif annotated_s > info.duration_s + 1 / rate:
         problem = (
             f"its last segment ends at {annotated_s:.2f} s, the video at "
             f"{info.duration_s:.2f} s"
