@@ -162,6 +162,18 @@ def test_only_videos_of_unknown_duration_are_opened(tmp_path):
     assert set(found.bad_videos) == {"broken", "gone"}
 
 
+def test_frames_whose_rate_no_list_gives_say_where_to_write_it(tmp_path):
+    touch(tmp_path / "folder/1.jpg")
+    touch(tmp_path / "tar.tar")
+    numbered_video.write(tmp_path / "file.mp4", num_frames=12, frame_rate=6)
+    parts = dict.fromkeys(["folder", "tar", "file"], "train")
+    found = open_release(tmp_path, parts, {}, {}, max_bad_videos=0.9)
+    assert [*found.videos] == ["file"]
+    for name, path in (("folder", "folder"), ("tar", "tar.tar")):
+        assert found.bad_videos[name].startswith(f"{tmp_path / path} holds frames, and")
+        assert "video_info.json" in found.bad_videos[name]
+
+
 def test_a_root_that_is_no_folder(tmp_path):
     with pytest.raises(ValueError, match=r"data_root .*none is not a folder"):
         open_release(tmp_path / "none", {"a": "train"}, {}, {})

@@ -94,7 +94,11 @@ def open_release(
     if not os.path.isdir(root):
         raise ValueError(f"data_root {root} is not a folder.")
     paths = find_media(root, parts)
-    reasons = {name: _missing_reason(root, paths.get(name)) for name in parts}
+    reasons = {
+        name: _missing_reason(root, paths.get(name))
+        or _without_a_rate(paths[name], frame_rates.get(name))
+        for name in parts
+    }
     bad_videos = {name: reason for name, reason in reasons.items() if reason}
     videos = {
         name: Video(name, paths[name], part, _rate(paths[name], frame_rates.get(name)))
@@ -156,6 +160,21 @@ def _missing_reason(root, path):
         return str(error)
 
 
+def _without_a_rate(path, frame_rate):
+    """Says that frames need a rate, or nothing."""
+    if frame_rate or not _holds_frames(path):
+        return None
+    return (
+        f"{path} holds frames, and the release's list of videos, such as THUMOS14's "
+        "video_info.json, does not say how many a second: list its fps and duration, "
+        "or bring the video file"
+    )
+
+
 def _rate(path, frame_rate):
     """Of frames alone; a video file knows the time of each of its own."""
-    return frame_rate if path.is_dir() or file_kinds.is_tar(path) else None
+    return frame_rate if _holds_frames(path) else None
+
+
+def _holds_frames(path):
+    return path.is_dir() or file_kinds.is_tar(path)

@@ -51,8 +51,9 @@ def read_thumos14(
     unpack to), and anywhere below itself the videos `video_validation_0000051.mp4`
     and so on, or folders or tars of their frames. The names
     of the text files give the classes. `video_info.json` gives each video's `fps` and
-    `duration`. A video that it does not list is opened for them. If there is no such
-    file, every video is opened.
+    `duration`. It has to list videos that are folders or tars of frames. Of others, a
+    file that it does not list is opened. If there is no `video_info.json`, every file
+    is opened.
 
     Rows that are dropped are counted in `Index.dropped`. `Ambiguous` is no action and
     never a label. Of the release's 3,007 training and 3,358 test actions 2,860 and
