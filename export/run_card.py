@@ -78,7 +78,7 @@ def write(
 
     Args:
         student_files: One for each stream, or none.
-        fold_batch_norm: Whether the convolutions took BatchNorm in.
+        fold_batch_norm: Whether the convolutions took BatchNorm in, if they could.
         change: What a lower precision costs, if one was asked for.
     """
     card = _card(student, folder, name, version, student_files, fold_batch_norm, change)
@@ -141,6 +141,9 @@ def _card(
     spec, streams = student.spec, student.streams
     runs = [_run(file) for file in student_files] or [_run(None)] * len(streams)
     run = runs[0] if len(streams) == 1 else _both(student, runs)
+    # Students that were trained in half precision are left as they are.
+    lowered = change is not None
+    foldable = lowered or any("16" not in one.precision for one in streams)
     return {
         "name": name,
         "version": version,
@@ -152,7 +155,7 @@ def _card(
         "feature_layer": student.feature_layer,
         "network": " and ".join(one.model.name for one in streams),
         "num_parameters": sum(one.model.count_params() for one in streams),
-        "batch_norm_folded": fold_batch_norm,
+        "batch_norm_folded": fold_batch_norm and foldable,
         "precision": student.precision if change is None else change.precision,
         "accuracy_change": change and dataclasses.asdict(change),
         "top_k": min(student.top_k, len(spec.classes)),

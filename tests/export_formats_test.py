@@ -3,6 +3,7 @@
 import contextlib
 import importlib.metadata
 import importlib.util
+import json
 import os
 import re
 import sys
@@ -58,6 +59,20 @@ def test_the_runtime_of_a_format_gives_the_students_answers(student, tmp_path, n
     clips = clips.astype(np.float32)
     right = tf.nn.softmax(student(clips, training=False)).numpy()
     np.testing.assert_allclose(module.load(str(file))(clips), right, rtol=1e-4)
+
+
+def test_the_card_counts_the_parameters_of_what_is_written(tmp_path):
+    clip = keras.Input((8, 16, 16, 3))
+    x = keras.layers.BatchNormalization()(keras.layers.Conv3D(4, 3)(clip))
+    x = keras.layers.GlobalAveragePooling3D()(x)
+    student = keras.Model(clip, keras.layers.Dense(4)(x))
+    for fold, taken in ((True, 4 * 4), (False, 0)):
+        path = formats.export_and_check(
+            student, tmp_path, TINY_SPEC, "litert", fold_batch_norm=fold
+        )
+        card = json.loads(Path(path, "run_card.json").read_text("utf-8"))
+        # BatchNorm's four numbers a channel become a part of the convolution.
+        assert card["num_parameters"] == student.count_params() - taken
 
 
 def test_what_differs_is_removed(student, tmp_path, monkeypatch):

@@ -15,6 +15,7 @@ from export import main as export_main
 from export.signatures import ServedStudent
 from export.student_file import ExportSpec
 from kd_keras.data.clips.format import ClipFormat
+from tests.tiny_exports import tiny_student
 
 CLASSES = ("cut", "öffnen")
 SPEC = ExportSpec(CLASSES, ClipFormat(8, 16), lead_time_s=0.5)
@@ -96,6 +97,16 @@ def test_the_card_has_the_scores_of_the_network_that_is_exported(
     run_card.write_of_network(student, target, "kitchen", 1, files)
     metrics = json.loads((target / "run_card.json").read_text("utf-8"))["metrics"]
     assert (metrics["student"] or {}).get("top1") == top1
+
+
+@pytest.mark.parametrize(
+    ("policy", "is_folded"), [("float32", True), ("mixed_bfloat16", False)]
+)
+def test_the_card_says_whether_batch_norm_was_folded(policy, is_folded, tmp_path):
+    student = ServedStudent(tiny_student(2, dtype=policy), SPEC)
+    run_card.write_of_network(student.folded(), tmp_path, "kitchen", 1, ())
+    card = json.loads((tmp_path / "run_card.json").read_text("utf-8"))
+    assert card["batch_norm_folded"] == is_folded
 
 
 def test_the_model_card_can_be_read(path):

@@ -97,7 +97,9 @@ def export_and_check(
     output = os.fspath(output_dir).rstrip("/")
     remote.require_file_system(output)
     served = ServedStudent(student, spec)
-    network = _network(served.folded() if fold_batch_norm else served)
+    if fold_batch_norm:
+        served = served.folded()
+    network = _network(served)
     expected = as_probabilities(student, served.clip_shape)
     version = versions.free_number(output, version)
     with versions.written_aside(output, version) as aside:
