@@ -37,6 +37,10 @@ _LICENSES = {
     "thumos14": "THUMOS14 is for research; see the terms at its home page before other "
     "use.",
 }
+_NO_RESULTS = (
+    "Expected the results of the student's run. If the file is of another program or "
+    "damaged, move it or the student to another folder."
+)
 _OWN_DATA = "The terms of the videos that were trained on hold; the card knows none."
 _RANGES = {
     "frames": "levels 0 to 255: red, green and blue, or the two components of flow",
@@ -221,8 +225,7 @@ def _run(path):
     folder = None if path is None else student_file.run_directory(path)
     if folder is None:
         return dict.fromkeys(("flags", "metrics", "data")) | {"license_note": _OWN_DATA}
-    # JSON has no NaN; Python writes one.
-    results = json.loads(_text(folder / "results.json"), parse_constant=lambda _: None)
+    results = _results(folder / "results.json")
     if "student" in results:
         results["student"] = _scores(results, pathlib.Path(path).absolute())
     flags = [line for line in _text(folder / "run.flags").splitlines() if line]
@@ -240,6 +243,17 @@ def _run(path):
         | {"pairs": results.get("data")},
         "license_note": _LICENSES.get(dataset[-1] if dataset else None, _OWN_DATA),
     }
+
+
+def _results(path):
+    try:
+        # JSON has no NaN; Python writes one.
+        results = json.loads(_text(path), parse_constant=lambda _: None)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}. {_NO_RESULTS}") from error
+    if not isinstance(results, dict):
+        raise ValueError(f"{path}: got no JSON object. {_NO_RESULTS}")
+    return results
 
 
 def _scores(results, path):

@@ -109,6 +109,15 @@ def test_the_card_says_whether_batch_norm_was_folded(policy, is_folded, tmp_path
     assert card["batch_norm_folded"] == is_folded
 
 
+@pytest.mark.parametrize("text", ["[]", "{", ""])
+def test_results_of_another_program_are_named(text, tmp_path):
+    (tmp_path / "results.json").write_text(text)
+    student = ServedStudent(tiny_student(2), SPEC)
+    files = [tmp_path / "student.keras"]
+    with pytest.raises(ValueError, match=r"results\.json: .*move it or the student"):
+        run_card.write_of_network(student, tmp_path, "kitchen", 1, files)
+
+
 def test_the_model_card_can_be_read(path):
     text = (path / run_card.MODEL_CARD).read_text("utf-8")
     assert text.startswith("# kitchen, version 1\n")
