@@ -33,6 +33,15 @@ def test_says_what_is_wrong_with_the_path(tmp_path, name, message):
         kd_keras.load_student(tmp_path / name)
 
 
+def test_a_file_that_was_copied_in_part_is_no_missing_file(tmp_path):
+    file = tmp_path / "student.keras"
+    keras.Sequential([keras.Input((2,)), keras.layers.Dense(1)]).save(file)
+    for size in (file.stat().st_size // 2, 0):
+        file.write_bytes(file.read_bytes()[:size])
+        with pytest.raises(ValueError, match="its end is missing. Copy it again"):
+            kd_keras.load_student(file)
+
+
 @pytest.mark.parametrize("is_newer", [True, False])
 def test_says_which_keras_can_read_a_file(tmp_path, is_newer):
     whole, newer = tmp_path / "whole.keras", tmp_path / "newer.keras"

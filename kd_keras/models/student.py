@@ -31,6 +31,11 @@ def load_student(path: str | os.PathLike) -> keras.Model:
             f"Expected an existing .keras file, such as RUN_DIR/student.keras. Got "
             f"{path!r}{'' if remote or os.path.exists(path) else ', which is missing'}."
         )
+    if not remote and not zipfile.is_zipfile(path):
+        raise ValueError(
+            f"{path} is no .keras file, which is a ZIP archive, or its end is missing. "
+            "Copy it again, or save the student again."
+        )
     try:
         return keras.saving.load_model(path)
     except (TypeError, ValueError) as error:
