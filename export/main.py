@@ -177,7 +177,6 @@ def run(request: Request) -> str:
     """
     # TensorFlow takes seconds to import, so flags are read first.
     from export import given_students, precision, saved_model, versions
-    from kd_keras.models import plain_paths
     from kd_keras.models.outputs import gives_probabilities
 
     remote.require_file_system(request.output)
@@ -225,11 +224,8 @@ def run(request: Request) -> str:
         fold_batch_norm=request.fold_batch_norm,
         change=change,
     )
-    if plain_paths.is_pattern(path):
-        print(
-            f"TensorFlow takes {path} for a pattern, and TF Serving will not find its "
-            "weights: serve it from a folder without * ? [ and \\."
-        )
+    if warning := versions.pattern_warning(path):
+        print(warning)
     print(f"{path} gives the student's outputs in a TensorFlow session without Keras.")
     return path
 

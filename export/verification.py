@@ -14,9 +14,16 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
 
-from export import exported_student, given_students, warm_up, without_python
+from export import (
+    exported_student,
+    given_students,
+    versions,
+    warm_up,
+    without_python,
+)
 from export.checking import CheckFailedError, check_in_fresh_process
 from export.served_model import INTERNAL
+from kd_keras.models.plain_paths import plain_path
 
 NOT_COVERED = (
     "Not covered, because they are parts of TF Serving itself: its JSON parser, its "
@@ -50,15 +57,18 @@ def verify(model: str, student: str | None = None, report=print) -> None:
     """
     folder = exported_student.newest(os.fspath(model).rstrip("/"))
     report(f"{folder}:")
-    session, signatures = load_session(folder)
-    with contextlib.closing(session):
-        report(f"  a Session loads it; its signatures are {sorted(signatures)}")
-        records = _records(folder, signatures, report)
-        answers = [_answer(session, signatures, record) for record in records]
-    for name in signatures:
-        count = sum(record.signature == name for record in records)
-        report(f"  {name}: {count} requests answered")
-    _compare_without_python(folder, signatures, records, answers, report)
+    if warning := versions.pattern_warning(folder):
+        report(f"  {warning}")
+    with plain_path(folder) as plain:
+        session, signatures = load_session(plain)
+        with contextlib.closing(session):
+            report(f"  a Session loads it; its signatures are {sorted(signatures)}")
+            records = _records(folder, signatures, report)
+            answers = [_answer(session, signatures, record) for record in records]
+        for name in signatures:
+            count = sum(record.signature == name for record in records)
+            report(f"  {name}: {count} requests answered")
+        _compare_without_python(plain, signatures, records, answers, report)
     if student is not None:
         served = given_students.load_exported(student, folder)
         check_in_fresh_process(served, folder)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from export.format_files import FORMAT_FILES
 from kd_keras import aside
 from kd_keras.data import remote
+from kd_keras.models import plain_paths
 
 # A version that a rollback took away from the server; see `take_back`.
 _TAKEN_BACK = "rolled_back."
@@ -42,6 +43,16 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
                 f"begins with no zeros. Rename it to {int(name)}, or move it away."
             )
     return sorted(map(int, numbers))
+
+
+def pattern_warning(version: str) -> str | None:
+    """Says that TF Serving cannot load a version, because of its path; else None."""
+    if not plain_paths.is_pattern(version):
+        return None
+    return (
+        f"TensorFlow takes {version} for a pattern, and TF Serving will not find its "
+        "weights: serve it from a folder without * ? [ and \\."
+    )
 
 
 def free_number(output_dir: str | os.PathLike, version: int | None) -> int:

@@ -221,6 +221,17 @@ def test_an_export_passes_and_another_student_does_not(tmp_path, monkeypatch):
         verification.verify(given[0], str(tmp_path / "other.keras"), report=said.append)
 
 
+def test_a_folder_that_tensorflow_takes_for_a_pattern_is_checked(
+    model, tmp_path, monkeypatch
+):
+    folder = shutil.copytree(model, tmp_path / "lr[1e-3]")
+    monkeypatch.setattr(without_python, "missing", lambda: "not asked")
+    said = []
+    verification.verify(str(folder), report=said.append)
+    assert f"takes {folder}/2 for a pattern, and TF Serving will not" in said[1]
+    assert "  encoded_frames: 2 requests answered" in said
+
+
 @pytest.mark.parametrize("damaged", [saved_model.SPEC_FILE, run_card.RUN_CARD])
 def test_a_damaged_file_of_the_export_is_named(tmp_path, damaged):
     student_file.save_student(tiny_student(), tmp_path / "student.keras", TINY_SPEC)
