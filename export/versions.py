@@ -18,6 +18,8 @@ from kd_keras.models import plain_paths
 
 # A version that a rollback took away from the server; see `take_back`.
 _TAKEN_BACK = "rolled_back."
+# TF Serving counts versions in 64 bits.
+_HIGHEST = 2**63 - 1
 # What an export that was killed leaves aside, where no server looks, is kept so long.
 _LEFT_FOR_S = 24 * 3600
 
@@ -62,6 +64,12 @@ def free_number(output_dir: str | os.PathLike, version: int | None) -> int:
         ValueError: If a version has that number, or had it before a rollback.
     """
     following = next_version(output_dir)
+    number = following if version is None else version
+    if number > _HIGHEST:
+        raise ValueError(
+            f"--output={os.fspath(output_dir)}: TF Serving knows no version above "
+            f"{_HIGHEST}. Got {number}; give --version a lower number."
+        )
     if version is None:
         return following
     if version in versions(output_dir):

@@ -145,6 +145,16 @@ def test_a_number_that_was_taken_back_cannot_be_taken_back_again(output):
     assert labels(output) == before and versions.versions(output) == [1, 2]
 
 
+def test_a_version_that_no_server_can_count_to_is_refused(output):
+    highest = 2**63 - 1
+    assert versions.free_number(output, highest) == highest
+    with pytest.raises(ValueError, match=rf"no version above {highest}\. Got {2**63};"):
+        versions.free_number(output, 2**63)
+    add(output, highest)
+    with pytest.raises(ValueError, match="give --version a lower number"):
+        versions.free_number(output, None)
+
+
 def test_a_version_whose_number_begins_with_zeros_is_named(output):
     (output / "007").mkdir()
     with pytest.raises(
