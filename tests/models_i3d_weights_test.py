@@ -223,6 +223,16 @@ def test_a_folder_or_file_of_something_else(tmp_path):
         kd_keras.load_i3d_weights(dense, tmp_path / "dense.keras")
 
 
+@pytest.mark.parametrize("ending", [".index", ".data-00000-of-00001"])
+def test_a_checkpoint_that_was_copied_in_part(rgb, trained, tmp_path, ending):
+    prefix = published_i3d.write_checkpoint(tmp_path / "model.ckpt", rgb[1])
+    with open(f"{prefix}{ending}", "r+b") as file:
+        file.truncate(40)
+    message = r"Cannot read '.*' as a TensorFlow checkpoint: .* Is it whole\?"
+    with pytest.raises(ValueError, match=message):
+        kd_keras.load_i3d_weights(trained, prefix)
+
+
 def _assert_same_weights(model, expected, but=None):
     for layer in model.layers:
         if layer.name == but:

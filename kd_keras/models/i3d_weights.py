@@ -150,7 +150,14 @@ def _checkpoint(source: str) -> Iterator[str]:
                 f"{source!r} holds neither variables/variables.index nor a checkpoint. "
                 f"Expected {_ACCEPTED}."
             )
-        yield prefix
+        try:
+            yield prefix
+        # TensorFlow finds values that are cut off to be an index too high.
+        except (tf.errors.OpError, IndexError) as error:
+            raise ValueError(
+                f"Cannot read {source!r} as a TensorFlow checkpoint: {error}. Is it "
+                "whole? Copy or download it again."
+            ) from error
 
 
 def _newest_checkpoint(folder: str) -> str | None:
