@@ -48,6 +48,8 @@ def frames(
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Decodes frames until the source ends or `stops` is set.
 
+    A source without times, such as H.264 without a container, has those of its rate.
+
     Yields:
         Seconds since the source began, which ascend even if its clock is set back; the
         frame at the size of `clip_format`; and the whole frame. Both are uint8 RGB and
@@ -60,19 +62,19 @@ def frames(
         with _opened(video) as container:
             stream = containers.picture_stream(named, container)
             clock = whole = seen = None
-            for frame in container.decode(stream):
+            for time_s, frame in _timed(container, stream):
                 if stops.is_set():
                     return
-                if frame.time is None:
+                if time_s is None:
                     continue
                 if clock is None:
-                    clock = _Clock(video, _start_s(container, frame))
+                    clock = _Clock(video, _start_s(container, time_s))
                     aspect = stream.sample_aspect_ratio
                     height, width = pyav_frames.shown_size(named, frame, aspect)
                     whole = width, height
                     seen = clip_format.resized(height, width)[::-1]
                 yield (
-                    clock.read(frame.time),
+                    clock.read(time_s),
                     pyav_frames.upright(named, frame, seen, whole),
                     pyav_frames.upright(named, frame, whole, whole),
                 )
@@ -147,8 +149,21 @@ class _Clock:
         return now_s
 
 
-def _start_s(container, first):
+def _timed(container, stream):
+    """Decoded frames and their times, counted if a file's would be, too."""
+    is_counted = None
+    for number, frame in enumerate(container.decode(stream)):
+        if is_counted is None:
+            guesses = containers.guesses_times(container, stream)
+            is_counted = frame.time is None or guesses
+        if is_counted:
+            yield number / containers.rate_of_counted(stream), frame
+        else:
+            yield frame.time, frame
+
+
+def _start_s(container, first_s):
     """When the source began: as of files, or at the first frame."""
     if container.start_time is None:
-        return first.time
-    return min(container.start_time / av.time_base, first.time)
+        return first_s
+    return min(container.start_time / av.time_base, first_s)

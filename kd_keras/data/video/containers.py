@@ -31,6 +31,17 @@ def is_cover(stream):
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
+def guesses_times(container, stream):
+    """Whether presentation times are guesses: AVI keeps none, B-frames need them."""
+    return container.format.name == "avi" and stream.codec_context.has_b_frames
+
+
+def rate_of_counted(stream):
+    """Frames per second of a stream whose frames have no times."""
+    # The average is the demuxer's own guess; the other knows the header.
+    return float(stream.guessed_rate or stream.average_rate or stream.base_rate or 25)
+
+
 def demuxed(container, *streams):
     """Yields the packets of some streams, or of all; the last ones hold no data."""
     try:

@@ -191,9 +191,7 @@ def _check_complete(video, path, container, stream, ends):
 def _frame_times(container, stream, packets, first_pts):
     """Times in the file, the decoder's name of each frame, whether that is a count."""
     presented = [packet.pts for packet in packets]
-    # AVI keeps no presentation times: with B-frames the demuxer's are guesses.
-    guessed = container.format.name == "avi" and stream.codec_context.has_b_frames
-    if None not in presented and not guessed:
+    if None not in presented and not containers.guesses_times(container, stream):
         stamps = np.unique(np.array(presented, np.int64))
         # A recording may start in the middle of a group of pictures: what comes
         # before its first key frame is never shown.
@@ -206,9 +204,7 @@ def _frame_times(container, stream, packets, first_pts):
         decoded = [packet.dts for packet in packets[first:]]
         stamps, by_position = np.arange(len(decoded)), True
         if None in decoded:
-            # The average is the demuxer's own guess; the other knows the header.
-            rate = stream.guessed_rate or stream.average_rate or stream.base_rate or 25
-            return stamps / float(rate), stamps, by_position
+            return stamps / containers.rate_of_counted(stream), stamps, by_position
         ticks = np.sort(np.array(decoded, np.int64))
     base = stream.time_base
     late = max(int(ticks[0]) - _start_s(container) / base, 0)
