@@ -1,8 +1,11 @@
 """Pictures are turned and mirrored as their file's display matrix says."""
 
+import fractions
 import pathlib
 import struct
 
+import av
+import cv2
 import numpy as np
 import pytest
 
@@ -110,6 +113,30 @@ def test_a_matrix_that_does_not_turn_is_refused(tmp_path, matrix, reason):
     turned, _ = _write(tmp_path, matrix)
     with pytest.raises(reading.BadVideo, match=f"clip 1: .*turned.mp4.*{reason}"):
         _read(turned)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_jpegs_of_a_camera_are_turned_as_their_exif_says(tmp_path, orientation):
+    """OpenCV, which knows EXIF itself, is the oracle."""
+    gray = np.add.outer(3 * np.arange(48), np.arange(80)).astype(np.uint8)
+    jpeg = cv2.imencode(".jpg", np.dstack([gray] * 3))[1].tobytes()
+    # One field: the orientation (0x0112), a short number.
+    tiff = struct.pack("<2sHIHHHIHHI", b"II", 42, 8, 1, 0x0112, 3, 1, orientation, 0, 0)
+    exif = struct.pack(">2sH6s", b"\xff\xe1", 8 + len(tiff), b"Exif\0\0") + tiff
+    jpeg = jpeg[:2] + exif + jpeg[2:]
+    path = tmp_path / "camera.avi"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 80, 48, "yuvj420p"
+        for number in range(2):
+            packet = av.Packet(jpeg)
+            packet.stream, packet.time_base = stream, fractions.Fraction(1, 25)
+            packet.pts = packet.dts = number
+            container.mux(packet)
+    expected = cv2.imdecode(np.frombuffer(jpeg, np.uint8), cv2.IMREAD_COLOR)[..., ::-1]
+    picture = _read(path)[1]
+    assert picture.shape == expected.shape
+    assert np.abs(picture.astype(int) - expected).mean() < 3
 
 
 @pytest.mark.skipif(not _CASES.is_dir(), reason=f"{_CASES} is not there")

@@ -1,11 +1,25 @@
 """Turns and mirrors pictures by the display matrix of their file."""
 
+import av.sidedata.sidedata
 import cv2
 import numpy as np
 
 # Degrees from a quarter turn, and from a right angle between the axes, that count as
 # rounding.
 _ROUNDING_DEGREES = 1.0
+
+
+def _unknown_side_data(cls, number):
+    """Names what FFmpeg knows and PyAV does not, such as the EXIF of a camera's JPEGs.
+
+    Without a name PyAV raises, and hides the matrix beside it.
+    """
+    member = object.__new__(cls)
+    member._name_, member._value_ = f"UNKNOWN_{number}", number
+    return member
+
+
+av.sidedata.sidedata.Type._missing_ = classmethod(_unknown_side_data)
 
 
 def display_matrix(frame) -> np.ndarray:
