@@ -167,6 +167,7 @@ def test_one_interval_may_have_two_labels(read):
         (HEADER + GOOD + "d.mp4,0,inf,walk,train\n", "line 5: end 'inf' is not a num"),
         (HEADER + GOOD + "d.mp4,,1,walk,train\n", "line 5: start '' is not a number"),
         (HEADER + GOOD + "d.mp4,0,0:01,walk,train\n", "line 5: end '0:01' .*as 62.5"),
+        (HEADER + GOOD + "d.mp4,0,1_5,walk,train\n", "line 5: end '1_5' .*as 62.5"),
         (HEADER + GOOD + "d.mp4,0,1,5,walk,train\n", "line 5: 6 values where .* has 5"),
         (HEADER + GOOD + "d.mp4,0,1,walk\n", "line 5: 4 values where the header has 5"),
         (HEADER + GOOD + ",0,1,walk,train\n", "line 5: the video has no name"),

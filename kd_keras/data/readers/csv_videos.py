@@ -219,7 +219,8 @@ def _parse(line, video, start, end, label, part, group, root):
 
 def _seconds(column, text):
     try:
-        seconds = float(text)
+        # Python reads 1_5 as 15.
+        seconds = float(text.replace("_", "?"))
     except ValueError:
         seconds = float("nan")
     if not abs(seconds) < float("inf"):
