@@ -127,6 +127,13 @@ def test_one_class_whatever_way_its_accents_are_encoded(read):
     assert index.classes == ("caf\u00e9",)
 
 
+def test_one_group_whatever_way_its_accents_are_encoded(read):
+    header = "video,start,end,label,split,group\n"
+    rows = "a.mp4,0,1,walk,train,Jos\u00e9\nb.mp4,0,1,walk,train,Jose\u0301\n"
+    index = read(header + rows)
+    assert {video.group for video in index.videos.values()} == {"Jos\u00e9"}
+
+
 def test_two_spellings_of_a_path_are_one_video(read, tmp_path):
     rows = f"a.mp4,0,1,walk,train\n./x/../a.mp4,1,2,sit,train\n{tmp_path}/a.mp4"
     index = read(HEADER + rows + ",2,3,sit,train\n")

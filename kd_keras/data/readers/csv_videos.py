@@ -213,7 +213,7 @@ def _parse(line, video, start, end, label, part, group, root):
         end_s,
         class_name(label) or None,
         part,
-        group or None,
+        class_name(group) or None,
     )
 
 
