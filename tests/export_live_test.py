@@ -255,14 +255,19 @@ def test_standard_input_gives_what_the_file_gives(no_network, monkeypatch, tmp_p
     assert len(reading.probe(Video("out", output, TEST)).times_s) == 60
 
 
-@pytest.mark.parametrize("name", ["v.h264", "v.avi"])
-def test_frames_without_times_have_those_of_the_rate(tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("v.h264", "libx264"), ("v.avi", "libx264"), ("v.m2v", "mpeg2video")],
+)
+def test_streams_without_times_or_a_start_begin_at_0(tmp_path, name, codec):
     """A Raspberry Pi's camera writes H.264 alone; AVI keeps no times of B-frames."""
-    path = numbered_video.write(tmp_path / name, num_frames=50, frame_rate=25, bf="2")
+    path = numbered_video.write(tmp_path / name, 50, codec, frame_rate=25, bf="2")
     source = live_source.frames(f"file://{path}", SPEC.clip_format, threading.Event())
     times_s, _, pictures = zip(*source, strict=True)
-    np.testing.assert_allclose(times_s, np.arange(50) / 25)
+    np.testing.assert_allclose(times_s, np.arange(50) / 25, atol=1e-6)
     assert numbered_video.numbers(pictures) == list(range(50))
+    probed = reading.probe(Video(name, path, TEST))
+    np.testing.assert_allclose(probed.times_s, times_s, atol=1e-6)
 
 
 def test_a_stream_that_breaks_off_leaves_what_was_seen(

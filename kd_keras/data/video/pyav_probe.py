@@ -207,7 +207,10 @@ def _frame_times(container, stream, packets, first_pts):
             return stamps / containers.rate_of_counted(stream), stamps, by_position
         ticks = np.sort(np.array(decoded, np.int64))
     base = stream.time_base
-    late = max(int(ticks[0]) - _start_s(container) / base, 0)
+    late = 0
+    # A stream alone, such as MPEG-2's, may have times and no start.
+    if container.start_time is not None:
+        late = max(int(ticks[0]) - _start_s(container) / base, 0)
     # One multiplication and one division: k * 512 / 15360 is k / 30 to the last bit.
     ticks = (ticks - ticks[0]) + float(late)
     return ticks * float(base.numerator) / base.denominator, stamps, by_position
