@@ -151,7 +151,7 @@ def written_aside(output: str, version: int) -> Iterator[pathlib.Path]:
             _copy(pathlib.Path(folder, str(version)), target)
         return
     is_new = not os.path.exists(output)
-    os.makedirs(output, exist_ok=True)
+    remote.make_folder(output)
     _remove_what_was_left(output)
     try:
         with aside.written_aside(target) as folder:

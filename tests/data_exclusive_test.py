@@ -73,6 +73,21 @@ def test_a_second_process_is_told_of_the_first(folder):
     assert os.listdir(folder.removeprefix("file://")) == []
 
 
+@pytest.mark.parametrize("name", ["taken", "taken/below"])
+def test_what_is_no_folder_is_named(tmp_path, name):
+    taken = tmp_path / "taken"
+    for make, what in (
+        (taken.touch, "a file"),
+        (lambda: taken.symlink_to("nowhere"), "a link to nothing"),
+    ):
+        make()
+        with pytest.raises(
+            OSError, match=f"{name} must be a folder, and {taken} is {what}. Remove"
+        ):
+            _enter(tmp_path / name)
+        taken.unlink()
+
+
 def test_the_number_of_a_process_may_come_again(folder):
     with exclusive.exclusive_lock(folder):
         _change(folder, started=1)

@@ -121,7 +121,7 @@ def run(paths: Sequence[str], request: Request) -> list[Point]:
     clips, clusters, _ = found[0]
     points = _points(values, [right for *_, right in found], clusters)
     output = pathlib.Path(request.output or paths[0])
-    output.mkdir(parents=True, exist_ok=True)
+    remote.make_folder(output)
     _write(output, kind, points)
     print(f"Clips: {len(clips)}. Runs: {len(paths)}.")
     print((output / "horizon.md").read_text(encoding="utf-8"), end="")

@@ -46,7 +46,7 @@ class RunDirectory:
     ) -> None:
         self._writes, self._store = writes, store
         self.path = pathlib.Path(config.run.folder)
-        self.path.mkdir(parents=True, exist_ok=True)
+        remote.make_folder(self.path)
         # What repeats the run names the place that it is kept in.
         self._config = config_lib.with_run_dir(config, str(self))
         self._metrics = self.path / "metrics.jsonl"

@@ -60,11 +60,25 @@ def exists(path: str | os.PathLike) -> bool:
 
 
 def make_folder(path: str | os.PathLike) -> None:
-    """Makes a folder and its parents if they are missing."""
+    """Makes a folder and its parents if they are missing.
+
+    Raises:
+        NotADirectoryError: If a file, or a link to nothing, is where a folder must be.
+    """
     if is_remote(path):
         _gfile(path).makedirs(os.fspath(path))
-    else:
+        return
+    try:
         os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        for place in (pathlib.Path(path), *pathlib.Path(path).parents):
+            if os.path.lexists(place) and not os.path.isdir(place):
+                what = "a file" if os.path.exists(place) else "a link to nothing"
+                raise NotADirectoryError(
+                    f"{path} must be a folder, and {place} is {what}. Remove or rename "
+                    "it, or name another folder."
+                ) from error
+        raise
 
 
 def size(path: str | os.PathLike) -> int | None:

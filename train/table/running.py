@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from kd_keras.data import remote
 from kd_keras.data.parallel import progress_bar
 from train.flags import config
 from train.table import plan
@@ -87,7 +88,7 @@ def _run(
     job: Job, device: str | None, children: "set[subprocess.Popen[bytes]]"
 ) -> str | None:
     """Runs a job; returns what is wrong, or None. It is a child as long as it runs."""
-    job.folder.mkdir(parents=True, exist_ok=True)
+    remote.make_folder(job.folder)
     given = config.flagfile_of(config.given(job.flags))
     (job.folder / plan.GIVEN).write_text(given, encoding="utf-8")
     log = job.folder / "log.txt"
