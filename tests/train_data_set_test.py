@@ -120,19 +120,28 @@ def test_a_changed_list_of_unlabeled_pairs_is_refused(folder):
         _experiment(folder, flag)
 
 
-def test_another_teacher_under_the_same_name_is_refused(folder, tmp_path):
-    teacher = tmp_path / "teacher.keras"
-    teacher.write_bytes(b"one")
-    flag = f"--teacher={teacher}"
-    _begun(folder, flag)
-    shutil.copyfile(teacher, tmp_path / "copy.keras")
-    os.replace(tmp_path / "copy.keras", teacher)
-    _experiment(folder, flag)
-    teacher.write_bytes(b"two")
+@pytest.mark.parametrize(
+    ("flag", "name", "file"),
+    [
+        ("teacher", "teacher.keras", "teacher.keras"),
+        ("weights", "i3d.weights.h5", "i3d.weights.h5"),
+        ("weights", "model.ckpt", "model.ckpt.index"),
+    ],
+)
+def test_another_network_under_the_same_name_is_refused(
+    folder, tmp_path, flag, name, file
+):
+    path, given = tmp_path / file, f"--{flag}={tmp_path / name}"
+    path.write_bytes(b"one")
+    _begun(folder, given)
+    shutil.copyfile(path, tmp_path / "copy")
+    os.replace(tmp_path / "copy", path)
+    _experiment(folder, given)
+    path.write_bytes(b"two")
     with pytest.raises(
-        ValueError, match="a run of another teacher.*--teacher has another content"
+        ValueError, match=f"a run of other networks.*--{flag} has another content"
     ):
-        _experiment(folder, flag)
+        _experiment(folder, given)
 
 
 def test_prepared_clips_are_held_to_their_annotations(folder, tmp_path):

@@ -9,7 +9,7 @@ of change do not count: a copy on another machine has others.
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kd_keras.data import remote
@@ -22,6 +22,9 @@ from kd_keras.data.video.info import VideoInfo
 from train.flags.data import Data
 
 FILE = stored_data_set.FILE
+
+# The flags of files that networks come from.
+OF_NETWORKS = ("teacher", "weights", "teacher_weights", "attribute_weights")
 
 # So many bytes at the start, in the middle and at the end of a file.
 _SAMPLE_BYTES = 65_536
@@ -65,8 +68,8 @@ def refuse_changes(
 
     Args:
         folder: Local or remote.
-        now: What `describe` returns today, for a run with a given teacher also
-            the checksum of its file as `teacher`.
+        now: What `describe` returns today; for a run also the checksums of the files
+            that its networks come from, by the names of their flags.
         made: Says what the folder holds, such as "a run".
     """
     path = remote.join(folder, FILE)
@@ -74,12 +77,10 @@ def refuse_changes(
         return
     before = json.loads(remote.read_bytes(path))
     found = changes(before, now)
-    for name in ("unlabeled_list", "teacher"):
-        files = before.get(name), now.get(name)
-        if None not in files and files[0] != files[1]:
-            found.append(f"--{name} has another content")
-    what = "teacher" if found == ["--teacher has another content"] else "data set"
-    _stop_at(found, f"{folder} holds {made} of another {what}")
+    found += _other_files(before, now, ("unlabeled_list",))
+    what = "other networks" if not found else "another data set"
+    found += _other_files(before, now, OF_NETWORKS)
+    _stop_at(found, f"{folder} holds {made} of {what}")
 
 
 def refuse_other_annotations(flags: Data, index: Index) -> None:
@@ -95,6 +96,18 @@ def refuse_other_annotations(flags: Data, index: Index) -> None:
     now = csv_videos.read_again(path, flags.video_root or ".", index)
     found = changes(stored_data_set.values(index), stored_data_set.values(now))
     _stop_at(found, f"{flags.records} holds clips of other annotations than {path}")
+
+
+def _other_files(
+    before: Mapping[str, Any], now: Mapping[str, Any], names: Iterable[str]
+) -> list[str]:
+    """Says which flags name files of another content; a file that is gone is none."""
+    files = {name: (before.get(name), now.get(name)) for name in names}
+    return [
+        f"--{name} has another content"
+        for name, (one, other) in files.items()
+        if None not in (one, other) and one != other
+    ]
 
 
 def _stop_at(found: Sequence[str], what: str) -> None:

@@ -1,6 +1,7 @@
 """What the parts of a run share: its flags, its folder, its data, its devices."""
 
 import dataclasses
+import os
 
 import keras
 import tensorflow as tf
@@ -10,6 +11,7 @@ from kd_keras.training import half_precision
 from train import data as data_lib
 from train import data_set
 from train.evaluator import Evaluator, evaluator_of
+from train.flags import config as config_lib
 from train.flags.config import Config
 from train.loop import guards
 from train.loop.distribution import Distribution
@@ -56,7 +58,7 @@ def open_experiment(
         store: The `RemoteRun` whose working copy the run directory is, or None.
     Raises:
         ValueError: If flags contradict each other, the data set has problems, or the
-            folder holds a run of other flags, another data set or another teacher.
+            folder holds a run of other flags, another data set or other networks.
     """
     distribution = Distribution() if distribution is None else distribution
     if config.run.deterministic:
@@ -69,8 +71,7 @@ def open_experiment(
     directory = RunDirectory(config, distribution.is_chief, store)
     data = _load_data(config, distribution, directory)
     described = data_set.describe(config.data, data.whole_index)
-    if config.run.teacher is not None:
-        described["teacher"] = shards.checksum(teacher_path(config.run))
+    described |= _networks_files(config)
     if directory.holds_work():
         data_set.refuse_changes(directory.path, described, "a run")
     if distribution.is_chief:
@@ -90,6 +91,21 @@ def begin(experiment: Experiment) -> None:
     """Makes the folder this run's; what is in it must be of the same data set."""
     described = data_set.to_bytes(experiment.data_set)
     experiment.directory.begin({data_set.FILE: described})
+
+
+def _networks_files(config: Config) -> dict[str, str]:
+    """Returns the checksums of the files that networks come from, by flag."""
+    # Raises if a given teacher is missing.
+    teacher_path(config.run)
+    values = config_lib.as_flags(config)
+    # Of a checkpoint and a TF-Hub module, the index has a checksum of each variable.
+    found = {
+        name: f"{values[name]}{end}"
+        for name in data_set.OF_NETWORKS
+        for end in ("/variables/variables.index", ".index", "")
+        if values[name] is not None and os.path.isfile(f"{values[name]}{end}")
+    }
+    return {name: shards.checksum(path) for name, path in found.items()}
 
 
 def _load_data(
