@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from benchmarks import processes
 from tests import long_tests, small_run, worker_training
-from train.loop import distribution
+from train.loop import distribution, guards
 from train.loop.interruption import Interruption
 
 _ROOT = pathlib.Path(__file__).resolve().parents[1]
@@ -217,6 +217,21 @@ def test_workers_are_read_from_slurm():
 def test_a_cluster_that_nobody_describes_is_refused():
     with pytest.raises(ValueError, match="set TF_CONFIG to"):
         distribution.describe_cluster({})
+
+
+@pytest.mark.parametrize("worker", [0, 1])
+def test_of_several_workers_the_chief_alone_prints(capsys, worker):
+    one = distribution.Distribution()
+    one.worker = worker
+    with one.one_speaks():
+        print("a count")
+        guards.warn("of few clips")
+    print("the end")
+    said = capsys.readouterr()
+    if worker == 0:
+        assert said == ("a count\nthe end\n", "Warning: of few clips\n")
+    else:
+        assert said == ("the end\n", "")
 
 
 def test_a_worker_notes_sigterm_although_tensorflow_handles_it_too(

@@ -33,6 +33,7 @@ def run_experiment(config: Config, store: RemoteRun | None = None) -> dict[str, 
                 # XLA introduces itself when it compiles for the first time.
                 tf.function(lambda x: x + 1, jit_compile=True)(tf.constant(0.0))
         with (
+            distribution.one_speaks(),
             distribution.raise_on_lost_worker(),
             exclusive_lock(config, distribution.is_chief),
         ):

@@ -78,6 +78,19 @@ class Distribution:
         return self.strategy.scope()
 
     @contextlib.contextmanager
+    def one_speaks(self) -> Iterator[None]:
+        """Context manager: of the workers of a run, the chief alone prints."""
+        if self.is_chief:
+            yield
+            return
+        with (
+            open(os.devnull, "w", encoding="utf-8") as nowhere,
+            contextlib.redirect_stdout(nowhere),
+            contextlib.redirect_stderr(nowhere),
+        ):
+            yield
+
+    @contextlib.contextmanager
     def raise_on_lost_worker(self) -> Iterator[None]:
         """Context manager: raises `WorkerLostError` if another worker is gone."""
         try:
