@@ -79,14 +79,16 @@ class Distribution:
 
     @contextlib.contextmanager
     def one_speaks(self) -> Iterator[None]:
-        """Context manager: of the workers of a run, the chief alone prints."""
+        """Context manager: of the workers of a run, the chief alone prints.
+
+        Each prints warnings: what is broken may be what it alone read.
+        """
         if self.is_chief:
             yield
             return
         with (
             open(os.devnull, "w", encoding="utf-8") as nowhere,
             contextlib.redirect_stdout(nowhere),
-            contextlib.redirect_stderr(nowhere),
         ):
             yield
 
