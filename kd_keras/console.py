@@ -60,6 +60,48 @@ def without_noise():
             reader.wait(timeout=5)
 
 
+@contextlib.contextmanager
+def reader_may_leave():
+    """Context manager: a command goes on if nobody reads what it prints any more.
+
+    Ctrl-C also ends the `tee` of `COMMAND | tee log`. The command may have something to
+    save then, which a print that fails must not keep it from.
+    """
+    printed = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (stream and _Unbroken(stream) for stream in printed)
+    try:
+        yield
+    finally:
+        sys.stdout, sys.stderr = printed
+
+
+class _Unbroken:
+    """A stream whose text goes nowhere as soon as its reader is gone."""
+
+    def __init__(self, stream):
+        self._stream = stream
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        try:
+            return self._stream.write(text)
+        except BrokenPipeError:
+            self._write_nowhere()
+            return len(text)
+
+    def flush(self):
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            self._write_nowhere()
+
+    def _write_nowhere(self):
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), self._stream.fileno())
+
+
 def quieted(text):
     """Returns what another process wrote, without the lines that concern nobody."""
     lines = text.splitlines(keepends=True)

@@ -4,6 +4,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from kd_keras import console
 
 _HEALTHY = [
@@ -121,3 +123,39 @@ tf.function(lambda x: 2 * x, jit_compile=True)(tf.constant(0.0))
         env={k: v for k, v in os.environ.items() if k != "TF_CPP_MIN_LOG_LEVEL"},
     )
     assert (found.returncode, found.stdout, found.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("streams", [("stdout",), ("stderr",), ("stdout", "stderr")])
+def test_a_command_ends_well_although_its_reader_left(tmp_path, streams):
+    """As Ctrl-C makes the `tee` of `COMMAND 2>&1 | tee log` leave."""
+    program = """
+import pathlib, sys
+from kd_keras import console
+with console.reader_may_leave():
+    for stream in (sys.stdout, sys.stderr):
+        print("begun", file=stream, flush=True)
+    sys.stdin.read()
+    for stream in (sys.stdout, sys.stderr):
+        stream.write("saving\\n")
+        print("saving", file=stream, flush=True)
+    pathlib.Path(sys.argv[1]).write_text("saved")
+print("the end", file=sys.stderr, flush=True)
+"""
+    kept = {"stdout", "stderr"}.difference(streams)
+    with subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "file")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        for name in ("stdout", "stderr"):
+            assert getattr(process, name).readline() == "begun\n"
+        for name in streams:
+            getattr(process, name).close()
+        process.stdin.close()
+        said = {name: getattr(process, name).read() for name in kept}
+    assert process.returncode == 0
+    assert (tmp_path / "file").read_text() == "saved"
+    end = {"stdout": "", "stderr": "the end\n"}
+    assert said == {name: "saving\nsaving\n" + end[name] for name in kept}

@@ -12,12 +12,14 @@ import sys
 from collections.abc import Callable, Sequence
 
 from export import command
+from kd_keras import console
 from train.flags import config as config_lib
 from train.flags.config import Config
 
 config_lib.define_flags()
 
 
+@console.reader_may_leave()
 def main(_: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     import tensorflow as tf

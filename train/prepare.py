@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from export import command
+from kd_keras import console
 from train.flags import config as config_lib
 from train.flags import fields as flag_fields
 from train.flags.config import Config
@@ -31,6 +32,7 @@ config_lib.define_flags()
 config_lib.define_flags(groups=(Preparation,))
 
 
+@console.reader_may_leave()
 def main(_: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     from train import few_clips

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from absl import flags
 
 from export import command
+from kd_keras import console
 
 if TYPE_CHECKING:
     from train.table.plan import Row
@@ -223,6 +224,7 @@ def _paper(
     return title, values
 
 
+@console.reader_may_leave()
 def main(arguments: Sequence[str]) -> int:
     """Does what the flags say; returns the status that the process ends with."""
     del arguments
