@@ -6,6 +6,7 @@ file, run as a program, is the filter that reads them.
 """
 
 import contextlib
+import errno
 import os
 import re
 import subprocess
@@ -64,8 +65,9 @@ def without_noise():
 def reader_may_leave():
     """Context manager: a command goes on if nobody reads what it prints any more.
 
-    Ctrl-C also ends the `tee` of `COMMAND | tee log`. The command may have something to
-    save then, which a print that fails must not keep it from.
+    Ctrl-C also ends the `tee` of `COMMAND | tee log`, and a terminal may be closed. The
+    command may have something to save then, which a print that fails must not keep it
+    from.
     """
     printed = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (stream and _Unbroken(stream) for stream in printed)
@@ -87,17 +89,20 @@ class _Unbroken:
     def write(self, text):
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._write_nowhere()
+        except OSError as error:
+            self._write_nowhere(error)
             return len(text)
 
     def flush(self):
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._write_nowhere()
+        except OSError as error:
+            self._write_nowhere(error)
 
-    def _write_nowhere(self):
+    def _write_nowhere(self, error):
+        # Of a pipe, and of a terminal.
+        if error.errno not in (errno.EPIPE, errno.EIO):
+            raise error
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), self._stream.fileno())
 

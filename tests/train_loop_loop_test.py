@@ -78,7 +78,7 @@ def test_a_killed_training_ends_with_the_same_weights_and_metrics(
     assert (said in capsys.readouterr().out) == (continued > 0)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_a_signal_ends_the_training_after_its_step(tmp_path, whole, number):
     arrives = _at(5, lambda: signal.raise_signal(number))
     with Interruption() as interruption, pytest.raises(Interrupted) as stopped:
@@ -143,22 +143,6 @@ def test_a_worker_that_others_wait_for_ends_its_validation(tmp_path):
         )
     assert validated == ["begun", "ended"]
     assert "tiny is saved at step 5 of 12" in stopped.value.message
-
-
-def test_a_signal_outside_of_training_ends_at_once():
-    with Interruption(), pytest.raises(Interrupted) as stopped:
-        signal.raise_signal(signal.SIGTERM)
-    assert stopped.value.code == 128 + signal.SIGTERM
-
-
-def test_after_a_signal_sigint_ends_the_process():
-    before = signal.getsignal(signal.SIGINT)
-    with Interruption() as interruption:
-        with interruption.deferred():
-            signal.raise_signal(signal.SIGTERM)
-            assert signal.getsignal(signal.SIGINT) == signal.SIG_DFL
-        assert interruption.signal == signal.SIGTERM
-    assert signal.getsignal(signal.SIGINT) == before
 
 
 @pytest.mark.parametrize("damage", ["cut", "missing", "changed"])

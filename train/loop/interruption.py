@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT end a training after its step, and anything else at once."""
+"""SIGTERM, SIGINT and SIGHUP end a training after its step, anything else at once."""
 
 import contextlib
 import signal
@@ -7,7 +7,8 @@ import types
 from collections.abc import Iterator
 from typing import Any, NoReturn, Self
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+# A terminal that is closed sends SIGHUP.
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Interrupted(SystemExit):
@@ -32,7 +33,8 @@ class Interruption:
     Outside of `deferred`, a signal raises `Interrupted` at once. What is on disk is
     complete, and the next run repeats what was not finished. Inside of `deferred`, the
     signal is noted in `signal`, and the training ends after its step. A SIGINT
-    that follows ends the process at once in both cases.
+    that follows ends the process at once in both cases. `nohup` stays what keeps a run
+    going after its terminal.
 
     Attributes:
         signal: Number of the signal that came, or None.
@@ -45,7 +47,10 @@ class Interruption:
 
     def __enter__(self) -> Self:
         for number in _SIGNALS:
-            self._before[number] = signal.signal(number, self._handle)
+            # As `nohup` has it.
+            ignored = signal.getsignal(number) == signal.SIG_IGN
+            if number != signal.SIGHUP or not ignored:
+                self._before[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, *_: object) -> None:
