@@ -76,6 +76,26 @@ def test_sizes_may_be_unknown_until_the_graph_runs(
     assert gradients.relative_error(gradient, want[1]) < 1e-5
 
 
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_a_compiled_loss_may_stand_in_a_graph_of_unknown_sizes(direction):
+    # As the distiller has it: the backward pass is compiled apart.
+    teacher, student = feature_maps((2, 8, 6), (2, 7, 6))
+    loss = unreduced(direction=direction)
+    compiled = tf.function(loss, jit_compile=True)
+
+    @tf.function(input_signature=[tf.TensorSpec((None, None, 6))] * 2)
+    def value_and_gradient(teacher, student):
+        with tf.GradientTape() as tape:
+            tape.watch(student)
+            value = compiled(teacher, student)
+        return value, tape.gradient(value, student)
+
+    value, gradient = value_and_gradient(teacher, student)
+    want = gradients.value_and_gradient(lambda a: loss(teacher, a), student)
+    np.testing.assert_allclose(value, want[0], rtol=1e-5)
+    assert gradients.relative_error(gradient, want[1]) < 1e-5
+
+
 # More than fit into one block by themselves.
 TOKENS = 8_300
 

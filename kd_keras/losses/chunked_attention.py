@@ -30,13 +30,12 @@ _State = TypeVar("_State")
 
 def self_attention(features: Tensor, alpha: float, chunk_size: int) -> Tensor:
     """phi(a_i, A): every token of a map attends to it, `chunk_size` at a time."""
-    over_blocks = functools.partial(_over_blocks, ops.shape(features)[1], chunk_size)
 
     @custom_gradient
     def attend(features: Tensor) -> tuple[Tensor, Gradient]:
         features_t = transpose(features)
         step = functools.partial(_attend_to_self, features, features_t, alpha)
-        attended = over_blocks(step, ops.copy(features))
+        attended = _over_blocks(features, chunk_size, step, ops.copy(features))
 
         def gradient(upstream: Tensor) -> Tensor:
             step = functools.partial(
@@ -48,7 +47,7 @@ def self_attention(features: Tensor, alpha: float, chunk_size: int) -> Tensor:
                 alpha,
             )
             state = _SelfGradient(ops.copy(features), ops.zeros_like(features))
-            return ops.add(*over_blocks(step, state))
+            return ops.add(*_over_blocks(features, chunk_size, step, state))
 
         return attended, gradient
 
@@ -117,16 +116,14 @@ def cross_attention(
     Returns:
         phi(a_i, R) and phi(r_j, A), None if not wanted.
     """
-    num_tokens = ops.shape(student)[1]
-    num_rows = num_tokens if of_student else 0
-    over_blocks = functools.partial(_over_blocks, num_tokens, chunk_size)
 
     @custom_gradient
     def attend(student: Tensor, teacher: Tensor) -> tuple[Tensor, Gradient]:
         teacher_t = transpose(teacher)
         step = functools.partial(_attend_across, teacher, teacher_t, alpha, of_student)
         columns = _no_columns(teacher, teacher_t) if of_teacher else ()
-        rows, columns = over_blocks(step, (ops.copy(student), columns))
+        state = ops.copy(student), columns
+        rows, columns = _over_blocks(student, chunk_size, step, state)
         results = [rows] if of_student else []
         if columns:
             results.append(columns.sums / transpose(columns.z))
@@ -134,6 +131,7 @@ def cross_attention(
         def gradient(upstream: Tensor) -> tuple[Tensor, Tensor]:
             d_rows: tuple[Tensor, ...] = ()
             d_columns: tuple[Tensor, ...] = ()
+            num_rows = ops.shape(student)[1] if of_student else 0
             if of_student:
                 delta = _append_delta(upstream[:, :num_rows], rows)
                 d_rows = delta, transpose(_append_one(teacher))
@@ -144,12 +142,14 @@ def cross_attention(
             step = functools.partial(
                 _differentiate_across, teacher, teacher_t, alpha, d_rows, d_columns
             )
-            return over_blocks(step, ops.copy(student)), ops.zeros_like(teacher)
+            gradient = _over_blocks(student, chunk_size, step, ops.copy(student))
+            return gradient, ops.zeros_like(teacher)
 
         return ops.concatenate(results, axis=1), gradient
 
     # One tensor carries both results, as PyTorch's custom gradients need it.
     both = attend(student, teacher)
+    num_rows = ops.shape(student)[1] if of_student else 0
     return (
         both[:, :num_rows] if of_student else None,
         both[:, num_rows:] if of_teacher else None,
@@ -246,22 +246,24 @@ def _append_one(values: Tensor) -> Tensor:
 
 
 def _over_blocks(
-    num_tokens: Size,
+    tokens: Tensor,
     chunk_size: int,
     step: Callable[[Size, Size, _State], _State],
     state: _State,
 ) -> _State:
-    """Runs `step(start, size, state)` over all blocks, the last one ragged."""
-    if isinstance(num_tokens, int):
-        chunk_size = min(chunk_size, num_tokens)
-    full = num_tokens // chunk_size
-    state = ops.fori_loop(
-        0, full, lambda i, state: step(i * chunk_size, chunk_size, state), state
-    )
-    rest = num_tokens - full * chunk_size
+    """Runs `step(start, size, state)` over all blocks of `tokens`, the last ragged."""
+    # Counted here: a count that the forward pass hands to the backward pass is no
+    # constant to XLA, which then cannot compile blocks of that size.
+    num_tokens = ops.shape(tokens)[1]
+    known = isinstance(num_tokens, int)
+    # XLA compiles the loop also if no block is full.
+    size = (min if known else ops.minimum)(chunk_size, num_tokens)
+    full = num_tokens // size
+    state = ops.fori_loop(0, full, lambda i, state: step(i * size, size, state), state)
+    rest = num_tokens - full * size
     if isinstance(rest, int) and rest == 0:
         return state
-    return step(full * chunk_size, rest, state)
+    return step(full * size, rest, state)
 
 
 def _slice(tokens: Tensor, start: Size, size: Size) -> Tensor:
