@@ -7,6 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from kd_keras.labeled_scores import labeled_scores
+
 
 @keras.saving.register_keras_serializable(package="kd_keras")
 class ClassMeanRecall(keras.metrics.Metric):
@@ -68,9 +70,9 @@ def confusion_matrix(labels, scores):
         >>> confusion_matrix([0, 0, 1], [[0.9, 0.1], [0.2, 0.8], [0.3, 0.7]]).tolist()
         [[1, 1], [0, 1]]
     """
-    scores = np.asarray(scores)
+    labels, scores = labeled_scores(labels, scores)
     matrix = np.zeros((scores.shape[1], scores.shape[1]), np.int64)
-    np.add.at(matrix, (np.asarray(labels), scores.argmax(1)), 1)
+    np.add.at(matrix, (labels, scores.argmax(1)), 1)
     return matrix
 
 
@@ -86,7 +88,7 @@ def classification_scores(labels, scores):
         >>> classification_scores([0, 0, 0, 1], [[3, 1], [2, 1], [4, 0], [5, 1]])
         {'top1': 0.75, 'top5': 1.0, 'class_mean_recall': 0.5}
     """
-    labels, scores = np.asarray(labels), np.asarray(scores)
+    labels, scores = labeled_scores(labels, scores)
     rank = _ranks(labels, scores)
     return {
         "top1": float(np.mean(rank <= 1)),
@@ -106,7 +108,7 @@ def log_losses(labels, logits):
         >>> [round(float(loss), 3) for loss in log_losses([0, 1], [[0, 0], [9, 0]])]
         [0.693, 9.0]
     """
-    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    labels, logits = labeled_scores(labels, np.asarray(logits, np.float64), "logits")
     highest = logits.max(1)
     log_sums = highest + np.log(np.exp(logits - highest[:, None]).sum(1))
     return log_sums - logits[np.arange(len(labels)), labels]
@@ -138,7 +140,7 @@ def mean_topk_recall(labels, scores, k=5, classes=None):
     """
     if k < 1:
         raise ValueError(f"k must be at least 1. Got {k}.")
-    labels, scores = np.asarray(labels), np.asarray(scores)
+    labels, scores = labeled_scores(labels, scores)
     is_found = _ranks(labels, scores) <= k
     present = np.unique(labels)
     if classes is not None:

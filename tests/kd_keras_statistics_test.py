@@ -88,6 +88,18 @@ def test_means_of_other_draws_are_not_subtracted(changed):
         mean - statistics.bootstrap_mean(values, **given | changed)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"resamples": 0}, "`resamples` must be at least 1. Got 0"),
+        ({"seed": np.random.default_rng(0)}, "`seed` must be a number or None"),
+    ],
+)
+def test_what_draws_nothing_or_never_the_same_is_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        statistics.bootstrap_mean([1.0, 0.0], **options)
+
+
 def test_draws_without_a_seed_are_not_subtracted():
     first, second = (statistics.bootstrap_mean([1, 0, 1], seed=None) for _ in range(2))
     assert not np.array_equal(first.resampled, second.resampled)

@@ -91,7 +91,8 @@ def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
     Returns:
         A `BootstrapMean`.
     Raises:
-        ValueError: If there is no value, one is not finite, or shapes differ.
+        ValueError: If there is no value, one is not finite, shapes differ, or nothing
+            is drawn.
     Examples:
         One network is right about eight of ten clips, another about six of those.
 
@@ -108,6 +109,13 @@ def bootstrap_mean(values, groups=None, resamples=10_000, seed=0):
         raise ValueError(
             "`values` must be finite numbers of shape (clips,) or (runs, clips), at "
             f"least one. Got the shape {values.shape}."
+        )
+    if resamples < 1:
+        raise ValueError(f"`resamples` must be at least 1. Got {resamples}.")
+    if isinstance(seed, np.random.Generator):
+        raise ValueError(
+            "`seed` must be a number or None: a generator makes other draws each time, "
+            "and means of other draws are not paired. Got a Generator."
         )
     sums, sizes = _by_group(values, groups)
     # Without a seed the draws are unlike any others, and so is their record.
@@ -130,12 +138,13 @@ def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
             groups are drawn, because clips of one video resemble each other. None
             draws clips.
         level: Probability that the interval is to cover, in (0, 1).
-        resamples: Number of draws.
-        seed: Of the draws; the same seed gives the same interval.
+        resamples: Number of draws, at least one.
+        seed: A number, of the draws; the same gives the same interval. None draws anew.
     Returns:
         An `Interval`.
     Raises:
-        ValueError: If there is no value, one is not finite, or shapes differ.
+        ValueError: If there is no value, one is not finite, shapes differ, or nothing
+            is drawn.
     Examples:
         Eight of ten clips are right.
 

@@ -7,6 +7,8 @@ import dataclasses
 
 import numpy as np
 
+from kd_keras.labeled_scores import labeled_scores
+
 # Temperatures that `fit_temperature` chooses from.
 _LOWEST, _HIGHEST = 0.01, 100.0
 # Of a probability, so that its logarithm is a number.
@@ -56,7 +58,9 @@ def reliability(labels, probabilities, bins=15):
         >>> low.count, high.count, high.accuracy, round(high.confidence, 3)
         (0, 2, 0.5, 0.85)
     """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities, np.float64)
+    labels, probabilities = labeled_scores(
+        labels, np.asarray(probabilities, np.float64), "probabilities"
+    )
     confidence, hits = probabilities.max(1), probabilities.argmax(1) == labels
     edges = np.linspace(0, 1, bins + 1)
     # Rounding may lift a probability a little above 1.
@@ -93,6 +97,8 @@ def expected_calibration_error(labels, probabilities, bins=15):
         0.35
     """
     found = [b for b in reliability(labels, probabilities, bins) if b.count]
+    if not found:
+        raise ValueError("An error is of at least one example. Got none.")
     total = sum(b.count for b in found)
     return sum(b.count * abs(b.confidence - b.accuracy) for b in found) / total
 
@@ -119,7 +125,7 @@ def fit_temperature(labels, logits):
         >>> round(fit_temperature([0, 0, 0, 1], logits), 6)
         2.0
     """
-    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    labels, logits = labeled_scores(labels, np.asarray(logits, np.float64), "logits")
     if not len(labels):
         raise ValueError("A temperature is fitted on at least one example. Got none.")
     highest = logits.max(axis=1, keepdims=True)
@@ -173,7 +179,7 @@ def cross_fitted(labels, logits, groups, folds=5, seed=0):
         >>> [round(t, 6) for t in temperatures], round(float(scaled[0, 0]), 6)
         ([2.0, 2.0], 0.75)
     """
-    labels, logits = np.asarray(labels), np.asarray(logits, np.float64)
+    labels, logits = labeled_scores(labels, np.asarray(logits, np.float64), "logits")
     names, places = np.unique(np.asarray(groups), return_inverse=True)
     folds = min(folds, len(names))
     if folds < 2:
@@ -228,6 +234,8 @@ def probability_losses(labels, probabilities):
         >>> [round(float(loss), 3) for loss in losses]
         [0.693, 1.386]
     """
-    probabilities = np.asarray(probabilities, np.float64)
-    own = probabilities[np.arange(len(labels)), np.asarray(labels)]
+    labels, probabilities = labeled_scores(
+        labels, np.asarray(probabilities, np.float64), "probabilities"
+    )
+    own = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(own, _SMALLEST))

@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from kd_keras.labeled_scores import labeled_scores
+
 # Least confidences for which it is told how many pseudo-labels remain.
 _THRESHOLDS = (0.0, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99)
 
@@ -26,7 +28,7 @@ def pseudo_label_quality(labels, probabilities, thresholds=_THRESHOLDS):
         >>> everything["accuracy"], confident
         (0.5, {'at_least': 0.8, 'fraction': 0.5, 'accuracy': 1.0})
     """
-    labels, probabilities = np.asarray(labels), np.asarray(probabilities)
+    labels, probabilities = labeled_scores(labels, probabilities, "probabilities")
     predicted, confidence = probabilities.argmax(1), probabilities.max(1)
     hits = predicted == labels
     by_confidence = []
