@@ -3,11 +3,13 @@
 import dataclasses
 import io
 import json
+import math
 import os
 import pathlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from export.json_kinds import require_kinds
 from kd_keras.aside import written_aside
 from kd_keras.data.actions import Actions
 from kd_keras.data.class_names import class_name
@@ -23,10 +25,19 @@ _NEEDED = {
     ClipFormat: {"classes", "num_frames", "image_size"},
     FeatureFormat: {"classes", "num_frames", "height", "width", "channels"},
 }
-_FORMAT_KEYS = {
-    ClipFormat: set(ClipFormat().to_stored()),
-    FeatureFormat: set(FeatureFormat(1, 1, 1, 1).to_stored()),
+_FORMAT_EXAMPLES = {
+    ClipFormat: ClipFormat().to_stored(),
+    FeatureFormat: FeatureFormat(1, 1, 1, 1).to_stored(),
 }
+_OWN_EXAMPLES = {
+    "classes": ["cut"],
+    "observed_s": 1.0,
+    "lead_time_s": 1.0,
+    "feature_layer": "Mixed_5c",
+    "are_actions": False,
+    "every_frame": False,
+}
+_MAY_BE_NULL = {"observed_s", "lead_time_s", "feature_layer"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +76,13 @@ class ExportSpec:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"Class names must differ. Repeated: {repeated}.")
-        if self.observed_s is not None and not self.observed_s > 0:
-            raise ValueError(f"observed_s must be > 0 or None. Got {self.observed_s}.")
-        if self.lead_time_s is not None and not self.lead_time_s >= 0:
+        if self.observed_s is not None and not 0 < self.observed_s < math.inf:
             raise ValueError(
-                f"lead_time_s must be >= 0 or None. Got {self.lead_time_s}."
+                f"observed_s must be > 0 and finite, or None. Got {self.observed_s}."
+            )
+        if self.lead_time_s is not None and not 0 <= self.lead_time_s < math.inf:
+            raise ValueError(
+                f"lead_time_s must be >= 0 and finite, or None. Got {self.lead_time_s}."
             )
         if self.are_actions:
             Actions(self.classes)  # Raises what is wrong with the names.
@@ -147,16 +160,18 @@ def from_json(text: str) -> ExportSpec:
     values = json.loads(text)
     is_features = isinstance(values, dict) and values.get("modality") == "features"
     kind = FeatureFormat if is_features else ClipFormat
-    clip_keys, needed = _FORMAT_KEYS[kind], _NEEDED[kind]
-    own_keys = {field.name for field in dataclasses.fields(ExportSpec)}
-    known = clip_keys | own_keys - {"clip_format"}
+    examples, needed = _OWN_EXAMPLES | _FORMAT_EXAMPLES[kind], _NEEDED[kind]
+    known = set(examples)
     if not isinstance(values, dict) or not needed <= set(values) <= known:
         raise ValueError(
             f"Expected an object with {sorted(needed)} and perhaps "
             f"{sorted(known - needed)}. Got "
             f"{sorted(values) if isinstance(values, dict) else values!r}."
         )
-    clip_values = {key: values.pop(key) for key in clip_keys & set(values)}
+    absent = {key for key in _MAY_BE_NULL & set(values) if values[key] is None}
+    require_kinds({key: values[key] for key in set(values) - absent}, examples)
+    clip_keys = set(_FORMAT_EXAMPLES[kind]) & set(values)
+    clip_values = {key: values.pop(key) for key in clip_keys}
     try:
         return ExportSpec(clip_format=kind.from_stored(clip_values), **values)
     except (TypeError, AttributeError) as error:

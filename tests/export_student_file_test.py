@@ -104,13 +104,37 @@ def test_a_missing_sidecar_names_the_flag(tmp_path):
         ('{"classes": ["a"], "num_frames": "8", "image_size": 16}', "whole"),
         (
             '{"classes": ["a"], "num_frames": 8, "image_size": 16, "margin": "1"}',
-            "wrong kind",
+            "margin must be a finite number. Got '1'",
         ),
     ],
 )
 def test_a_broken_sidecar_is_named(tmp_path, text, message):
     (tmp_path / "student.json").write_text(text)
     with pytest.raises(ValueError, match=message):
+        student_file.load_spec(tmp_path / "student.keras")
+
+
+@pytest.mark.parametrize(
+    "name, value, kind",
+    [
+        ("classes", '"abcd"', "a list of names"),
+        ("classes", r'["a", "\ud800"]', "a list of names"),
+        ("num_frames", "true", "a whole number"),
+        ("observed_s", "Infinity", "a finite number"),
+        ("lead_time_s", "true", "a finite number"),
+        ("modality", "[]", "a text"),
+        ("feature_layer", "3", "a text"),
+        ("are_actions", '"no"', "true or false"),
+        ("flow_encoding", "20", "an object"),
+        ("flow_encoding.stride", '{"stride": 1.5}', "a whole number"),
+    ],
+)
+def test_a_sidecar_with_a_value_of_another_kind_is_named(tmp_path, name, value, kind):
+    needed = {"classes": '["a"]', "num_frames": "8", "image_size": "16"}
+    values = needed | {name.partition(".")[0]: value}
+    text = ", ".join(f'"{key}": {each}' for key, each in values.items())
+    (tmp_path / "student.json").write_text("{" + text + "}")
+    with pytest.raises(ValueError, match=rf"student\.json: {name} must be {kind}"):
         student_file.load_spec(tmp_path / "student.keras")
 
 
@@ -126,6 +150,7 @@ def test_a_broken_sidecar_is_named(tmp_path, text, message):
         ({"resize_ratio": 0.9}, "resize_ratio must be at least 1"),
         ({"observed_s": 0.0}, "observed_s"),
         ({"lead_time_s": -1.0}, "lead_time_s"),
+        ({"lead_time_s": float("inf")}, "finite"),
     ],
 )
 def test_values_that_cannot_be_are_refused(changes, message):
