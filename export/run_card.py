@@ -75,17 +75,15 @@ def write(
     name: str,
     version: int,
     student_files: Sequence[str | os.PathLike] = (),
-    fold_batch_norm: bool = True,
     change: AccuracyChange | None = None,
 ) -> None:
     """Writes both cards into a written SavedModel; checksums are of what it holds.
 
     Args:
         student_files: One for each stream, or none.
-        fold_batch_norm: Whether the convolutions took BatchNorm in, if they could.
         change: What a lower precision costs, if one was asked for.
     """
-    card = _card(student, folder, name, version, student_files, fold_batch_norm, change)
+    card = _card(student, folder, name, version, student_files, change)
     card["limits"] = {
         "clips": limits.MAX_CLIPS,
         "frames": limits.MAX_FRAMES,
@@ -139,15 +137,10 @@ def _write(card, run_card, model_card_):
     model_card_.write_text(model_card.text_of(card), "utf-8")
 
 
-def _card(
-    student, folder, name, version, student_files, fold_batch_norm=True, change=None
-):
+def _card(student, folder, name, version, student_files, change=None):
     spec, streams = student.spec, student.streams
     runs = [_run(file) for file in student_files] or [_run(None)] * len(streams)
     run = runs[0] if len(streams) == 1 else _both(student, runs)
-    # Students that were trained in half precision are left as they are.
-    lowered = change is not None
-    foldable = lowered or any("16" not in one.precision for one in streams)
     return {
         "name": name,
         "version": version,
@@ -159,7 +152,7 @@ def _card(
         "feature_layer": student.feature_layer,
         "network": " and ".join(one.model.name for one in streams),
         "num_parameters": sum(one.model.count_params() for one in streams),
-        "batch_norm_folded": fold_batch_norm and foldable,
+        "batch_norm_folded": student.is_folded,
         "precision": student.precision if change is None else change.precision,
         "accuracy_change": change and dataclasses.asdict(change),
         "top_k": min(student.top_k, len(spec.classes)),

@@ -150,7 +150,7 @@ def _export(served, output_dir, version, check, sources, fold_batch_norm, change
         _write(served, aside)
         name = server_files.model_name(output)
         warm_up.write(served, name, aside / warm_up.WARM_UP_FILE)
-        run_card.write(served, aside, name, version, sources, fold_batch_norm, change)
+        run_card.write(served, aside, name, version, sources, change)
         if check is not None:
             check(aside)
     return f"{output}/{version}"

@@ -1,5 +1,6 @@
 """What an export tells of itself, and what a server is warmed up with."""
 
+import functools
 import hashlib
 import importlib.util
 import json
@@ -34,6 +35,14 @@ RESULTS = {
     "data": {"labeled": {"num_pairs": 7}},
     "cost": float("nan"),
 }
+
+CONVOLUTION = functools.partial(keras.layers.Conv3D, 4, 3)
+NORM = keras.layers.BatchNormalization
+
+
+def _functional(layers):
+    clip, *others = layers
+    return keras.Model(clip, functools.reduce(lambda x, layer: layer(x), others, clip))
 
 
 @pytest.fixture(scope="module")
@@ -100,10 +109,23 @@ def test_the_card_has_the_scores_of_the_network_that_is_exported(
 
 
 @pytest.mark.parametrize(
-    ("policy", "is_folded"), [("float32", True), ("mixed_bfloat16", False)]
+    ("layers", "policy", "is_folded"),
+    [
+        ([CONVOLUTION, NORM], "float32", True),
+        ([CONVOLUTION, NORM], "mixed_bfloat16", False),
+        # An activation stands between the two.
+        ([CONVOLUTION, keras.layers.ReLU, NORM], "float32", False),
+        ([CONVOLUTION], "float32", False),
+    ],
 )
-def test_the_card_says_whether_batch_norm_was_folded(policy, is_folded, tmp_path):
-    student = ServedStudent(tiny_student(2, dtype=policy), SPEC)
+@pytest.mark.parametrize("network", [keras.Sequential, _functional])
+def test_the_card_says_whether_batch_norm_was_folded(
+    network, layers, policy, is_folded, tmp_path
+):
+    ends = keras.layers.GlobalAveragePooling3D(), keras.layers.Dense(2)
+    begins = [make(dtype=policy) for make in layers]
+    model = network([keras.Input((8, 16, 16, 3)), *begins, *ends])
+    student = ServedStudent(model, SPEC).folded()
     run_card.write_of_network(student.folded(), tmp_path, "kitchen", 1, ())
     card = json.loads((tmp_path / "run_card.json").read_text("utf-8"))
     assert card["batch_norm_folded"] == is_folded

@@ -114,7 +114,6 @@ def export_and_check(
             server_files.model_name(output),
             version,
             () if source is None else (source,),
-            fold_batch_norm,
             change=None if lower is None else lower(file),
         )
     return f"{output}/{version}"

@@ -25,11 +25,13 @@ class ServedStudent:
         model: Maps clips to logits, or to probabilities.
         spec: Fits the model.
         top_k: At most as many classes are ranked.
+        is_folded: Whether a convolution took a BatchNorm in.
     """
 
     model: keras.Model
     spec: ExportSpec
     top_k: int = 5
+    is_folded: bool = False
 
     @property
     def streams(self) -> tuple["ServedStudent", ...]:
@@ -71,7 +73,8 @@ class ServedStudent:
         """
         layer = self.feature_layer
         model = fold_batch_norm(self.model, keep=[] if layer is None else [layer])
-        return dataclasses.replace(self, model=model)
+        is_folded = self.is_folded or model is not self.model
+        return dataclasses.replace(self, model=model, is_folded=is_folded)
 
     def anticipate(self, clips: tf.Tensor) -> dict[str, tf.Tensor]:
         """The outputs of a signature that anticipates.

@@ -47,6 +47,11 @@ class TwoStreams:
         return self.rgb, self.flow
 
     @property
+    def is_folded(self) -> bool:
+        """Whether a convolution of either took a BatchNorm in."""
+        return any(one.is_folded for one in self.streams)
+
+    @property
     def precision(self) -> str:
         """What the networks compute in, as `ServedStudent.precision` says it."""
         found = dict.fromkeys(one.precision for one in self.streams)

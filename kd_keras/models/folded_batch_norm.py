@@ -52,11 +52,12 @@ def fold_batch_norm(model: keras.Model, keep: Iterable[str] = ()) -> keras.Model
         >>> folded.get_layer("conv1_conv").use_bias
         True
     """
+    given = model
     if isinstance(model, keras.Sequential):
         model = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if not hasattr(model, "_nodes_by_depth"):
         # Written as a class, it has no graph to look into.
-        return model
+        return given
     pairs = _pairs(model, frozenset(keep))
     inner = {
         layer: fold_batch_norm(layer)
@@ -64,7 +65,7 @@ def fold_batch_norm(model: keras.Model, keep: Iterable[str] = ()) -> keras.Model
         if isinstance(layer, keras.Model)
     }
     if not pairs and all(folded is layer for layer, folded in inner.items()):
-        return model
+        return given
     norms = {norm.name for norm in pairs.values()}
 
     def twin(operation):
