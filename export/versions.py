@@ -128,6 +128,11 @@ def require_room(output: str, size: int) -> None:
         return
     parent = os.path.abspath(output)
     while not os.path.exists(parent):
+        if os.path.islink(parent):
+            raise OSError(
+                f"--output={output}: {parent} is a link to {os.readlink(parent)}, "
+                "which does not exist. Make that folder, or remove the link."
+            )
         parent = os.path.dirname(parent)
     if not os.path.isdir(parent):
         raise OSError(f"--output={output}: {parent} is a file, not a folder.")

@@ -119,6 +119,14 @@ def test_what_cannot_be_used_is_said_before_writing(run_dir, monkeypatch):
     assert not (run_dir / "out").exists()
 
 
+def test_a_link_to_nothing_is_named(run_dir):
+    link = run_dir / "link"
+    link.symlink_to(run_dir / "gone")
+    for output in (link, link / "model"):
+        with pytest.raises(OSError, match="link is a link to .*gone, which does not"):
+            export_main.run(request(run_dir, output=str(output)))
+
+
 def test_errors_are_one_line_and_a_status(run_dir, monkeypatch, capsys):
     asked = request(run_dir, student="missing.keras")
     given = {
