@@ -58,19 +58,20 @@ class LiveAnticipations:
                 size that `ClipFormat.resized` gives; and the one to show.
         """
         self._thread.start()
-        end_s = spacing_s = 0.0
+        last_s, spacings_s = 0.0, collections.deque(maxlen=MOST_FRAMES)
         try:
             for time_s, seen, shown in frames:
                 if self._due_s is None:
                     self._first_s = time_s
                     self._due_s = time_s + self._spec.observed_s
                 else:
-                    spacing_s = time_s - end_s
+                    spacings_s.append(time_s - last_s)
                 self._offer(time_s)
                 self._window.add(time_s, seen)
-                end_s = time_s
+                last_s = time_s
                 yield time_s, shown
-            self._end(end_s + spacing_s)
+            # As of a file: the last frame may have come after a pause.
+            self._end(last_s + float(np.median(spacings_s or [0.0])))
         finally:
             self._place.close()
             self._thread.join()

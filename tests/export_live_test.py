@@ -48,8 +48,13 @@ def followed(source, student=served_colors.probabilities, **arguments):
     return found, shown, following
 
 
-def test_windows_are_those_of_a_file(tmp_path):
-    path = numbered_video.write(tmp_path / "video.mp4", num_frames=75, frame_rate=25)
+@pytest.mark.parametrize("pause_ms", [0, 1500])
+def test_windows_are_those_of_a_file(pause_ms, tmp_path):
+    # Before the last frame.
+    times_ms = [*range(0, 2960, 40), 2960 + pause_ms]
+    path = numbered_video.write(
+        tmp_path / "video.mp4", num_frames=75, frame_rate=25, times_ms=times_ms
+    )
     video = Video("video", path, TEST)
     info = reading.probe(video)
     expected = anticipation.anticipations(
@@ -59,7 +64,7 @@ def test_windows_are_those_of_a_file(tmp_path):
     found, shown, _ = followed(source, every_s=0.3, waits=True)
     np.testing.assert_allclose(shown, info.times_s, atol=1e-6)
     expected = list(expected)
-    assert len(found) == len(expected) == 7
+    assert len(found) == len(expected) == 7 + pause_ms // 300
     for one, other in zip(found, expected, strict=True):
         assert one.time_s == pytest.approx(other.time_s)
         assert one.happens_s == pytest.approx(other.happens_s)
