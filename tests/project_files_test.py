@@ -32,7 +32,7 @@ FLAGFILES = sorted(
 ARROWS = {
     "kd_keras": set(),
     "kd_keras.losses": set(),
-    "kd_keras.statistics": set(),
+    "kd_keras.statistics": {"kd_keras"},
     "kd_keras.models": {"kd_keras"},
     "kd_keras.data.video": {"kd_keras"},
     "kd_keras.data": {"kd_keras", "video"},
