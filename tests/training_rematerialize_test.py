@@ -62,6 +62,23 @@ def test_values_gradients_and_state_are_those_of_the_whole(num_segments, feature
     )
 
 
+def test_a_layer_that_is_frozen_after_a_training_stays():
+    network = _network()
+    read = rematerializing_reader(network, num_segments=8)
+    clips = np.random.default_rng(0).normal(size=(5, 8, 8, 3)).astype("float32")
+
+    def means():
+        read(clips, training=True)
+        return [np.array(network.get_layer(n).moving_mean) for n in norms]
+
+    norms = ("norm", "inside_norm")
+    before = means()
+    network.get_layer("norm").trainable = False
+    after = means()
+    np.testing.assert_array_equal(after[0], before[0])
+    assert not np.array_equal(after[1], before[1])
+
+
 def test_the_forward_pass_is_in_the_graph_twice():
     network = _network()
     read = rematerializing_reader(network, num_segments=3)

@@ -74,27 +74,25 @@ class _Segment:
     """A part of a network that forgets what it computed."""
 
     def __init__(self, start, end):
-        part = with_fused_batch_norm(keras.Model(start, end))
-        self._trained = part.trainable_variables
-        # Moving statistics and the state of random numbers.
-        self._state = part.non_trainable_variables
-        number = len(self._trained)
-
-        def call(x, *values):
-            y, state = part.stateless_call(
-                list(values[:number]), list(values[number:]), x, training=True
-            )
-            return (y, *state)
-
-        self._call = tf.recompute_grad(call)
+        self._part = with_fused_batch_norm(keras.Model(start, end))
 
     def __call__(self, x):
-        values = [
-            tf.convert_to_tensor(variable.value)
-            for variable in (*self._trained, *self._state)
-        ]
-        y, *state = self._call(x, *values)
-        for variable, value in zip(self._state, state, strict=True):
+        part = self._part
+        # Which these are changes if layers are frozen between two trainings.
+        trained = part.trainable_variables
+        # Moving statistics and the state of random numbers, and what is frozen.
+        state = part.non_trainable_variables
+        number = len(trained)
+
+        def call(x, *values):
+            y, new_state = part.stateless_call(
+                list(values[:number]), list(values[number:]), x, training=True
+            )
+            return (y, *new_state)
+
+        values = [tf.convert_to_tensor(v.value) for v in (*trained, *state)]
+        y, *new_state = tf.recompute_grad(call)(x, *values)
+        for variable, value in zip(state, new_state, strict=True):
             variable.assign(value)
         return y
 
