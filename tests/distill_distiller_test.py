@@ -322,3 +322,17 @@ def test_a_network_without_a_graph_is_refused_by_its_role(network):
         kd_keras.Distiller(network(), known)
     with pytest.raises(ValueError, match="The teacher .* must be a functional"):
         kd_keras.Distiller(known, network())
+
+
+def test_a_student_whose_logits_are_in_half_precision_learns():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        student = _tiny_network(1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    halves, full = (_compiled(s, _tiny_network(2)) for s in (student, _tiny_network(1)))
+    batch = _batch(student, student)
+    before = _values(student)
+    found, expected = (each.train_step(batch) for each in (halves, full))
+    assert _moved(before, student)
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)

@@ -185,6 +185,8 @@ class DistillationTerms(keras.Model):
             losses,
         )
         label, labeled = batch[LABEL], ops.cast(batch[LABELED], "float32")
+        # TensorFlow ranks no logits in half precision.
+        logits = ops.cast(logits, "float32")
         self._terms["loss"].update_state(loss)
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
