@@ -336,3 +336,12 @@ def test_a_student_whose_logits_are_in_half_precision_learns():
     found, expected = (each.train_step(batch) for each in (halves, full))
     assert _moved(before, student)
     assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)
+
+
+def test_every_example_counts_the_same_in_the_loss_of_an_evaluation():
+    distiller = _compiled(_tiny_network(1), _tiny_network(2))
+    batch = _batch(distiller.student, distiller.student)
+    whole, parts = (
+        distiller.evaluate(batch, batch_size=size, verbose=0) for size in (_BATCH, 3)
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-6)

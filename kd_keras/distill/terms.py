@@ -187,7 +187,8 @@ class DistillationTerms(keras.Model):
         label, labeled = batch[LABEL], ops.cast(batch[LABELED], "float32")
         # TensorFlow ranks no logits in half precision.
         logits = ops.cast(logits, "float32")
-        self._terms["loss"].update_state(loss)
+        # The last batch may be smaller: every example counts the same.
+        self._terms["loss"].update_state(loss, ops.shape(labeled)[0])
         self._terms["label_loss"].update_state(divergence, labeled)
         self._terms["pseudo_label_loss"].update_state(divergence, 1 - labeled)
         if feature is not None:
