@@ -218,7 +218,13 @@ def test_stored_targets_stand_in_for_the_teacher():
         np.testing.assert_allclose(found[name], value, rtol=1e-4, err_msg=name)
     with pytest.raises(ValueError, match="teacher_probabilities"):
         without.train_step(batch)
-    del stored["teacher_features"]
+    maps = stored.pop("teacher_features")
+    again = _compiled(_network(1), None, loss).train_step(
+        {**stored, "teacher_features": (maps,)}
+    )
+    np.testing.assert_allclose(again["loss"], expected["loss"], rtol=1e-4)
+    with pytest.raises(ValueError, match=r"each feature layer, Mixed_5c.* Got 2\."):
+        without.train_step({**stored, "teacher_features": (maps, maps)})
     with pytest.raises(ValueError, match="teacher_features"):
         without.train_step(stored)
 

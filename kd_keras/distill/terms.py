@@ -94,8 +94,13 @@ class DistillationTerms(keras.Model):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
         if TEACHER_PROBABILITIES in batch:
             maps = batch.get(TEACHER_FEATURES)
-            if maps is not None and len(self._compared) == 1:
+            if maps is not None and not isinstance(maps, (tuple, list)):
                 maps = (maps,)
+            if maps is not None and self._compared and len(maps) != len(self._compared):
+                raise ValueError(
+                    f"{TEACHER_FEATURES!r} must be a map for each feature layer, "
+                    f"{', '.join(self._compared)}, in a tuple. Got {len(maps)}."
+                )
             return batch[TEACHER_PROBABILITIES], maps
         if self.teacher is None:
             raise ValueError(
