@@ -231,6 +231,14 @@ def test_several_labels_of_a_clip_are_refused(name):
         _distiller().fit(batch, batch_size=_BATCH, verbose=0)
 
 
+@pytest.mark.parametrize("name", ["observed", "future", "label", "labeled"])
+def test_a_field_that_is_missing_is_named(name):
+    batch = _batch()
+    del batch[name]
+    with pytest.raises(ValueError, match=f"A batch must .*'{name}'.* Got .*"):
+        _distiller().fit(batch, batch_size=_BATCH, verbose=0)
+
+
 @pytest.mark.skipif(keras.backend.backend() == "jax", reason="masks are not seen")
 def test_a_student_whose_map_has_a_mask_is_refused():
     clips = keras.Input((2, 4))

@@ -49,7 +49,7 @@ class KerasStep(DistillationTerms):
     def call(self, inputs: Tensor | Batch, training: bool = False) -> Tensor | Outputs:
         """The student's logits of clips; of a batch, its logits and projected maps."""
         if isinstance(inputs, dict):
-            return self._student_outputs(inputs, training)
+            return self._student_outputs(batch_of(inputs), training)
         return self.student(inputs, training=training)
 
     def compute_loss(

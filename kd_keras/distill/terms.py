@@ -38,14 +38,22 @@ def batch_of(data: Data) -> Batch:
     """Returns the batch in what Keras hands to a step; columns of labels are rows.
 
     Raises:
-        ValueError: If there are targets or weights of examples beside it, or more than
-            one label to an example.
+        ValueError: If there are targets or weights of examples beside it, it is no
+            dict, a field is missing, or there is more than one label to an example.
     """
     batch, targets, weights = keras.utils.unpack_x_y_sample_weight(data)
     if targets is not None or weights is not None:
         raise ValueError(
             "A batch is one dict, and the distiller uses neither targets (`y`) nor "
             f"weights of examples beside it. Give labels as the field {LABEL!r} alone."
+        )
+    needed = (OBSERVED, LABEL, LABELED)
+    fields = sorted(batch) if isinstance(batch, Mapping) else type(batch).__name__
+    if not isinstance(batch, Mapping) or not set(needed) <= set(batch):
+        raise ValueError(
+            f"A batch must be a dict with {', '.join(map(repr, needed))} and the "
+            f"teacher's clips or targets. Got {fields}; if no clip has a label, give "
+            f"any {LABEL!r} and {LABELED!r} of False."
         )
     return {**batch, **{name: _row(batch, name) for name in (LABEL, LABELED)}}
 
@@ -106,6 +114,11 @@ class DistillationTerms(keras.Model):
             raise ValueError(
                 "A distiller without a teacher needs batches with "
                 f"{TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
+            )
+        if FUTURE not in batch:
+            raise ValueError(
+                f"A batch must have the teacher's clips, {FUTURE!r}, or what it said "
+                f"of them, {TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
             )
         return self.teacher(batch[FUTURE])
 
