@@ -255,6 +255,8 @@ def test_the_feature_loss_is_compiled_by_xla():
         ({"feature_loss": "mse"}, "feature_loss must be a keras.losses.Loss"),
         ({"feature_loss": max}, "feature_loss must be a keras.losses.Loss"),
         ({"feature_layer": "Mixed_9z"}, "Mixed_9z"),
+        ({"feature_layer": ()}, "needs the name of a feature_layer"),
+        ({"feature_layer": (), "feature_weight": "auto"}, "needs the name of a"),
         ({"temperature": 0.0}, "temperature"),
     ],
 )

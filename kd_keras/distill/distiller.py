@@ -149,6 +149,11 @@ class Distiller(Step):
         )
         if feature_loss is None:
             layers = teacher_layers = ()
+        elif not layers:
+            raise ValueError(
+                "A feature loss needs the name of a feature_layer, or several. Got "
+                f"{feature_layer!r}; without a feature loss, give feature_loss=None."
+            )
         if len(layers) != len(teacher_layers):
             raise ValueError(
                 "Each feature layer of the student is compared with one of the "
