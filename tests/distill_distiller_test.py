@@ -353,3 +353,21 @@ def test_every_example_counts_the_same_in_the_loss_of_an_evaluation():
         distiller.evaluate(batch, batch_size=size, verbose=0) for size in (_BATCH, 3)
     )
     np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_one_tensor_may_come_in_a_list_and_several_are_refused():
+    student, teacher = _tiny_network(1), _tiny_network(2)
+    batch = _batch(student, teacher)
+    layer = {"feature_layer": "map"}
+    loss = kd_keras.DirectLoss()
+    expected = _compiled(student, teacher, loss, **layer).test_step(batch)
+    listed = [keras.Model([each.input], [each.output]) for each in (student, teacher)]
+    found = _compiled(*listed, loss, **layer).test_step(batch)
+    for name, value in expected.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-6, err_msg=name)
+    feature_map = student.get_layer("map").output
+    several = keras.Model(student.input, {"logits": student.output, "map": feature_map})
+    with pytest.raises(ValueError, match="The student .* one output.* Got 1 and 2"):
+        kd_keras.Distiller(several, teacher)
+    with pytest.raises(ValueError, match="The teacher .* one output.* Got 1 and 2"):
+        kd_keras.Distiller(student, several)

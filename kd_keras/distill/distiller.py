@@ -75,8 +75,9 @@ class Distiller(Step):
             most of its maps twice. Losses that a layer's `call` adds are then left out.
     Raises:
         ValueError: For values out of range, layers that do not exist or have no
-            trainable weights before them, a network that is no functional model, a
-            student that ends in a softmax or sigmoid, or what is no loss.
+            trainable weights before them, a network that is no functional model or has
+            several inputs or outputs, a student that ends in a softmax or sigmoid, or
+            what is no loss.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -233,9 +234,19 @@ def _functional(model: keras.Model, role: str) -> keras.Model:
             "Sequential that begins with keras.Input: its layers are read by name. Got "
             f"a {type(model).__name__} without outputs."
         )
+    inputs, outputs = len(model.inputs), len(model.outputs)
+    if (inputs, outputs) != (1, 1):
+        raise ValueError(
+            f"The {role} {model.name} must have one input, clips, and one output, "
+            f"logits. Got {inputs} and {outputs}; give keras.Model(clips, logits) of "
+            "its tensors, and name a layer whose map is compared as feature_layer."
+        )
+    bare = keras.Model(model.inputs[0], model.outputs[0], name=model.name)
     if isinstance(model, keras.Sequential):
-        return keras.Model(model.inputs[0], model.outputs[0], name=model.name)
-    return model
+        return bare
+    # One tensor may come in a list or a dict.
+    is_bare = model.input is model.inputs[0] and model.output is model.outputs[0]
+    return model if is_bare else bare
 
 
 def check_learns(student: keras.Model, layer: str) -> None:
