@@ -332,29 +332,6 @@ def test_a_network_without_a_graph_is_refused_by_its_role(network):
         kd_keras.Distiller(known, network())
 
 
-def test_a_student_whose_logits_are_in_half_precision_learns():
-    keras.config.set_dtype_policy("mixed_bfloat16")
-    try:
-        student = _tiny_network(1)
-    finally:
-        keras.config.set_dtype_policy("float32")
-    halves, full = (_compiled(s, _tiny_network(2)) for s in (student, _tiny_network(1)))
-    batch = _batch(student, student)
-    before = _values(student)
-    found, expected = (each.train_step(batch) for each in (halves, full))
-    assert _moved(before, student)
-    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)
-
-
-def test_every_example_counts_the_same_in_the_loss_of_an_evaluation():
-    distiller = _compiled(_tiny_network(1), _tiny_network(2))
-    batch = _batch(distiller.student, distiller.student)
-    whole, parts = (
-        distiller.evaluate(batch, batch_size=size, verbose=0) for size in (_BATCH, 3)
-    )
-    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-6)
-
-
 def test_one_tensor_may_come_in_a_list_and_several_are_refused():
     student, teacher = _tiny_network(1), _tiny_network(2)
     batch = _batch(student, teacher)
@@ -371,3 +348,45 @@ def test_one_tensor_may_come_in_a_list_and_several_are_refused():
         kd_keras.Distiller(several, teacher)
     with pytest.raises(ValueError, match="The teacher .* one output.* Got 1 and 2"):
         kd_keras.Distiller(student, several)
+
+
+@pytest.mark.parametrize("name", ["loss", "loss_weights", "metrics"])
+def test_losses_and_metrics_that_would_not_be_used_are_refused(name):
+    distiller = kd_keras.Distiller(_tiny_network(1), _tiny_network(2))
+    with pytest.raises(ValueError, match=f"would not use {name}. .* leave them out"):
+        distiller.compile("sgd", **{name: ["accuracy"]})
+
+
+def test_what_to_save_instead_of_a_distiller_is_said(tmp_path):
+    student = _tiny_network(1)
+    distiller = _compiled(student, _tiny_network(2))
+    with pytest.raises(NotImplementedError, match=r"distiller\.student\.save"):
+        distiller.save(tmp_path / "distiller.keras")
+    distiller.save_weights(tmp_path / "distiller.weights.h5")
+    again = _compiled(_tiny_network(3), _tiny_network(2))
+    again.load_weights(tmp_path / "distiller.weights.h5")
+    for found, expected in zip(_values(again.student), _values(student), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+def test_every_example_counts_the_same_in_the_loss_of_an_evaluation():
+    distiller = _compiled(_tiny_network(1), _tiny_network(2))
+    batch = _batch(distiller.student, distiller.student)
+    whole, parts = (
+        distiller.evaluate(batch, batch_size=size, verbose=0) for size in (_BATCH, 3)
+    )
+    np.testing.assert_allclose(parts, whole, rtol=1e-4, atol=1e-6)
+
+
+def test_a_student_whose_logits_are_in_half_precision_learns():
+    keras.config.set_dtype_policy("mixed_bfloat16")
+    try:
+        student = _tiny_network(1)
+    finally:
+        keras.config.set_dtype_policy("float32")
+    halves, full = (_compiled(s, _tiny_network(2)) for s in (student, _tiny_network(1)))
+    batch = _batch(student, student)
+    before = _values(student)
+    found, expected = (each.train_step(batch) for each in (halves, full))
+    assert _moved(before, student)
+    assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=0.02)

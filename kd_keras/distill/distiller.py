@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -215,6 +215,43 @@ class Distiller(Step):
                 for name in ("feature_weight", "feature_gradient_ratio")
             ]
         self.built = True
+
+    def compile(
+        self,
+        optimizer: str | keras.optimizers.Optimizer = "rmsprop",
+        loss: None = None,
+        loss_weights: None = None,
+        metrics: None = None,
+        weighted_metrics: None = None,
+        **options: Any,
+    ) -> None:
+        """Sets the optimizer and the other options of Keras's `compile`.
+
+        Raises:
+            ValueError: If there is a loss or a metric: the distiller has its own.
+        """
+        unused = {
+            "loss": loss,
+            "loss_weights": loss_weights,
+            "metrics": metrics,
+            "weighted_metrics": weighted_metrics,
+        }
+        names = [name for name, value in unused.items() if value is not None]
+        if names:
+            raise ValueError(
+                "A Distiller has its own losses and metrics, and would not use "
+                f"{' and '.join(names)}. Got them in compile(); leave them out, and "
+                "give the loss of feature maps as Distiller(feature_loss=...)."
+            )
+        super().compile(optimizer=optimizer, **options)
+
+    def get_config(self) -> dict:
+        raise NotImplementedError(
+            "A Distiller is not saved as a whole, as its teacher is not saved. Save "
+            "the network with distiller.student.save(...), or the weights, the "
+            "optimizer's too, with save_weights(...) or "
+            "ModelCheckpoint(..., save_weights_only=True)."
+        )
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
