@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import tarfile
 
 import pytest
 
@@ -106,6 +107,37 @@ def test_a_folder_of_frames_that_were_written_over_is_another_content(tmp_path):
     (clip / "00009.png").unlink()
     (clip / "00009.png").symlink_to("gone")
     assert changes(before, described()) == []
+
+
+@pytest.mark.parametrize("form", ["folders", "tar"])
+def test_other_stored_flow_is_refused_and_a_copy_is_not(folder, form):
+    root = folder.parent / "flow"
+
+    def store(name, first):
+        shutil.rmtree(root / name, ignore_errors=True)
+        (root / name).mkdir(parents=True)
+        numbers = range(first, first + 39)
+        for channel in "uv":
+            numbered_video.write_folder(root / name / channel, numbers)
+        if form == "tar":
+            with tarfile.open(root / f"{name}.tar", "w") as tar:
+                tar.add(root / name, name)
+            shutil.rmtree(root / name)
+
+    flags = ("--modality=flow", f"--flow_root={root}", "--flow_frame_rate=10")
+    store("v0", 1)
+    store("v1", 1)
+    _begun(folder, *flags)
+    for path in root.rglob("*.*"):
+        os.utime(path, (0, 0))
+    _experiment(folder, *flags)
+    store("v1", 2)
+    with pytest.raises(ValueError, match=r"1 video of other stored flow \(v1.mp4\)"):
+        _experiment(folder, *flags)
+    # What is not stored is computed, which is other flow, too.
+    (root / "v0.tar").unlink() if form == "tar" else shutil.rmtree(root / "v0")
+    with pytest.raises(ValueError, match=r"2 videos of other stored flow"):
+        _experiment(folder, *flags)
 
 
 def test_a_changed_list_of_unlabeled_pairs_is_refused(folder):

@@ -2,15 +2,17 @@
 
 The annotations and the list of videos are kept beside what was made, in
 `data_set.json`. A video is known by its size; one that was opened to read the
-annotations also by samples of its bytes, or by some of the frames in its folder. Times
-of change do not count: a copy on another machine has others.
+annotations also by samples of its bytes, or by some of the frames in its folder. Stored
+flow is known by such samples, too. Times of change do not count: a copy on another
+machine has others.
 """
 
 import hashlib
 import json
 import os
+import pathlib
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 from kd_keras.data import remote
 from kd_keras.data.readers import csv_videos
@@ -18,7 +20,9 @@ from kd_keras.data.records import data_set as stored_data_set
 from kd_keras.data.records import shards
 from kd_keras.data.records.changes import changes
 from kd_keras.data.segments import Index
-from kd_keras.data.video.info import VideoInfo
+from kd_keras.data.video.image_files import ImageFiles
+from kd_keras.data.video.info import BadVideo, VideoInfo
+from kd_keras.data.video.numbered_images import find_images
 from train.flags.data import Data
 
 FILE = stored_data_set.FILE
@@ -28,6 +32,8 @@ OF_NETWORKS = ("teacher", "weights", "teacher_weights", "attribute_weights")
 
 # So many bytes at the start, in the middle and at the end of a file.
 _SAMPLE_BYTES = 65_536
+# How many bytes or images, and the checksum of samples; None for what is not known.
+_Content: TypeAlias = list[int | str | None]
 
 
 class ChangedDataError(shards.StaleRecords):
@@ -48,6 +54,12 @@ def describe(flags: Data, index: Index, with_times: bool = False) -> dict[str, A
         values["files"] = {
             name: _content(video.path, index.infos.get(name))
             for name, video in index.videos.items()
+        }
+    if flags.modality == "flow":
+        values["flow"] = {
+            name: _flow_content(name, video.flow_path)
+            for name, video in index.videos.items()
+            if video.flow_path is not None
         }
     if flags.unlabeled_list is not None:
         values["unlabeled_list"] = shards.checksum(flags.unlabeled_list)
@@ -118,25 +130,41 @@ def _stop_at(found: Sequence[str], what: str) -> None:
         )
 
 
-def _content(path: str | os.PathLike, info: VideoInfo | None) -> list[int | str | None]:
+def _content(path: str | os.PathLike, info: VideoInfo | None) -> _Content:
     """[bytes, checksum of samples] of a video; None for what is not known."""
-    sha256 = hashlib.sha256()
     if os.path.isdir(path):
         if info is None or info.images is None:
             return [None, None]
-        number = len(info.images)
-        try:
-            for _, content in info.images.read([0, number // 2, number - 1]):
-                sha256.update(content)
-        except OSError:
-            # Reading its clips says what is wrong with it.
-            return [number, None]
-        return [number, sha256.hexdigest()[:16]]
+        return _of_images(info.images)
     if not os.path.isfile(path):
         return [None, None]
-    size = os.path.getsize(path)
-    if info is None:
-        return [size, None]
+    return [os.path.getsize(path), None] if info is None else _of_file(path)
+
+
+def _flow_content(name: str, path: pathlib.Path) -> _Content:
+    """The same of its stored flow, of which `u` stands for both."""
+    try:
+        if path.is_dir():
+            return _of_images(find_images(name, path, "u"))
+        return _of_file(path)
+    except (BadVideo, OSError):
+        # Reading its clips says what is wrong with it.
+        return [None, None]
+
+
+def _of_images(images: ImageFiles) -> _Content:
+    sha256, number = hashlib.sha256(), len(images)
+    try:
+        for _, content in images.read([0, number // 2, number - 1]):
+            sha256.update(content)
+    except OSError:
+        # Reading its clips says what is wrong with it.
+        return [number, None]
+    return [number, sha256.hexdigest()[:16]]
+
+
+def _of_file(path: str | os.PathLike) -> _Content:
+    sha256, size = hashlib.sha256(), os.path.getsize(path)
     with open(path, "rb") as file:
         for start in (0, (size - _SAMPLE_BYTES) // 2, size - _SAMPLE_BYTES):
             file.seek(max(start, 0))

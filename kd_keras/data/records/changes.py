@@ -14,13 +14,14 @@ def changes(before: Mapping, now: Mapping) -> list[str]:
     The order of rows and the paths of the videos do not count.
 
     Args:
-        before, now: `data_set.values` of each, perhaps with `files`, which names
-            the content of videos.
+        before, now: `data_set.values` of each, perhaps with `files` and `flow`, which
+            name the content of videos and of their stored flow.
     """
     return [
         *_of_classes(before["classes"], now["classes"]),
         *_of_videos(before, now),
         *_of_files(before.get("files", {}), now.get("files", {})),
+        *_of_flow(before, now),
         *_of_groups(before, now),
         *_of_rows(before, now),
     ]
@@ -60,16 +61,35 @@ def _of_videos(before, now):
 
 
 def _of_files(before, now):
+    names = [name for name, known in before.items() if _differ(known, now.get(name))]
+    if names:
+        yield f"{_count(len(names), 'video')} of another content ({_first(names)})"
+
+
+def _of_flow(before, now):
+    # Older versions kept none.
+    if "flow" not in before or "flow" not in now:
+        return
+    flow, other = before["flow"], now["flow"]
     names = [
         name
-        for name, known in before.items()
-        if any(
-            None not in values and values[0] != values[1]
-            for values in zip(known, now.get(name, ()), strict=False)
+        for name in before["parts"]
+        if name in now["parts"]
+        and (
+            (name in flow) != (name in other)
+            or _differ(flow.get(name), other.get(name))
         )
     ]
     if names:
-        yield f"{_count(len(names), 'video')} of another content ({_first(names)})"
+        yield f"{_count(len(names), 'video')} of other stored flow ({_first(names)})"
+
+
+def _differ(content, other):
+    """Whether two contents of a file are both known, and not the same."""
+    return any(
+        None not in values and values[0] != values[1]
+        for values in zip(content or (), other or (), strict=False)
+    )
 
 
 def _of_groups(before, now):
