@@ -3,15 +3,17 @@
 import contextlib
 import pathlib
 import shutil
+import signal
 import tempfile
 
 import numpy as np
 import pytest
 
-from kd_keras.data import remote
+from kd_keras.data import exclusive, remote
 from tests import tiny_training
 from train import remote_run
 from train.flags import config as config_lib
+from train.loop.interruption import Interrupted
 from train.remote_run import RemoteRun
 from train.run_directory import RunDirectory
 
@@ -239,6 +241,39 @@ def test_a_run_that_fails_leaves_what_it_has(store):
         _write(run.path, ["metrics.jsonl"])
         raise Killed
     assert list(_files(store)) == ["metrics.jsonl"]
+
+
+@pytest.mark.parametrize("moment", ["pull", "last push"])
+def test_sigterm_while_the_store_is_copied_lets_another_machine_go_on(
+    store, machine, monkeypatch, moment
+):
+    config = tiny_training.config(f"--run_dir=file://{store}")
+    store.mkdir()
+    _write(store, ["run.flags"])
+
+    def copy_until_signal(source, target):
+        whole(source, target)
+        if moment == "pull" or str(source).endswith("metrics.jsonl"):
+            signal.raise_signal(signal.SIGTERM)
+
+    whole = remote.copy
+    # Unless it is caught, the signal is one that ends the process.
+    before = signal.signal(signal.SIGTERM, lambda *_: pytest.fail("nobody catches it"))
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(remote, "copy", copy_until_signal)
+            with (
+                pytest.raises(Interrupted) as stopped,
+                remote_run.working_copy(config) as (_, run),
+            ):
+                _write(run.path, ["metrics.jsonl"])
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    assert not (store / exclusive.LOCK).exists()
+    _forget(machine)
+    with remote_run.working_copy(config) as (_, run):
+        assert (run.path / "run.flags").exists()
 
 
 def test_a_local_run_stays_where_it_is(tmp_path):

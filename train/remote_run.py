@@ -20,6 +20,7 @@ from kd_keras.data import exclusive, remote
 from train.flags import config as config_lib
 from train.flags.config import Config
 from train.loop.guards import warn
+from train.loop.interruption import Interruption
 from train.written import write_json
 
 # Made again if they are missing: generated videos, decoded clips, targets.
@@ -55,7 +56,8 @@ def working_copy(config: Config) -> "Iterator[tuple[Config, RemoteRun | None]]":
             "local one, such as on NFS."
         )
     run = RemoteRun(config.run.folder)
-    with run.exclusive_lock():
+    # A process that a signal ends at once would leave its lock on the store.
+    with Interruption(), run.exclusive_lock():
         run.pull()
         try:
             yield config_lib.with_run_dir(config, run.path), run
