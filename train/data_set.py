@@ -57,7 +57,7 @@ def describe(flags: Data, index: Index, with_times: bool = False) -> dict[str, A
         }
     if flags.modality == "flow":
         values["flow"] = {
-            name: _flow_content(name, video.flow_path)
+            name: _flow_content(name, video.flow_path, index.infos.get(name))
             for name, video in index.videos.items()
             if video.flow_path is not None
         }
@@ -141,12 +141,15 @@ def _content(path: str | os.PathLike, info: VideoInfo | None) -> _Content:
     return [os.path.getsize(path), None] if info is None else _of_file(path)
 
 
-def _flow_content(name: str, path: pathlib.Path) -> _Content:
+def _flow_content(name: str, path: pathlib.Path, info: VideoInfo | None) -> _Content:
     """The same of its stored flow, of which `u` stands for both."""
     try:
-        if path.is_dir():
-            return _of_images(find_images(name, path, "u"))
-        return _of_file(path)
+        if not path.is_dir():
+            return _of_file(path)
+        # A release that is not opened may have millions of images.
+        return (
+            [None, None] if info is None else _of_images(find_images(name, path, "u"))
+        )
     except (BadVideo, OSError):
         # Reading its clips says what is wrong with it.
         return [None, None]

@@ -17,7 +17,7 @@ from train.loop import guards
 from train.loop.distribution import Distribution
 from train.loop.interruption import Interruption
 from train.remote_run import RemoteRun
-from train.run_directory import RunDirectory, teacher_path
+from train.run_directory import RunDirectory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +95,6 @@ def begin(experiment: Experiment) -> None:
 
 def _networks_files(config: Config) -> dict[str, str]:
     """Returns the checksums of the files that networks come from, by flag."""
-    # Raises if a given teacher is missing.
-    teacher_path(config.run)
     values = config_lib.as_flags(config)
     # Of a checkpoint and a TF-Hub module, the index has a checksum of each variable.
     found = {
