@@ -156,6 +156,9 @@ def test_stored_maps_of_several_layers_teach_as_the_teacher_does():
     told.compile(optimizer=keras.optimizers.SGD(0.1))
     expected, found = asked.learn(batch(0)), told.learn(stored)
     assert float(found["loss"]) == pytest.approx(float(expected["loss"]))
+    for wrong, got in ((maps[0], "one map"), ((*maps, maps[0]), "3")):
+        with pytest.raises(ValueError, match=f"layer, map, deeper_map. Got {got}"):
+            told.learn({**stored, "teacher_features": wrong})
 
 
 @pytest.mark.parametrize("broken", [np.nan, np.inf])

@@ -102,13 +102,8 @@ class DistillationTerms(keras.Model):
         """Returns the teacher's (probabilities, feature map) of the future clips."""
         if TEACHER_PROBABILITIES in batch:
             maps = batch.get(TEACHER_FEATURES)
-            if maps is not None and not isinstance(maps, (tuple, list)):
-                maps = (maps,)
-            if maps is not None and self._compared and len(maps) != len(self._compared):
-                raise ValueError(
-                    f"{TEACHER_FEATURES!r} must be a map for each feature layer, "
-                    f"{', '.join(self._compared)}, in a tuple. Got {len(maps)}."
-                )
+            if maps is not None:
+                maps = self._of_each_layer(maps)
             return batch[TEACHER_PROBABILITIES], maps
         if self.teacher is None:
             raise ValueError(
@@ -121,6 +116,20 @@ class DistillationTerms(keras.Model):
                 f"of them, {TEACHER_PROBABILITIES!r}. Got the fields {sorted(batch)}."
             )
         return self.teacher(batch[FUTURE])
+
+    def _of_each_layer(self, maps: Tensor | Sequence[Tensor]) -> Maps:
+        """Returns stored maps as a tuple with a map for each feature layer."""
+        is_tuple = isinstance(maps, (tuple, list))
+        # Of one layer, a tuple of two is a map and its self-attention.
+        if len(self._compared) == 1 and not (is_tuple and len(maps) == 1):
+            return (maps,)
+        if self._compared and not (is_tuple and len(maps) == len(self._compared)):
+            raise ValueError(
+                f"{TEACHER_FEATURES!r} must be a tuple with a map for each feature "
+                f"layer, {', '.join(self._compared)}. Got "
+                f"{len(maps) if is_tuple else 'one map'}."
+            )
+        return maps
 
     def _read(self, batch: Batch, training: bool) -> Outputs:
         """Returns the student's (logits, feature maps) of the observed clips."""
