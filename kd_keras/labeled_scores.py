@@ -14,6 +14,11 @@ def labeled_scores(labels, scores, what="scores"):
         The labels (examples,) and the scores.
     Raises:
         ValueError: If the shapes do not fit, or a label is no index of a class.
+    Examples:
+        >>> from kd_keras.labeled_scores import labeled_scores
+        >>> labels, scores = labeled_scores([[1], [0]], [[0.2, 0.8], [0.6, 0.4]])
+        >>> labels.tolist(), scores.shape
+        ([1, 0], (2, 2))
     """
     labels, scores = np.asarray(labels), np.asarray(scores)
     if labels.shape[1:] == (1,):
