@@ -33,8 +33,8 @@ class Interruption:
     Outside of `deferred`, a signal raises `Interrupted` at once. What is on disk is
     complete, and the next run repeats what was not finished. Inside of `deferred`, the
     signal is noted in `signal`, and the training ends after its step. A SIGINT
-    that follows ends the process at once in both cases. `nohup` stays what keeps a run
-    going after its terminal.
+    that follows ends the process at once in both cases. Under `nohup` a run goes on
+    after its terminal is closed.
 
     Attributes:
         signal: Number of the signal that came, or None.
