@@ -14,7 +14,7 @@ _WORDS = {
 
 
 def require_kinds(values: Mapping[str, Any], examples: Mapping[str, Any]) -> None:
-    """Checks each value that has an example; those of objects, too.
+    """Checks each value that has an example, and each value of an object.
 
     Args:
         examples: A value of the right kind by the name of a field.

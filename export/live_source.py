@@ -48,7 +48,8 @@ def frames(
 ) -> Iterator[tuple[float, np.ndarray, np.ndarray]]:
     """Decodes frames until the source ends or `stops` is set.
 
-    A source without times, such as H.264 without a container, has those of its rate.
+    If frames have no times, as in H.264 without a container, they are counted, and the
+    rate of the stream gives their times.
 
     Yields:
         Seconds since the source began, which ascend even if its clock is set back; the

@@ -8,9 +8,8 @@ from train import experiment as experiment_lib
 from train import teacher_cache
 from train.loop import guards
 from train.loop.loop import Phase
-from train.run_directory import teacher_path
 from train.student import load_or_train_student
-from train.teacher import load_or_train_teacher
+from train.teacher import load_or_train_teacher, teacher_path
 
 _FLAGS = (
     *small_run.SMALLEST_NETWORK,

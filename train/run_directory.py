@@ -13,7 +13,7 @@ import tensorflow as tf
 from kd_keras.data import exclusive, given_paths, remote
 from train import json_lines, times
 from train.flags import config as config_lib
-from train.flags.config import Config, Run
+from train.flags.config import Config
 from train.remote_run import RemoteRun
 from train.written import write_json, write_text
 
@@ -189,13 +189,3 @@ def exclusive_lock(
         if writes
         else contextlib.nullcontext()
     )
-
-
-def teacher_path(run: Run) -> pathlib.Path:
-    """Returns where a run's teacher is, or is to be."""
-    if run.teacher is None:
-        return pathlib.Path(run.folder) / "teacher.keras"
-    path = pathlib.Path(run.teacher)
-    if not path.exists():
-        raise ValueError(f"--teacher={path} does not exist; give a .keras file.")
-    return path

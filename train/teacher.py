@@ -14,10 +14,9 @@ from kd_keras.models.outputs import as_logits
 from train import data as data_lib
 from train import networks, phases, results
 from train.experiment import Experiment
-from train.flags.config import Config
+from train.flags.config import Config, Run
 from train.flags.data import Data
 from train.loop import guards
-from train.run_directory import teacher_path
 
 # Clips on which a teacher is compared with the most frequent class.
 _MAX_CHECKED = 512
@@ -62,6 +61,16 @@ def check_teacher(experiment: Experiment, teacher: keras.Model) -> None:
     labels = np.array([pair.label for pair in pairs])
     counts = np.bincount(labels_of(data.labeled))
     guards.warn_of_teacher(top1, float(np.mean(labels == counts.argmax())), where)
+
+
+def teacher_path(run: Run) -> pathlib.Path:
+    """Returns where a run's teacher is, or is to be."""
+    if run.teacher is None:
+        return pathlib.Path(run.folder) / "teacher.keras"
+    path = pathlib.Path(run.teacher)
+    if not path.exists():
+        raise ValueError(f"--teacher={path} does not exist; give a .keras file.")
+    return path
 
 
 def load_teacher(config: Config, classes: Sequence[str]) -> keras.Model:
