@@ -19,6 +19,10 @@ DATA ?= ../shared/data
 # TensorFlow says what is wrong, not what it found.
 export TF_CPP_MIN_LOG_LEVEL ?= 2
 
+# Images of containers often forbid Python to keep what it compiled. Each import of
+# TensorFlow then takes three times as long.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: help demo test coverage test-kills test-fuzz test-load lint format test-backends \
   test-cluster test-latest bazel-test benchmarks reproduce docs lock clean
 
