@@ -304,7 +304,7 @@ def test_serialization_round_trip():
         "distance": "huber",
         "delta": 0.5,
         "tokens": "sum",
-        "chunk_size": 3,
+        "chunk_size": np.int64(3),
         "reduction": "sum",
         "name": "features",
     }

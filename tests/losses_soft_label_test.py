@@ -152,5 +152,8 @@ def test_rejects_what_it_cannot_use():
     targets, logits = distributions(2, 5)
     with pytest.raises(ValueError, match=r"same classes"):
         SoftLabelLoss()(targets[:, :4], logits)
+    # One target would count for every example.
+    with pytest.raises(ValueError, match=r"Got \(1, 5\) and \(2, 5\).*same examples"):
+        SoftLabelLoss()(targets[:1], logits)
     with pytest.raises(ValueError, match=r"\(batch, classes\). Got \(2,\)"):
         soft_label_divergence(targets[:, 0], logits)

@@ -42,7 +42,7 @@ def check_unmasked(features: Tensor | Sequence[Tensor]) -> None:
 
 def check_comparable(left: Tensor, right: Tensor, names: str) -> None:
     """Raises unless the two tensors agree in channels and, if known, in batch."""
-    if _differ(left.shape[:1], right.shape[:1]) or left.shape[-1] != right.shape[-1]:
+    if differ(left.shape[:1], right.shape[:1]) or left.shape[-1] != right.shape[-1]:
         raise ValueError(
             f"{names} must have the same batch and the same number of channels. Got "
             f"{tuple(left.shape)} and {tuple(right.shape)}; stop both networks at the "
@@ -52,14 +52,15 @@ def check_comparable(left: Tensor, right: Tensor, names: str) -> None:
 
 def check_same_shape(left: Tensor, right: Tensor, names: str, fix: str) -> None:
     """Raises if the known parts of the two shapes differ."""
-    if _differ(left.shape, right.shape):
+    if differ(left.shape, right.shape):
         raise ValueError(
             f"{names} must have the same shape. Got {tuple(left.shape)} and "
             f"{tuple(right.shape)}; {fix}."
         )
 
 
-def _differ(left: Sequence[int | None], right: Sequence[int | None]) -> bool:
+def differ(left: Sequence[int | None], right: Sequence[int | None]) -> bool:
+    """Whether two shapes differ in what is known of them."""
     return len(left) != len(right) or any(
         None not in sizes and sizes[0] != sizes[1]
         for sizes in zip(left, right, strict=True)

@@ -62,11 +62,11 @@ def soft_label_divergence(
         >>> [round(float(value), 3) for value in divergence]
         [0.693, 0.0]
     """
-    if tuple(targets.shape)[1:] != tuple(logits.shape)[1:] or len(logits.shape) != 2:
+    if len(logits.shape) != 2 or feature_maps.differ(targets.shape, logits.shape):
         raise ValueError(
             "Targets and logits must both have shape (batch, classes). Got "
             f"{tuple(targets.shape)} and {tuple(logits.shape)}; teacher and student "
-            "need the same classes."
+            "need the same examples and the same classes."
         )
     targets = ops.stop_gradient(ops.cast(targets, "float32"))
     logits = ops.cast(logits, "float32")

@@ -1,6 +1,7 @@
 """What the builders of all backbones check and compute in the same way."""
 
 import math
+import operator
 
 import keras
 
@@ -19,19 +20,19 @@ def check_arguments(
     Args:
         channels: Of pictures; None if a network takes any.
     """
-    if num_classes < 1:
+    if whole_number("num_classes", num_classes) < 1:
         raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
-    if num_frames is not None and num_frames < min_frames:
+    if num_frames is not None and whole_number("num_frames", num_frames) < min_frames:
         raise ValueError(
             f"num_frames must be at least {min_frames}. Got {num_frames}; repeat or "
             "resample the frames of shorter clips."
         )
-    if channels not in (None, 1, 2, 3):
+    if channels is not None and whole_number("channels", channels) not in (1, 2, 3):
         raise ValueError(
             f"channels must be 3 (RGB), 2 (optical flow) or 1 (gray). Got {channels}."
         )
-    if not width > 0:
-        raise ValueError(f"width must be positive. Got {width}.")
+    if not 0 < width < math.inf:
+        raise ValueError(f"width must be positive and finite. Got {width}.")
     if not 0 <= dropout < 1:
         raise ValueError(f"dropout must be in [0, 1). Got {dropout}.")
     if not 0 <= batch_norm_momentum < 1:
@@ -40,9 +41,24 @@ def check_arguments(
         )
 
 
+def whole_number(name: str, value) -> int:
+    """The value, such as an integer of NumPy, as one of Python, which Keras asks for.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        return operator.index(value)
+    except TypeError:
+        raise ValueError(f"{name} must be a whole number. Got {value!r}.") from None
+
+
 def height_and_width(image_size) -> tuple[int | None, int | None]:
     """Both sides in pixels from one number or a pair; None is an open side."""
     sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
+    sides = [
+        side if side is None else whole_number("image_size", side) for side in sides
+    ]
     if len(sides) != 2 or any(side is not None and side < 1 for side in sides):
         raise ValueError(
             f"image_size must be pixels, or their (height, width). Got {image_size}."

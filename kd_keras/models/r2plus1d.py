@@ -113,7 +113,7 @@ def R2Plus1D(
     if attributes is not None:
         attributes.trainable = False
         scores = attributes(inputs)
-    outputs = _add_head(x, scores, num_classes, dropout)
+    outputs = _add_head(x, scores, int(num_classes), dropout)
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
         load_layer_weights(model, weights)

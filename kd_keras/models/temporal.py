@@ -16,6 +16,7 @@ from kd_keras.models.arguments import (
     head_dtype,
     height_and_width,
     scale_filters,
+    whole_number,
 )
 from kd_keras.models.layer_weights import load_layer_weights
 
@@ -91,7 +92,7 @@ def TemporalConvolutions(
     """
     check_arguments(num_classes, num_frames, None, width, dropout, batch_norm_momentum)
     size = height_and_width(image_size)
-    if None in (num_frames, *size) or channels < 1:
+    if None in (num_frames, *size) or whole_number("channels", channels) < 1:
         raise ValueError(
             "num_frames, image_size and channels must be numbers, at least 1. Got "
             f"{num_frames}, {image_size} and {channels}."
@@ -102,7 +103,7 @@ def TemporalConvolutions(
         x = _add_stage(
             x, stage, scale_filters(stage.filters, width), batch_norm_momentum
         )
-    model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
+    model = keras.Model(inputs, _add_head(x, int(num_classes), dropout), name=name)
     if weights is not None:
         load_layer_weights(model, weights)
     return model

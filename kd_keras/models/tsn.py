@@ -102,7 +102,7 @@ def TSN(
     if segments < num_frames:
         x = ops.take(x, middles(num_frames, segments), axis=1)
     x = NETWORKS[network](x, width, batch_norm_momentum, temporal_shift)
-    model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
+    model = keras.Model(inputs, _add_head(x, int(num_classes), dropout), name=name)
     if weights is not None:
         NETWORKS[network].load_weights(model, weights)
     return model
