@@ -83,6 +83,7 @@ def define_flags() -> None:
         lower_bound=1,
         upper_bound=100,
     )
+    command.check_finite(["timeout_s"])
     sliding_flags.define_flags()
     command.check_paths(_PATHS)
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import sys
 import traceback
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -80,6 +81,16 @@ def check_paths(names: Iterable[str]) -> None:
 
     for name in names:
         flags.register_validator(name, require_usable)
+
+
+def check_finite(names: Iterable[str]) -> None:
+    """Makes the parser refuse NaN, which is within all bounds, and infinity."""
+    for name in names:
+        flags.register_validator(
+            name,
+            lambda number: number is None or math.isfinite(number),
+            "must be a finite number",
+        )
 
 
 def request(kind: type[Request], values, paths: Collection[str]) -> Request:

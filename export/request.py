@@ -226,4 +226,5 @@ def define_flags() -> None:
         lower_bound=0.0,
         upper_bound=1.0,
     )
+    command.check_finite(["max_accuracy_drop"])
     command.check_paths(PATHS)

@@ -4,6 +4,7 @@ import dataclasses
 
 from absl import flags
 
+from export import command
 from export.anticipation import MOST_FRAMES
 from export.student_file import ExportSpec
 from kd_keras.data.video.flow import FRAME_RATE
@@ -76,3 +77,4 @@ def define_flags() -> None:
         "Seconds from what is seen to the action; by default what it was trained with.",
         lower_bound=0.0,
     )
+    command.check_finite(("every_s", "observed_s", "lead_time_s"))

@@ -126,6 +126,22 @@ def test_words_that_are_no_flags_are_refused(module, arguments):
     assert "need quotes. Got ['y']." in found.stderr
 
 
+@pytest.mark.parametrize(
+    ("module", "flag"),
+    [
+        ("export.main", "max_accuracy_drop"),
+        ("export.predict", "every_s"),
+        ("export.predict", "observed_s"),
+        ("export.client", "lead_time_s"),
+        ("export.client", "timeout_s"),
+    ],
+)
+def test_numbers_that_no_bound_keeps_out_are_refused(module, flag):
+    found = _call(module, f"--{flag}=nan")
+    assert found.returncode == 1
+    assert f"flag --{flag}=nan: must be a finite number" in found.stderr
+
+
 def test_exports_say_what_is_missing_and_nothing_else():
     found = _call("export.main", "--output=x")
     assert found.returncode == 1
