@@ -9,6 +9,7 @@ import tensorflow as tf
 
 import kd_keras
 from export import precision, run_card, saved_model, student_file
+from export.json_kinds import require_kinds
 from export.signatures import ServedStudent, TwoStreams
 from export.student_file import ExportSpec
 from kd_keras.data import given_paths
@@ -83,7 +84,24 @@ def _exported(version):
     path = f"{version}/{saved_model.TWO_STREAMS_FILE}"
     if not tf.io.gfile.exists(path):
         return [saved_model.read_spec(version)], ()
-    with tf.io.gfile.GFile(path) as file:
-        pair = json.load(file)
-    specs = [student_file.from_json(json.dumps(pair[name])) for name in ("rgb", "flow")]
-    return specs, tuple(pair["weights"])
+    try:
+        with tf.io.gfile.GFile(path) as file:
+            return _pair(json.load(file))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _pair(values):
+    if not isinstance(values, dict) or not {"rgb", "flow", "weights"} <= set(values):
+        raise ValueError(
+            f"Expected an object with rgb, flow and weights. Got {values!r}."
+        )
+    specs = [
+        student_file.from_json(json.dumps(values[name])) for name in ("rgb", "flow")
+    ]
+    weights = values["weights"]
+    if not isinstance(weights, list) or len(weights) != 2:
+        raise ValueError(f"weights must be two numbers. Got {weights!r}.")
+    named = {f"weights[{place}]": weight for place, weight in enumerate(weights)}
+    require_kinds(named, dict.fromkeys(named, 1.0))
+    return specs, tuple(weights)

@@ -125,7 +125,10 @@ def read(version: str) -> dict[str, Any]:
         return {}
     try:
         with tf.io.gfile.GFile(path) as file:
-            return json.load(file)
+            card = json.load(file)
+        if not isinstance(card, dict):
+            raise ValueError(f"Expected an object. Got {card!r}.")
+        return card
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
 

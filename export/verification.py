@@ -80,7 +80,13 @@ def load_session(folder, config=None):
     """A Session of a version, as TF Serving has it, and its signatures by name."""
     with tf.Graph().as_default() as graph, _without_advice():
         session = tf.compat.v1.Session(graph=graph, config=config)
-        loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+        try:
+            loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
+        except RuntimeError as error:
+            raise ValueError(
+                f"{folder}/saved_model.pb is damaged, or of another program: it holds "
+                "no graph with the tag serve. Export the student again."
+            ) from error
     names = [name for name in loaded.signature_def if not name.startswith(INTERNAL)]
     return session, {name: loaded.signature_def[name] for name in names}
 

@@ -1,4 +1,5 @@
 import dataclasses
+import json
 import pathlib
 import shutil
 import sys
@@ -232,14 +233,49 @@ def test_a_folder_that_tensorflow_takes_for_a_pattern_is_checked(
     assert "  encoded_frames: 2 requests answered" in said
 
 
-@pytest.mark.parametrize("damaged", [saved_model.SPEC_FILE, run_card.RUN_CARD])
+@pytest.mark.parametrize(
+    "damaged",
+    [saved_model.SPEC_FILE, saved_model.TWO_STREAMS_FILE, run_card.RUN_CARD],
+)
 def test_a_damaged_file_of_the_export_is_named(tmp_path, damaged):
     student_file.save_student(tiny_student(), tmp_path / "student.keras", TINY_SPEC)
     version = saved_model.export_student(tiny_student(), tmp_path / "name", TINY_SPEC)
     file = pathlib.Path(version, damaged)
-    file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(ValueError, match=f"{file}: .* line [0-9]+ column"):
-        given_students.load_exported(str(tmp_path / "student.keras"), version)
+    for text, message in (
+        ('{"classes": [', "line 1 column"),
+        ("null", "Expected an object.* Got None"),
+        ("[]", r"Expected an object.* Got \[\]"),
+    ):
+        file.write_text(text)
+        with pytest.raises(ValueError, match=f"{file}: .*{message}"):
+            given_students.load_exported(str(tmp_path / "student.keras"), version)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"rgb": None}, "Expected an object with .* Got None"),
+        ({"weights": None}, "weights must be two numbers. Got None"),
+        ({"weights": [1]}, r"weights must be two numbers. Got \[1\]"),
+        ({"weights": [1, "a"]}, r"weights\[1\] must be a finite number. Got 'a'"),
+    ],
+)
+def test_two_streams_of_other_kinds_are_named(tmp_path, changes, message):
+    spec = json.loads(student_file.to_json(TINY_SPEC))
+    file = tmp_path / saved_model.TWO_STREAMS_FILE
+    file.parent.mkdir()
+    file.write_text(
+        json.dumps({"rgb": spec, "flow": spec, "weights": [1, 1]} | changes)
+    )
+    with pytest.raises(ValueError, match=f"{file}: {message}"):
+        given_students.load_exported("rgb.keras,flow.keras", str(tmp_path))
+
+
+def test_a_graph_that_is_empty_is_named(tmp_path):
+    # What a disk may hold of a file after its power was cut.
+    (tmp_path / "saved_model.pb").touch()
+    with pytest.raises(ValueError, match="saved_model.pb is damaged"):
+        verification.verify(str(tmp_path), report=lambda _: None)
 
 
 @pytest.mark.parametrize(
