@@ -35,7 +35,7 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
 
     Raises:
         ValueError: If a number begins with zeros: a server would load it, but it could
-            not be told from the number without them.
+            not be told from the number without them. Or a file has a number's name.
     """
     numbers = [name for name in _names(output_dir) if _is_number(name)]
     for name in numbers:
@@ -43,6 +43,13 @@ def versions(output_dir: str | os.PathLike) -> list[int]:
             raise ValueError(
                 f"{os.fspath(output_dir).rstrip('/')}/{name}: the number of a version "
                 f"begins with no zeros. Rename it to {int(name)}, or move it away."
+            )
+        path = remote.join(output_dir, name)
+        # Another export may have deleted it meanwhile.
+        if tf.io.gfile.exists(path) and not tf.io.gfile.isdir(path):
+            raise ValueError(
+                f"{os.fspath(output_dir).rstrip('/')}/{name}: a server takes a number "
+                "for a version, and this is a file. Rename it, or move it away."
             )
     return sorted(map(int, numbers))
 
@@ -180,7 +187,11 @@ def remove_version(output: str, version: int) -> None:
         return
     hidden = pathlib.Path(output, f".{uuid.uuid4().hex[:8]}-{version}")
     os.rename(f"{output}/{version}", hidden)
-    shutil.rmtree(hidden)
+    if hidden.is_symlink():
+        # What it leads to is not this folder's.
+        hidden.unlink()
+    else:
+        shutil.rmtree(hidden)
 
 
 def take_back(output: str, version: int) -> str:

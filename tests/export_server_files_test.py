@@ -165,6 +165,24 @@ def test_a_version_whose_number_begins_with_zeros_is_named(output):
     assert versions.versions(output) == [0, 1, 2]
 
 
+def test_a_file_that_a_server_takes_for_a_version_is_named_and_stays(output):
+    (output / "9").write_text("mine")
+    with pytest.raises(ValueError, match="/9: a server .* Rename it, or move it away"):
+        server_files.publish(str(output), keep_versions=1)
+    assert (output / "9").read_text() == "mine"
+
+
+def test_of_a_version_that_is_a_link_the_link_is_deleted(output, tmp_path):
+    elsewhere = (output / "2").rename(tmp_path / "elsewhere")
+    (output / "2").symlink_to(elsewhere, target_is_directory=True)
+    server_files.write(str(output), [1])
+    add(output, 3)
+    server_files.publish(str(output), keep_versions=1)
+    assert versions.versions(output) == [1, 3]
+    assert not [path for path in output.iterdir() if path.name.startswith(".")]
+    assert (elsewhere / "saved_model.pb").exists()
+
+
 def test_the_text_protos_are_tf_servings(output):
     server_files.publish(str(output))
     add(output, 3)
