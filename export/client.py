@@ -61,6 +61,8 @@ def define_flags() -> None:
         10.0,
         "Seconds until a request without an answer is given up.",
         lower_bound=0.001,
+        # Python waits no longer than its clock counts.
+        upper_bound=1e6,
     )
     flags.DEFINE_integer(
         "retries",

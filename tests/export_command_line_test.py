@@ -142,6 +142,12 @@ def test_numbers_that_no_bound_keeps_out_are_refused(module, flag):
     assert f"flag --{flag}=nan: must be a finite number" in found.stderr
 
 
+def test_a_time_that_no_clock_counts_to_is_refused():
+    found = _call("export.client", "--timeout_s=1e300")
+    assert found.returncode == 1
+    assert "flag --timeout_s=1e300: 1e+300 is not a number in the range" in found.stderr
+
+
 def test_exports_say_what_is_missing_and_nothing_else():
     found = _call("export.main", "--output=x")
     assert found.returncode == 1
