@@ -133,16 +133,11 @@ def require_room(output: str, size: int) -> None:
     """Raises an OSError unless `output` can be made, written to and has the room."""
     if "://" in output:
         return
+    if problem := remote.what_is_no_folder(output):
+        raise NotADirectoryError(f"--output={problem}")
     parent = os.path.abspath(output)
     while not os.path.exists(parent):
-        if os.path.islink(parent):
-            raise OSError(
-                f"--output={output}: {parent} is a link to {os.readlink(parent)}, "
-                "which does not exist. Make that folder, or remove the link."
-            )
         parent = os.path.dirname(parent)
-    if not os.path.isdir(parent):
-        raise OSError(f"--output={output}: {parent} is a file, not a folder.")
     if not os.access(parent, os.W_OK | os.X_OK):
         raise OSError(f"--output={output}: {parent} is not writable.")
     free = shutil.disk_usage(parent).free

@@ -106,7 +106,7 @@ def test_what_cannot_be_used_is_said_before_writing(run_dir, monkeypatch):
     with pytest.raises(ValueError, match="2 class names need logits"):
         (run_dir / "names").write_text("a\nb\n")
         export_main.run(request(run_dir, classes=str(run_dir / "names")))
-    with pytest.raises(OSError, match="is a file, not a folder"):
+    with pytest.raises(OSError, match="^--output=.*x must be a .*json is a file"):
         export_main.run(request(run_dir, output=str(run_dir / "student.json" / "x")))
     with pytest.raises(OSError, match="not writable"):
         monkeypatch.setattr(os, "access", lambda *_: False)
@@ -123,7 +123,7 @@ def test_a_link_to_nothing_is_named(run_dir):
     link = run_dir / "link"
     link.symlink_to(run_dir / "gone")
     for output in (link, link / "model"):
-        with pytest.raises(OSError, match="link is a link to .*gone, which does not"):
+        with pytest.raises(OSError, match="^--output=.*/link is a link to nothing"):
             export_main.run(request(run_dir, output=str(output)))
 
 

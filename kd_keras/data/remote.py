@@ -71,14 +71,21 @@ def make_folder(path: str | os.PathLike) -> None:
     try:
         os.makedirs(path, exist_ok=True)
     except OSError as error:
-        for place in (pathlib.Path(path), *pathlib.Path(path).parents):
-            if os.path.lexists(place) and not os.path.isdir(place):
-                what = "a file" if os.path.exists(place) else "a link to nothing"
-                raise NotADirectoryError(
-                    f"{path} must be a folder, and {place} is {what}. Remove or rename "
-                    "it, or name another folder."
-                ) from error
+        if problem := what_is_no_folder(path):
+            raise NotADirectoryError(problem) from error
         raise
+
+
+def what_is_no_folder(path: str | os.PathLike) -> str | None:
+    """Says what stands in place of a local folder or one of its parents; else None."""
+    for place in (pathlib.Path(path), *pathlib.Path(path).parents):
+        if os.path.lexists(place) and not os.path.isdir(place):
+            what = "a file" if os.path.exists(place) else "a link to nothing"
+            return (
+                f"{path} must be a folder, and {place} is {what}. Remove or rename it, "
+                "or name another folder."
+            )
+    return None
 
 
 def size(path: str | os.PathLike) -> int | None:
