@@ -19,7 +19,9 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from export import limits, model_card, student_file
 from export.accuracy import AccuracyChange
+from export.json_kinds import require_kinds
 from export.signatures import ServedStudent, TwoStreams, signatures_of
+from kd_keras.data.csv_table import decode_text
 
 RUN_CARD = "assets/run_card.json"
 MODEL_CARD = "assets/model_card.md"
@@ -242,13 +244,19 @@ def _run(path):
 
 
 def _results(path):
+    text = _text(path)
     try:
         # JSON has no NaN; Python writes one.
-        results = json.loads(_text(path), parse_constant=lambda _: None)
+        results = json.loads(text, parse_constant=lambda _: None)
+        require_kinds(
+            {"results": results}, {"results": {"student": {}, "students": {}}}
+        )
+        scores = results.get("students", {}).items()
+        students = {f"students.{name}": each for name, each in scores}
+        require_kinds(students, {name: {} for name in students})
     except ValueError as error:
-        raise ValueError(f"{path}: {error}. {_NO_RESULTS}") from error
-    if not isinstance(results, dict):
-        raise ValueError(f"{path}: got no JSON object. {_NO_RESULTS}")
+        said = str(error).rstrip(".")
+        raise ValueError(f"{path}: {said}. {_NO_RESULTS}") from error
     return results
 
 
@@ -260,7 +268,7 @@ def _scores(results, path):
 
 
 def _text(path):
-    return path.read_text("utf-8") if path.is_file() else ""
+    return decode_text(path.read_bytes(), path) if path.is_file() else ""
 
 
 def _checksums(folder, student_files):

@@ -131,13 +131,25 @@ def test_the_card_says_whether_batch_norm_was_folded(
     assert card["batch_norm_folded"] == is_folded
 
 
-@pytest.mark.parametrize("text", ["[]", "{", ""])
+@pytest.mark.parametrize(
+    "text", ["[]", "{", "", '{"student": "Ann"}', '{"students": {"labels": 7}}']
+)
 def test_results_of_another_program_are_named(text, tmp_path):
     (tmp_path / "results.json").write_text(text)
     student = ServedStudent(tiny_student(2), SPEC)
     files = [tmp_path / "student.keras"]
     with pytest.raises(ValueError, match=r"results\.json: .*move it or the student"):
         run_card.write_of_network(student, tmp_path, "kitchen", 1, files)
+
+
+def test_flags_that_are_no_text_are_named(tmp_path):
+    (tmp_path / "results.json").write_text("{}")
+    (tmp_path / "run.flags").write_bytes(b"--task=all\n--video_root=/d\xe4ta\n")
+    student = ServedStudent(tiny_student(2), SPEC)
+    with pytest.raises(ValueError, match=r"run\.flags, line 2: not UTF-8 text"):
+        run_card.write_of_network(
+            student, tmp_path, "kitchen", 1, [tmp_path / "student.keras"]
+        )
 
 
 def test_the_model_card_can_be_read(path):
