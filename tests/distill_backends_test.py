@@ -202,12 +202,16 @@ def test_schedules_count_steps_of_the_optimizer(argument):
 
 
 @pytest.mark.parametrize("weight", [1.0, "auto"])
-@pytest.mark.parametrize("beside", [("y",), ("y", "sample_weight")])
+@pytest.mark.parametrize(
+    "beside", [("y",), ("y", "sample_weight"), ("sample_weight",), ("class_weight",)]
+)
 def test_what_would_not_be_used_is_refused(beside, weight):
     given = dict.fromkeys(beside, np.zeros(_BATCH))
     distiller = _distiller(feature_weight=weight)
-    with pytest.raises(ValueError, match="A batch is one dict"):
+    with pytest.raises(ValueError, match="A batch is one dict|would not use .*_weight"):
         distiller.fit(_batch(), batch_size=_BATCH, verbose=0, **given)
+    with pytest.raises(ValueError, match="would not use sample_weight"):
+        distiller.evaluate(_batch(), verbose=0, sample_weight=np.zeros(_BATCH))
 
 
 @pytest.mark.parametrize("weight", [1.0, "auto"])

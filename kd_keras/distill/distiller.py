@@ -245,6 +245,33 @@ class Distiller(Step):
             )
         super().compile(optimizer=optimizer, **options)
 
+    def fit(
+        self,
+        *data: Any,
+        class_weight: None = None,
+        sample_weight: None = None,
+        **options: Any,
+    ) -> keras.callbacks.History:
+        """As Keras's `fit`, but refuses weights, which would be dropped without `y`."""
+        _check_unweighted(class_weight, sample_weight)
+        return super().fit(*data, **options)
+
+    def evaluate(self, *data: Any, sample_weight: None = None, **options: Any) -> Any:
+        """As Keras's `evaluate`, but refuses weights as `fit` does."""
+        _check_unweighted(None, sample_weight)
+        return super().evaluate(*data, **options)
+
+    def train_on_batch(
+        self,
+        *data: Any,
+        class_weight: None = None,
+        sample_weight: None = None,
+        **options: Any,
+    ) -> Any:
+        """As Keras's `train_on_batch`, but refuses weights as `fit` does."""
+        _check_unweighted(class_weight, sample_weight)
+        return super().train_on_batch(*data, **options)
+
     def get_config(self) -> dict:
         raise NotImplementedError(
             "A Distiller is not saved as a whole, as its teacher is not saved. Save "
@@ -261,6 +288,17 @@ class Distiller(Step):
             self._agreement,
             *self._weights_seen,
         ]
+
+
+def _check_unweighted(class_weight: object, sample_weight: object) -> None:
+    given = {"class_weight": class_weight, "sample_weight": sample_weight}
+    names = [name for name, value in given.items() if value is not None]
+    if names:
+        raise ValueError(
+            "Every example counts the same to a Distiller, and it would not use "
+            f"{' and '.join(names)}. Leave them out; to make examples count more, "
+            "repeat them in the data."
+        )
 
 
 def _functional(model: keras.Model, role: str) -> keras.Model:
