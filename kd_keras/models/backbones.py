@@ -162,6 +162,8 @@ def load_backbone_weights(
 ) -> None:
     """Sets all weights of a model of `build_backbone`, or none if one does not fit.
 
+    Visual attributes alone keep what they have: `attribute_weights` sets them.
+
     Raises:
         ValueError: If the source is missing or does not fit.
     Examples:
