@@ -114,7 +114,7 @@ def test_matches_the_equations_written_as_loops(
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
-@pytest.mark.parametrize("chunk_size", [1, 3, 8, 11, 100])
+@pytest.mark.parametrize("chunk_size", [1, 3, 8, 11, np.int64(11), 100])
 def test_blocks_change_nothing(chunk_size, direction):
     teacher, student = feature_maps((2, 8, 6), (2, 12, 6))
     for maps in ((teacher, student), (student, teacher)):
@@ -304,7 +304,7 @@ def test_serialization_round_trip():
         "distance": "huber",
         "delta": 0.5,
         "tokens": "sum",
-        "chunk_size": np.int64(3),
+        "chunk_size": 3,
         "reduction": "sum",
         "name": "features",
     }

@@ -152,8 +152,21 @@ def test_rejects_what_it_cannot_use():
     targets, logits = distributions(2, 5)
     with pytest.raises(ValueError, match=r"same classes"):
         SoftLabelLoss()(targets[:, :4], logits)
-    # One target would count for every example.
-    with pytest.raises(ValueError, match=r"Got \(1, 5\) and \(2, 5\).*same examples"):
-        SoftLabelLoss()(targets[:1], logits)
     with pytest.raises(ValueError, match=r"\(batch, classes\). Got \(2,\)"):
         soft_label_divergence(targets[:, 0], logits)
+
+
+def test_one_example_does_not_stand_for_several():
+    targets, logits = distributions(2, 5)
+    for few in ((targets[:1], logits), (targets, logits[:1])):
+        with pytest.raises(ValueError, match=r"need the same examples"):
+            SoftLabelLoss()(*few)
+    with pytest.raises(ValueError, match=r"`labeled` must have .* Got \(1,\)"):
+        SoftLabelLoss()((targets, np.array([True])), logits)
+    one, both = np.array([1]), np.array([1, 2])
+    with pytest.raises(ValueError, match=r"`label` must have .*\(2, 5\). Got \(1,\)"):
+        soft_targets(one, both > 1, targets)
+    with pytest.raises(ValueError, match=r"`label` must have .* Got \(2, 1\)"):
+        soft_targets(both[:, None], both > 1, targets)
+    with pytest.raises(ValueError, match=r"`labeled` must have .* Got \(1,\)"):
+        soft_targets(both, one > 1, targets)

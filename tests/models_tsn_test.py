@@ -140,6 +140,7 @@ def test_logits_are_float32_under_mixed_precision():
     [
         ({"segments": 9}, "segments must be from 1 to num_frames, 8. Got 9"),
         ({"segments": 0}, "segments must be from 1"),
+        ({"segments": 4.0}, "segments must be a whole number. Got 4.0"),
         ({"network": "vgg"}, "network must be one of .*resnet50.*Got 'vgg'"),
         ({"num_frames": None}, "num_frames and image_size must be numbers. Got None"),
         ({"image_size": None}, "num_frames and image_size must be numbers"),

@@ -1,6 +1,6 @@
 """Attentional pooling and the feature loss built on it (paper, section 2.2)."""
 
-from numbers import Integral
+import numbers
 
 import keras
 from keras import ops
@@ -134,8 +134,9 @@ class AttentionalPoolingLoss(keras.losses.Loss):
         _check_alpha(alpha)
         feature_maps.check_choice("direction", direction, DIRECTIONS)
         feature_maps.check_distance(distance, delta, tokens)
-        is_whole = isinstance(chunk_size, Integral) and not isinstance(chunk_size, bool)
-        if chunk_size is not None and (not is_whole or chunk_size < 1):
+        is_count = isinstance(chunk_size, numbers.Integral)
+        is_count = is_count and not isinstance(chunk_size, bool)
+        if chunk_size is not None and (not is_count or chunk_size < 1):
             raise ValueError(
                 "`chunk_size` must be a number of tokens >= 1, or None to pick one. "
                 f"Got {chunk_size!r}."

@@ -60,7 +60,7 @@ def check_same_shape(left: Tensor, right: Tensor, names: str, fix: str) -> None:
 
 
 def differ(left: Sequence[int | None], right: Sequence[int | None]) -> bool:
-    """Whether two shapes differ in what is known of them."""
+    """Whether the known parts of two shapes differ."""
     return len(left) != len(right) or any(
         None not in sizes and sizes[0] != sizes[1]
         for sizes in zip(left, right, strict=True)

@@ -18,6 +18,8 @@ def soft_targets(
         teacher_probabilities: (batch, classes).
     Returns:
         Target distributions (batch, classes), float32.
+    Raises:
+        ValueError: If the number of examples differs.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -28,11 +30,22 @@ def soft_targets(
         [[1.0, 0.0], [0.25, 0.75]]
     """
     teacher_probabilities = ops.cast(teacher_probabilities, "float32")
+    label, labeled = ops.convert_to_tensor(label), ops.cast(labeled, "bool")
+    _check_rows("label", label, teacher_probabilities)
+    _check_rows("labeled", labeled, teacher_probabilities)
     # PyTorch's `one_hot` refuses a class that is out of range.
     classes = ops.arange(teacher_probabilities.shape[-1])
     one_hot = ops.cast(ops.equal(ops.expand_dims(label, -1), classes), "float32")
-    labeled = ops.expand_dims(ops.cast(labeled, "bool"), -1)
-    return ops.where(labeled, one_hot, teacher_probabilities)
+    return ops.where(ops.expand_dims(labeled, -1), one_hot, teacher_probabilities)
+
+
+def _check_rows(name: str, values: Tensor, distributions: Tensor) -> None:
+    """Raises unless there is one value to a distribution."""
+    if feature_maps.differ(values.shape, distributions.shape[:1]):
+        raise ValueError(
+            f"`{name}` must have shape (batch,), one value for each of the "
+            f"distributions {tuple(distributions.shape)}. Got {tuple(values.shape)}."
+        )
 
 
 def soft_label_divergence(
@@ -62,7 +75,7 @@ def soft_label_divergence(
         >>> [round(float(value), 3) for value in divergence]
         [0.693, 0.0]
     """
-    if len(logits.shape) != 2 or feature_maps.differ(targets.shape, logits.shape):
+    if feature_maps.differ(targets.shape, logits.shape) or len(logits.shape) != 2:
         raise ValueError(
             "Targets and logits must both have shape (batch, classes). Got "
             f"{tuple(targets.shape)} and {tuple(logits.shape)}; teacher and student "
@@ -122,7 +135,9 @@ class SoftLabelLoss(keras.losses.Loss):
         if not isinstance(y_true, (tuple, list)):
             return soft_label_divergence(y_true, y_pred, self.temperature)
         targets, labeled = y_true
-        temperature = ops.where(ops.cast(labeled, "bool"), 1.0, self.temperature)
+        labeled = ops.reshape(ops.cast(labeled, "bool"), (-1,))
+        _check_rows("labeled", labeled, targets)
+        temperature = ops.where(labeled, 1.0, self.temperature)
         return soft_label_divergence(targets, y_pred, temperature)
 
     def get_config(self) -> dict:

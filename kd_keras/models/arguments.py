@@ -1,7 +1,7 @@
 """What the builders of all backbones check and compute in the same way."""
 
 import math
-import operator
+import numbers
 
 import keras
 
@@ -20,14 +20,26 @@ def check_arguments(
     Args:
         channels: Of pictures; None if a network takes any.
     """
-    if whole_number("num_classes", num_classes) < 1:
+    check_count("num_classes", num_classes)
+    for name, count in {"num_frames": num_frames, "channels": channels}.items():
+        if count is not None:
+            check_count(name, count)
+    fractions = {
+        "width": width,
+        "dropout": dropout,
+        "batch_norm_momentum": batch_norm_momentum,
+    }
+    for name, fraction in fractions.items():
+        if not isinstance(fraction, numbers.Real):
+            raise ValueError(f"{name} must be a number. Got {fraction!r}.")
+    if num_classes < 1:
         raise ValueError(f"num_classes must be at least 1. Got {num_classes}.")
-    if num_frames is not None and whole_number("num_frames", num_frames) < min_frames:
+    if num_frames is not None and num_frames < min_frames:
         raise ValueError(
             f"num_frames must be at least {min_frames}. Got {num_frames}; repeat or "
             "resample the frames of shorter clips."
         )
-    if channels is not None and whole_number("channels", channels) not in (1, 2, 3):
+    if channels not in (None, 1, 2, 3):
         raise ValueError(
             f"channels must be 3 (RGB), 2 (optical flow) or 1 (gray). Got {channels}."
         )
@@ -41,25 +53,21 @@ def check_arguments(
         )
 
 
-def whole_number(name: str, value) -> int:
-    """The value, such as an integer of NumPy, as one of Python, which Keras asks for.
+def check_count(name: str, value: int) -> None:
+    """Raises unless it is a whole number, of Python or of NumPy."""
+    if not _is_count(value):
+        raise ValueError(f"{name} must be a whole number. Got {value!r}.")
 
-    Raises:
-        ValueError: If it is none.
-    """
-    try:
-        return operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name} must be a whole number. Got {value!r}.") from None
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def height_and_width(image_size) -> tuple[int | None, int | None]:
     """Both sides in pixels from one number or a pair; None is an open side."""
     sides = image_size if isinstance(image_size, tuple | list) else (image_size,) * 2
-    sides = [
-        side if side is None else whole_number("image_size", side) for side in sides
-    ]
-    if len(sides) != 2 or any(side is not None and side < 1 for side in sides):
+    known = [side for side in sides if side is not None]
+    if len(sides) != 2 or not all(_is_count(side) and side >= 1 for side in known):
         raise ValueError(
             f"image_size must be pixels, or their (height, width). Got {image_size}."
         )

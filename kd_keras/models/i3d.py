@@ -159,7 +159,7 @@ def I3D(
     x = inputs
     for stage in STAGES[done:]:
         x = _add_stage(x, stage, filters, batch_norm_momentum)
-    model = keras.Model(inputs, _add_head(x, int(num_classes), dropout), name=name)
+    model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
     if weights is not None:
         load_i3d_weights(model, weights)
     return model

@@ -113,7 +113,7 @@ def R2Plus1D(
     if attributes is not None:
         attributes.trainable = False
         scores = attributes(inputs)
-    outputs = _add_head(x, scores, int(num_classes), dropout)
+    outputs = _add_head(x, scores, num_classes, dropout)
     model = keras.Model(inputs, outputs, name=name)
     if weights is not None:
         load_layer_weights(model, weights)
@@ -247,4 +247,4 @@ def _add_head(x, scores, num_classes: int, dropout: float):
     if scores is not None:
         x = layers.Concatenate(dtype=dtype, name="Logits_joined")([x, scores])
     x = layers.Dropout(dropout, dtype=dtype, name="Logits_dropout")(x)
-    return layers.Dense(num_classes, dtype=dtype, name="Logits")(x)
+    return layers.Dense(int(num_classes), dtype=dtype, name="Logits")(x)

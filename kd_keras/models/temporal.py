@@ -13,10 +13,10 @@ from keras import layers, ops
 
 from kd_keras.models.arguments import (
     check_arguments,
+    check_count,
     head_dtype,
     height_and_width,
     scale_filters,
-    whole_number,
 )
 from kd_keras.models.layer_weights import load_layer_weights
 
@@ -91,8 +91,9 @@ def TemporalConvolutions(
         (None, 16, 1, 1, 51)
     """
     check_arguments(num_classes, num_frames, None, width, dropout, batch_norm_momentum)
+    check_count("channels", channels)
     size = height_and_width(image_size)
-    if None in (num_frames, *size) or whole_number("channels", channels) < 1:
+    if None in (num_frames, *size) or channels < 1:
         raise ValueError(
             "num_frames, image_size and channels must be numbers, at least 1. Got "
             f"{num_frames}, {image_size} and {channels}."
@@ -103,7 +104,7 @@ def TemporalConvolutions(
         x = _add_stage(
             x, stage, scale_filters(stage.filters, width), batch_norm_momentum
         )
-    model = keras.Model(inputs, _add_head(x, int(num_classes), dropout), name=name)
+    model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
     if weights is not None:
         load_layer_weights(model, weights)
     return model
@@ -146,4 +147,4 @@ def _add_head(x, num_classes: int, dropout: float):
     ]
     x = ops.concatenate(parts, axis=-1)
     x = layers.Dropout(dropout, dtype=dtype, name="Logits_dropout")(x)
-    return layers.Dense(num_classes, dtype=dtype, name="Logits")(x)
+    return layers.Dense(int(num_classes), dtype=dtype, name="Logits")(x)

@@ -8,7 +8,12 @@ stages: ResNet-50 and a small one, and EfficientNet-Lite0.
 import keras
 from keras import layers, ops
 
-from kd_keras.models.arguments import check_arguments, head_dtype, height_and_width
+from kd_keras.models.arguments import (
+    check_arguments,
+    check_count,
+    head_dtype,
+    height_and_width,
+)
 from kd_keras.models.efficientnet_lite import EFFICIENTNET_LITE0
 from kd_keras.models.residual import RESNET_50, SMALL
 from kd_keras.models.segments import middles
@@ -91,6 +96,7 @@ def TSN(
         )
     if network not in NETWORKS:
         raise ValueError(f"network must be one of {[*NETWORKS]}. Got {network!r}.")
+    check_count("segments", segments)
     if not 1 <= segments <= num_frames:
         raise ValueError(
             f"segments must be from 1 to num_frames, {num_frames}. Got {segments}."
@@ -102,7 +108,7 @@ def TSN(
     if segments < num_frames:
         x = ops.take(x, middles(num_frames, segments), axis=1)
     x = NETWORKS[network](x, width, batch_norm_momentum, temporal_shift)
-    model = keras.Model(inputs, _add_head(x, int(num_classes), dropout), name=name)
+    model = keras.Model(inputs, _add_head(x, num_classes, dropout), name=name)
     if weights is not None:
         NETWORKS[network].load_weights(model, weights)
     return model
@@ -150,7 +156,7 @@ def _add_head(x, num_classes: int, dropout: float):
     )(x)
     x = layers.Reshape((segments, channels), dtype=dtype, name="Logits_features")(x)
     x = layers.Dropout(dropout, dtype=dtype, name="Logits_dropout")(x)
-    x = layers.Dense(num_classes, dtype=dtype, name="Logits_segments")(x)
+    x = layers.Dense(int(num_classes), dtype=dtype, name="Logits_segments")(x)
     return layers.GlobalAveragePooling1D(
         data_format="channels_last", dtype=dtype, name="Logits"
     )(x)
