@@ -256,6 +256,7 @@ def test_the_feature_loss_is_compiled_by_xla():
         ({"feature_layer": ()}, "needs the name of a feature_layer"),
         ({"feature_layer": (), "feature_weight": "auto"}, "needs the name of a"),
         ({"temperature": 0.0}, "temperature"),
+        ({}, "never trained, and .* weights. Got [0-9]+ that both have"),
     ],
 )
 def test_bad_arguments_are_refused(arguments, message):

@@ -76,8 +76,8 @@ class Distiller(Step):
     Raises:
         ValueError: For values out of range, layers that do not exist or have no
             trainable weights before them, a network that is no functional model or has
-            several inputs or outputs, a student that ends in a softmax or sigmoid, or
-            what is no loss.
+            several inputs or outputs, a student that ends in a softmax or sigmoid,
+            weights that student and teacher share, or what is no loss.
     Examples:
         >>> import keras
         >>> import numpy as np
@@ -177,6 +177,8 @@ class Distiller(Step):
         )
         for layer in layers:
             check_learns(student, layer)
+        if teacher is not None:
+            _check_separate(student, teacher)
         if feature_loss is not None:
             channels = [num_channels(student, layer) for layer in layers]
             wanted: Sequence[int] = channels
@@ -335,6 +337,18 @@ def check_learns(student: keras.Model, layer: str) -> None:
         raise ValueError(
             f"All weights of {student.name} up to {layer} are frozen, and a feature "
             "loss there teaches nothing. Freeze less, or compare a later layer."
+        )
+
+
+def _check_separate(student: keras.Model, teacher: keras.Model) -> None:
+    """Raises if training the student would train the teacher."""
+    of_teacher = {id(weight) for weight in teacher.weights}
+    shared = [w.path for w in student.trainable_weights if id(w) in of_teacher]
+    if shared:
+        raise ValueError(
+            "A teacher is never trained, and the student would train its weights. Got "
+            f"{len(shared)} that both have, such as {shared[0]}; give the teacher as a "
+            "copy: keras.models.clone_model(...), then set_weights(...)."
         )
 
 
