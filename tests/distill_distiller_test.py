@@ -172,6 +172,9 @@ def test_stored_maps_need_the_channels_of_each_layer(channels):
             kd_keras.DirectLoss(),
             feature_channels=channels,
         )
+    loss, seven = kd_keras.DirectLoss(), np.int64(7)
+    told = kd_keras.Distiller(_network(1), None, loss, feature_channels=seven)
+    assert told.projections[0].units == 7
 
 
 def test_maps_of_other_networks_are_compared_at_layers_of_other_names():

@@ -1,6 +1,7 @@
 """Trains a student from labels, pseudo-labels and feature maps (paper, eq. 1-2)."""
 
 import math
+import numbers
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -184,8 +185,8 @@ class Distiller(Step):
             wanted: Sequence[int] = channels
             if teacher is not None:
                 wanted = [num_channels(teacher, layer) for layer in teacher_layers]
-            elif isinstance(feature_channels, int):
-                wanted = [feature_channels]
+            elif isinstance(feature_channels, (int, numbers.Integral)):
+                wanted = [int(feature_channels)]
             elif feature_channels is not None:
                 wanted = feature_channels
             if len(wanted) != len(channels):
