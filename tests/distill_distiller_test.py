@@ -325,7 +325,7 @@ class _Written(keras.Model):
         return clips
 
 
-@pytest.mark.parametrize("network", [_sequential, _Written])
+@pytest.mark.parametrize("network", [_sequential, _Written, str])
 def test_a_network_without_a_graph_is_refused_by_its_role(network):
     known = _sequential(keras.Input((4, 8, 8, 3)))
     with pytest.raises(ValueError, match="The student .* must be a functional"):

@@ -307,8 +307,9 @@ def _check_unweighted(class_weight: object, sample_weight: object) -> None:
 def _functional(model: keras.Model, role: str) -> keras.Model:
     """Returns a network whose layers can be read, with the layers of `model`."""
     if getattr(model, "outputs", None) is None:
+        name = getattr(model, "name", repr(model))
         raise ValueError(
-            f"The {role} {model.name} must be a functional Keras model, or a "
+            f"The {role} {name} must be a functional Keras model, or a "
             "Sequential that begins with keras.Input: its layers are read by name. Got "
             f"a {type(model).__name__} without outputs."
         )
