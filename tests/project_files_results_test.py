@@ -53,7 +53,8 @@ _README = {
 # The file of each line of the table of losses, and the row of each column.
 _LOSSES = (
     *("silhouettes-25", "thetis-10", "thetis-25", "thetis-50", "thetis-100"),
-    *("silhouettes", "ut_interaction-50-50", "ut_interaction-20-50"),
+    *("silhouettes", "ceiling_actions-50"),
+    *("ut_interaction-50-50", "ut_interaction-20-50"),
 )
 _COLUMNS = {
     "no teacher": "student, no teacher",
