@@ -207,8 +207,10 @@ define new_venv
 $(PYTHON) -m venv --clear $(1)
 endef
 
-# Two workers would fight over the memory of a GPU.
-pytest = CUDA_VISIBLE_DEVICES=-1 $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
+# Two workers would fight over the memory of a GPU. Threads of operations as small as those
+# of the tests cost more than they bring.
+pytest = CUDA_VISIBLE_DEVICES=-1 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
+  $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
   --no-loadscope-reorder
 
 # JAX compiles every operation of every shape by itself, which takes minutes: half as
