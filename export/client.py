@@ -52,6 +52,8 @@ def define_flags() -> None:
         None,
         "Number of the version; by default the newest that the server has loaded.",
         lower_bound=0,
+        # TF Serving counts versions in 64 bits.
+        upper_bound=2**63 - 1,
     )
     flags.DEFINE_string(
         "label", None, "Label of the version, such as stable, instead of --version."

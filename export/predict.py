@@ -28,6 +28,7 @@ from export import (
 )
 from export.anticipation import TIME_ERROR_S, anticipations, probed
 from export.live import LiveAnticipations
+from kd_keras.data import given_paths
 from kd_keras.data.video import reading
 
 FLAGS = flags.FLAGS
@@ -89,7 +90,7 @@ def run(request: Request, table=sys.stdout) -> None:
 
     _require_output(request)
     for path in request.timeline:
-        timeline.check_path(path)
+        given_paths.require_output_file("timeline", path, *timeline.ENDINGS)
     is_live = live_source.is_live(request.video)
     opened = None if is_live else probed(request.video)
     student = ExportedStudent(request.model)
@@ -122,11 +123,8 @@ def main(_) -> int:
 def _require_output(request):
     if request.output is None:
         return
+    given_paths.require_output_file("output", request.output, ".mp4")
     output = pathlib.Path(request.output)
-    if output.suffix != ".mp4":
-        raise ValueError(f"--output must end in .mp4. Got {request.output}.")
-    if not output.absolute().parent.is_dir():
-        raise ValueError(f"--output={output}: its folder does not exist.")
     is_file = not live_source.is_live(request.video)
     if is_file and output.exists() and output.samefile(request.video):
         raise ValueError(f"--output={output} is the video itself.")

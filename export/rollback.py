@@ -52,11 +52,15 @@ def run(request: Request) -> str:
     output = request.output.rstrip("/")
     remote.require_file_system(output)
     there = versions.versions(output)
-    version = there[-1] if request.version is None and there else request.version
+    if not there:
+        raise ValueError(
+            f"--output={output} has no versions, which are folders of a number. Give "
+            "the folder that export.main wrote them to."
+        )
+    version = there[-1] if request.version is None else request.version
     if version not in there:
         raise ValueError(
-            f"--output={output} has no version {'' if version is None else version}: "
-            f"there are {there}."
+            f"--output={output} has no version {version}: there are {there}."
         )
     left = [other for other in there if other != version]
     if not left:

@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import json
-import pathlib
 from collections.abc import Iterator
 from typing import TextIO
 
@@ -57,15 +56,8 @@ class JsonTimeline:
 
 
 _KINDS = {".csv": CsvTimeline, ".json": JsonTimeline}
-
-
-def check_path(path: str) -> None:
-    """Raises a ValueError unless a timeline can be written to this file."""
-    file = pathlib.Path(path)
-    if file.suffix not in _KINDS:
-        raise ValueError(f"--timeline must end in .csv or .json. Got {path}.")
-    if not file.absolute().parent.is_dir():
-        raise ValueError(f"--timeline={path}: its folder does not exist.")
+# Of files that can be written.
+ENDINGS = tuple(_KINDS)
 
 
 @contextlib.contextmanager

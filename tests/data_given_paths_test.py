@@ -32,6 +32,24 @@ def test_what_no_flagfile_can_hold_is_refused_when_it_is_parsed(path, says):
             tiny_training.config(f"--{flag}={path}")
 
 
+def test_a_file_that_cannot_be_written_is_refused_before_any_work(tmp_path):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "old.csv").touch()
+    for name, says in (
+        ("t.txt", r"--timeline must end in \.csv or \.json. Got .*t\.txt"),
+        ("no/t.csv", r"--timeline=.*no/t\.csv: its folder does not exist"),
+        ("folder.csv", r"--timeline=.*folder\.csv is a folder"),
+    ):
+        with pytest.raises(ValueError, match=says):
+            given_paths.require_output_file(
+                "timeline", str(tmp_path / name), ".csv", ".json"
+            )
+    for name in ("new.json", "old.csv"):
+        given_paths.require_output_file(
+            "timeline", str(tmp_path / name), ".csv", ".json"
+        )
+
+
 def test_a_leading_tilde_is_the_home_folder(monkeypatch):
     monkeypatch.setenv("HOME", "/home/me")
     config = tiny_training.config(

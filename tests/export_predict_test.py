@@ -237,6 +237,9 @@ def test_bad_input_is_named(model, video, tmp_path):
         table(model=model, video=video, output=str(tmp_path / "out.gif"))
     with pytest.raises(ValueError, match="folder does not exist"):
         table(model=model, video=video, output=str(tmp_path / "no" / "out.mp4"))
+    (tmp_path / "t.csv").mkdir()
+    with pytest.raises(ValueError, match="--timeline=.* is a folder"):
+        table(model=model, video=video, timeline=[str(tmp_path / "t.csv")])
     with pytest.raises(ValueError, match="is the video itself"):
         table(model=model, video=video, output=video)
 

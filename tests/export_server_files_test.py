@@ -126,7 +126,7 @@ def test_a_rollback_takes_the_newest_back_and_its_number_for_good(output, capsys
         rollback.run(rollback.Request(str(output)))
     with pytest.raises(ValueError, match=r"no version 3: there are \[1\]"):
         rollback.run(rollback.Request(str(output), version=3))
-    with pytest.raises(ValueError, match="no version"):
+    with pytest.raises(ValueError, match=r"none has no versions, which are folders"):
         rollback.run(rollback.Request(str(output / "none")))
 
 

@@ -1,6 +1,7 @@
 """Paths as people type them: which can be used, and what `~` means."""
 
 import os
+import pathlib
 import unicodedata
 
 from kd_keras.data import remote
@@ -24,6 +25,25 @@ def problem(path: str | None) -> str | None:
     if any(unicodedata.category(character) in _UNWRITABLE for character in path):
         return f"holds a line end or another control character: {path!r}; rename it"
     return None
+
+
+def require_output_file(flag: str, path: str, *endings: str) -> None:
+    """Raises a ValueError unless a file can be written there, before any work is done.
+
+    Args:
+        flag: Without dashes, for the error.
+        path: May be a file that exists, and will be replaced.
+        endings: One of which the file's name must have, such as ".csv".
+    """
+    file = pathlib.Path(path)
+    if file.suffix not in endings:
+        raise ValueError(f"--{flag} must end in {' or '.join(endings)}. Got {path}.")
+    if not file.absolute().parent.is_dir():
+        raise ValueError(f"--{flag}={path}: its folder does not exist.")
+    if file.is_dir():
+        raise ValueError(
+            f"--{flag}={path} is a folder, and a file is written. Give another name."
+        )
 
 
 def expanded(path: str) -> str:

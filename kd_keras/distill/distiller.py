@@ -364,7 +364,8 @@ def _projection(channels: int, wanted: int) -> keras.layers.Dense | None:
 
 
 def _check_weight(weight: Schedule | Literal["auto"]) -> None:
-    if weight is None or (isinstance(weight, str) and weight != "auto"):
+    known = callable(weight) or weight == "auto" or isinstance(weight, numbers.Real)
+    if not known:
         raise ValueError(
             'feature_weight must be a number >= 0, a function of the step or "auto". '
             f"Got {weight!r}."

@@ -1,5 +1,7 @@
 """Reads a network's logits together with the feature maps of chosen layers."""
 
+from collections.abc import Sequence
+
 import keras
 
 
@@ -36,7 +38,14 @@ def layer_names(feature_layer):
     """Returns the names in what `feature_reader` takes, as a tuple."""
     if feature_layer is None:
         return ()
-    return (feature_layer,) if isinstance(feature_layer, str) else tuple(feature_layer)
+    names = [feature_layer] if isinstance(feature_layer, str) else feature_layer
+    is_list = isinstance(names, Sequence)
+    if not is_list or not all(isinstance(name, str) for name in names):
+        raise ValueError(
+            "A feature layer is given by its name, several by a list of names. Got "
+            f"{feature_layer!r}."
+        )
+    return tuple(names)
 
 
 def num_channels(model, feature_layer):
