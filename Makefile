@@ -208,8 +208,9 @@ $(PYTHON) -m venv --clear $(1)
 endef
 
 # Two workers would fight over the memory of a GPU. Threads of operations as small as those
-# of the tests cost more than they bring.
+# of the tests cost more than they bring, and so does code that XLA optimizes.
 pytest = CUDA_VISIBLE_DEVICES=-1 OMP_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1 \
+  XLA_FLAGS=--xla_backend_optimization_level=0 \
   $(1)/bin/python -m pytest -q -n $(JOBS) --dist loadfile \
   --no-loadscope-reorder
 
