@@ -115,6 +115,7 @@ reproduce: .venv/ready ## make the tables of docs/results*.md again; hours, goes
 	  --run_flag=--data_root=runs/table_data/silhouettes)
 	$(call ceiling_actions,25,0$(comma)1$(comma)2)
 	$(call ceiling_actions,50,0$(comma)1$(comma)2)
+	.venv/bin/python -m docs.draw_results
 
 docs: .venv-docs/ready ## build the documentation in build/docs; broken links stop it
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict

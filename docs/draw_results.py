@@ -1,6 +1,6 @@
 """Draws the pictures of the results.
 
-python docs/draw_results.py
+python -m docs.draw_results
 
 docs/results.svg shows the table of the demo, and docs/label_fractions.svg the tables of
 THETIS, one for each fraction of labels. The tables are in results.
@@ -92,13 +92,13 @@ def _save(figure, axes, path):
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
 
 
-def main():
+def main(folder=_ROOT / "docs"):
     """Draws both pictures."""
     # Text stays text, and the same table gives the same file.
     matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "results"})
-    draw(_table("demo"), _ROOT / "docs" / "results.svg")
+    draw(_table("demo"), folder / "results.svg")
     tables = {labels: _table(name) for name, labels in _LABELS.items()}
-    draw_fractions(tables, _ROOT / "docs" / "label_fractions.svg")
+    draw_fractions(tables, folder / "label_fractions.svg")
 
 
 if __name__ == "__main__":

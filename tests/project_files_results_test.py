@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from docs import draw_results
+
 # Not resolved: under Bazel the files stand as links beside this one.
 ROOT = Path(__file__).parents[1]
 # The file of each table, by the page and the first cell of the table's header.
@@ -225,6 +227,14 @@ def _table(text, corner):
             break
         found.append(line)
     return [[cell.strip() for cell in line.split("|")[1:-1]] for line in found]
+
+
+def test_the_pictures_show_the_numbers_of_the_files(tmp_path):
+    draw_results.main(tmp_path)
+    drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert drawn.keys() == {"results.svg", "label_fractions.svg"}
+    for name, picture in drawn.items():
+        assert (ROOT / "docs" / name).read_bytes() == picture, name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
