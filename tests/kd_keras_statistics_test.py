@@ -79,6 +79,20 @@ def test_means_of_the_same_draws_are_subtracted_in_pairs():
         assert getattr(found, name) == pytest.approx(getattr(expected, name))
 
 
+def test_a_single_group_has_no_interval():
+    """Its draws are all the same, which would pass for certainty."""
+    hits = np.tile([1.0, 1.0, 0.0], (2, 1))
+    for values, groups in ((hits, ["v"] * 3), (hits[:, :1], None)):
+        found = statistics.mean_interval(values, groups)
+        assert found.mean == pytest.approx(values.mean())
+        assert math.isnan(found.low) and math.isnan(found.high)
+        assert not found.is_known and not found.excludes_zero
+    first, second = (statistics.bootstrap_mean(hits + n, ["v"] * 3) for n in (1, 0))
+    assert not (first - second).interval().is_known
+    gains = statistics.class_gains([0, 0, 1], [1, 1, 1], [0, 0, 1], ["v", "v", "w"])
+    assert gains[0].mean == 1 and not gains[0].excludes_zero
+
+
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"groups": None}, {"resamples": 99}])
 def test_means_of_other_draws_are_not_subtracted(changed):
     values = np.arange(6.0)

@@ -293,6 +293,7 @@ def test_nothing_is_sure_of_clips_of_one_video(tmp_path):
         )
     assert 'class="sure"' in text[0] and "clips are of one video" not in text[0]
     assert 'class="sure"' not in text[1] and "clips are of one video" in text[1]
+    assert "nan" not in re.sub('src="[^"]*"', "", text[1])
 
 
 def test_no_gain_of_several_runs_on_one_video_is_sure(tmp_path):
@@ -308,8 +309,8 @@ def test_no_gain_of_several_runs_on_one_video_is_sure(tmp_path):
             predictions_lib.write(folder / "predictions.npz", kept)
         page_ = command.run([*map(str, folders)], command.Request(), "").read_text()
         text.append(re.search("All runs</h2>.*?</table>", page_, re.DOTALL)[0])
-    assert 'class="sure"' in text[0] and "no gain is bold" not in text[0]
-    assert 'class="sure"' not in text[1] and "no gain is bold" in text[1]
+    assert 'class="sure"' in text[0] and "no intervals" not in text[0]
+    assert 'class="sure"' not in text[1] and "no intervals" in text[1]
 
 
 def test_confusion_is_of_all_clips_of_a_class(tmp_path, monkeypatch):

@@ -477,6 +477,29 @@ def test_the_files_hold_the_numbers_of_the_scores(tmp_path):
     assert b"<svg" in (tmp_path / "table.svg").read_bytes()
 
 
+def test_clips_of_one_video_have_no_intervals(tmp_path):
+    jobs = _jobs(tmp_path)
+    one = np.full(_CLIPS, "v")
+    for job in jobs.values():
+        _write_run(job, videos=one, clusters=one)
+    found = scores.scores(_ROWS, [jobs], (1,), (0, 2))
+    commands = {row.title: [["-m", "train.main"]] for row in _ROWS}
+    files.write(tmp_path, found, (0, 2), "labels", {}, commands)
+    with open(tmp_path / "table.csv", newline="") as file:
+        line = list(csv.reader(file))[4]
+    assert line[3:5] == ["62.5", "not known"]
+    assert line[6:8] == ["+20.0", "not known"]
+
+    def refuse(constant):
+        raise AssertionError(f"JSON has no {constant}.")
+
+    text = (tmp_path / "table.json").read_text()
+    row = json.loads(text, parse_constant=refuse)["rows"][3]
+    assert row["mean"] == {"mean": pytest.approx(62.5), "low": None, "high": None}
+    assert row["over"]["labels"]["top1"]["low"] is None
+    assert b"<svg" in (tmp_path / "table.svg").read_bytes()
+
+
 def test_a_title_with_dollar_signs_is_drawn_as_it_is(tmp_path):
     title = "$\\frac$, \u65e5"
     score = scores.Score(

@@ -1,6 +1,7 @@
 """Bootstrap intervals of a mean over clips, and over repeated runs."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -12,6 +13,10 @@ _DRAWS_AT_ONCE = 10_000_000
 class Interval:
     """A mean with the bounds of its interval.
 
+    Attributes:
+        mean: Over all values.
+        low, high: The bounds; NaN if the values are of a single group, as nothing is
+            known then of how much groups differ.
     Examples:
         >>> from kd_keras.statistics import Interval
         >>> Interval(0.04, -0.01, 0.09).excludes_zero
@@ -21,6 +26,11 @@ class Interval:
     mean: float
     low: float
     high: float
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there are bounds."""
+        return not math.isnan(self.low)
 
     @property
     def excludes_zero(self) -> bool:
@@ -37,7 +47,7 @@ class BootstrapMean:
 
     Attributes:
         mean: Over all values.
-        resampled: Of each draw, (resamples,).
+        resampled: Of each draw, (resamples,); NaN if all values are of one group.
         draws: What was drawn; equal if two means can be subtracted.
     Examples:
         >>> from kd_keras.statistics import BootstrapMean, bootstrap_mean
@@ -136,7 +146,7 @@ def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
             and clips are both drawn, as both are samples.
         groups: The group of each clip, (clips,), such as the name of its video. Whole
             groups are drawn, because clips of one video resemble each other. None
-            draws clips.
+            draws clips. A single group has no interval: its bounds are NaN.
         level: Probability that the interval is to cover, in (0, 1).
         resamples: Number of draws, at least one.
         seed: A number, of the draws; the same gives the same interval. None draws anew.
@@ -173,6 +183,9 @@ def _by_group(values, groups):
 
 def _resampled_means(sums, sizes, resamples, rng):
     num_runs, num_groups = sums.shape
+    if num_groups == 1:
+        # The draws are all the same, which would pass for certainty.
+        return np.full(resamples, np.nan)
     block = max(_DRAWS_AT_ONCE // num_groups, 1)
     means = []
     for start in range(0, resamples, block):

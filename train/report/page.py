@@ -61,12 +61,10 @@ def _comparison(sections: Sequence[Section]) -> dict[str, Any] | None:
         else "They do not evaluate the same clips, so there is neither a mean, a "
         "deviation nor a paired difference."
     )
-    is_one_cluster = any(section.is_one_cluster for section in sections)
-    if same and is_one_cluster:
-        text += " As these are of one video or group, no gain is bold."
+    if same and any(section.is_one_cluster for section in sections):
+        text += " As these are of one video or group, there are no intervals."
     return {
         "names": list(names),
         "rows": scores.compare(predictions),
         "text": text,
-        "is_one_cluster": is_one_cluster,
     }

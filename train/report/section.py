@@ -56,7 +56,7 @@ class Section:
         rows: The `Row`s.
         predictions: The `Predictions`, or None.
         is_one_cluster: Whether its clips are all of one video or group, so that
-            intervals say nothing.
+            there are no intervals.
         classes_shown: What is said of the classes on charts, if some are left out.
         compared: Titles of the two students that are compared.
         charts: Data URIs by name.

@@ -3,9 +3,11 @@
 import csv
 import dataclasses
 import json
+import math
 import pathlib
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import matplotlib.pyplot as plt
 
@@ -37,7 +39,10 @@ def write(
     lines = _cells(scores, seeds, baseline, paper)
     write_lines(output / "table", lines)
     content = [
-        {**dataclasses.asdict(score), "paper": paper.get(score.row.title)}
+        {
+            **dataclasses.asdict(score, dict_factory=_without_nan),
+            "paper": paper.get(score.row.title),
+        }
         | {"commands": [f"python {shlex.join(c)}" for c in commands[score.row.title]]}
         for score in scores
     ]
@@ -47,6 +52,14 @@ def write(
         path.write_text(text + "\n", encoding="utf-8")
     with written_aside(output / "table.svg") as path:
         _draw(scores, paper, path)
+
+
+def _without_nan(items: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """A dict with null for what is not known, as JSON has no NaN."""
+    return {
+        name: None if isinstance(value, float) and math.isnan(value) else value
+        for name, value in items
+    }
 
 
 def write_lines(path: pathlib.Path, lines: Sequence[Sequence[str]]) -> None:
@@ -67,6 +80,8 @@ def write_lines(path: pathlib.Path, lines: Sequence[Sequence[str]]) -> None:
 
 def range_text(interval: Interval, digits: int = 1) -> str:
     """Returns the bounds of an interval as a cell of a table."""
+    if not interval.is_known:
+        return "not known"
     return f"{interval.low:.{digits}f} to {interval.high:.{digits}f}"
 
 
