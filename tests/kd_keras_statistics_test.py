@@ -93,6 +93,15 @@ def test_a_single_group_has_no_interval():
     assert gains[0].mean == 1 and not gains[0].excludes_zero
 
 
+@pytest.mark.parametrize("groups, documented", [(5, 0.83), (20, 0.93)])
+def test_an_interval_of_few_groups_is_as_narrow_as_documented(groups, documented):
+    draws = np.random.default_rng(0).normal(size=(2000, groups))
+    found = [statistics.mean_interval(row, resamples=500) for row in draws]
+    held = np.mean([each.low <= 0 <= each.high for each in found])
+    # Three standard errors of a fraction of 2000.
+    assert abs(held - documented) < 3 * math.sqrt(documented * (1 - documented) / 2000)
+
+
 @pytest.mark.parametrize("changed", [{"seed": 1}, {"groups": None}, {"resamples": 99}])
 def test_means_of_other_draws_are_not_subtracted(changed):
     values = np.arange(6.0)

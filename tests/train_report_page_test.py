@@ -293,6 +293,7 @@ def test_nothing_is_sure_of_clips_of_one_video(tmp_path):
         )
     assert 'class="sure"' in text[0] and "clips are of one video" not in text[0]
     assert 'class="sure"' not in text[1] and "clips are of one video" in text[1]
+    assert "of 10 videos or groups" in text[0] and "too narrow" not in text[1]
     assert "nan" not in re.sub('src="[^"]*"', "", text[1])
 
 

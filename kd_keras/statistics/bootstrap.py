@@ -141,6 +141,9 @@ def mean_interval(values, groups=None, level=0.95, resamples=10_000, seed=0):
     For the interval of an accuracy, give hits: 1 or 0 for each clip. For the interval
     of a paired difference, give the differences of two such arrays.
 
+    Of few groups it is too narrow. If groups differ as a normal distribution does, a
+    95 % interval of 5 of them holds the true mean in 83 % of cases, and of 20 in 93 %.
+
     Args:
         values: (clips,), or (runs, clips) for several runs of the same clips; then runs
             and clips are both drawn, as both are samples.

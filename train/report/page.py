@@ -61,7 +61,7 @@ def _comparison(sections: Sequence[Section]) -> dict[str, Any] | None:
         else "They do not evaluate the same clips, so there is neither a mean, a "
         "deviation nor a paired difference."
     )
-    if same and any(section.is_one_cluster for section in sections):
+    if same and any(section.num_clusters == 1 for section in sections):
         text += " As these are of one video or group, there are no intervals."
     return {
         "names": list(names),

@@ -55,8 +55,7 @@ class Section:
         references: (name, top-1) of what is no network.
         rows: The `Row`s.
         predictions: The `Predictions`, or None.
-        is_one_cluster: Whether its clips are all of one video or group, so that
-            there are no intervals.
+        num_clusters: Of how many videos or groups its clips are; 0 without predictions.
         classes_shown: What is said of the classes on charts, if some are left out.
         compared: Titles of the two students that are compared.
         charts: Data URIs by name.
@@ -75,7 +74,7 @@ class Section:
     references: list
     rows: list = dataclasses.field(default_factory=list)
     predictions: Predictions | None = None
-    is_one_cluster: bool = False
+    num_clusters: int = 0
     classes_shown: str = ""
     compared: tuple[str, str] | None = None
     charts: dict[str, str] = dataclasses.field(default_factory=dict)
@@ -216,7 +215,7 @@ class _Maker:
         section = self._section
         section.rows = list(scores.rows(predictions).values())
         labels, clusters = predictions.labels, predictions.clusters
-        section.is_one_cluster = len(set(clusters.tolist())) == 1
+        section.num_clusters = len(set(clusters.tolist()))
         self._draw("reliability", functools.partial(charts.reliability, {
             scores.title(name): (
                 labels,
