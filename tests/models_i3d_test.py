@@ -233,6 +233,7 @@ def test_a_step_of_training_moves_weights_and_statistics():
         ({"num_classes": None}, "num_classes must be a whole number. Got None"),
         ({"num_frames": "9"}, "num_frames must be a whole number. Got '9'"),
         ({"channels": True}, "channels must be a whole number. Got True"),
+        ({"channels": None}, "channels must be a whole number. Got None"),
         ({"width": "1"}, "width must be a number. Got '1'"),
         ({"width": float("inf")}, "width must be positive and finite. Got inf"),
         ({"image_size": 32.5}, "image_size must be pixels.*Got 32.5"),

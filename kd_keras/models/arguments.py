@@ -9,21 +9,22 @@ import keras
 def check_arguments(
     num_classes: int,
     num_frames: int | None,
-    channels: int | None,
+    channels: int,
     width: float,
     dropout: float,
     batch_norm_momentum: float,
     min_frames: int = 1,
+    of_pictures: bool = True,
 ) -> None:
     """Raises a ValueError that names the first argument out of range.
 
     Args:
-        channels: Of pictures; None if a network takes any.
+        of_pictures: Whether the input has the channels of pictures, and not any.
     """
     check_count("num_classes", num_classes)
-    for name, count in {"num_frames": num_frames, "channels": channels}.items():
-        if count is not None:
-            check_count(name, count)
+    check_count("channels", channels)
+    if num_frames is not None:
+        check_count("num_frames", num_frames)
     fractions = {
         "width": width,
         "dropout": dropout,
@@ -39,7 +40,7 @@ def check_arguments(
             f"num_frames must be at least {min_frames}. Got {num_frames}; repeat or "
             "resample the frames of shorter clips."
         )
-    if channels not in (None, 1, 2, 3):
+    if of_pictures and channels not in (1, 2, 3):
         raise ValueError(
             f"channels must be 3 (RGB), 2 (optical flow) or 1 (gray). Got {channels}."
         )

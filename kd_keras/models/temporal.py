@@ -13,7 +13,6 @@ from keras import layers, ops
 
 from kd_keras.models.arguments import (
     check_arguments,
-    check_count,
     head_dtype,
     height_and_width,
     scale_filters,
@@ -90,8 +89,15 @@ def TemporalConvolutions(
         >>> tuple(model.get_layer("temporal_3").output.shape)
         (None, 16, 1, 1, 51)
     """
-    check_arguments(num_classes, num_frames, None, width, dropout, batch_norm_momentum)
-    check_count("channels", channels)
+    check_arguments(
+        num_classes,
+        num_frames,
+        channels,
+        width,
+        dropout,
+        batch_norm_momentum,
+        of_pictures=False,
+    )
     size = height_and_width(image_size)
     if None in (num_frames, *size) or channels < 1:
         raise ValueError(
