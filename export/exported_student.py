@@ -29,7 +29,10 @@ class ExportedStudent:
             )
         # Kept as an attribute, because the signature does not keep the model alive.
         with plain_path(self.path) as plain:
-            self._loaded = tf.saved_model.load(plain)
+            try:
+                self._loaded = tf.saved_model.load(plain)
+            except ValueError as error:
+                raise saved_model.no_graph(self.path) from error
         self._serve = self._loaded.signatures["serving_default"]
         channels = saved_model.num_channels(self.path)
         if channels != self.spec.clip_format.channels:

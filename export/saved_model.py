@@ -125,6 +125,14 @@ def export_student(
     return _export(served, output_dir, version, check, sources, fold_batch_norm)
 
 
+def no_graph(version: str) -> ValueError:
+    """The error of a version that TensorFlow finds no graph in."""
+    return ValueError(
+        f"{version}/{_GRAPH_FILE} is damaged, or of another program: it holds no graph "
+        "with the tag serve. Export the student again."
+    )
+
+
 def num_channels(model: str) -> int:
     """The channels of the frames that an exported student takes, by its signature."""
     with tf.io.gfile.GFile(f"{model}/{_GRAPH_FILE}", "rb") as file:

@@ -17,6 +17,7 @@ from google.protobuf.message import DecodeError
 from export import (
     exported_student,
     given_students,
+    saved_model,
     versions,
     warm_up,
     without_python,
@@ -83,10 +84,7 @@ def load_session(folder, config=None):
         try:
             loaded = tf.compat.v1.saved_model.loader.load(session, ["serve"], folder)
         except RuntimeError as error:
-            raise ValueError(
-                f"{folder}/saved_model.pb is damaged, or of another program: it holds "
-                "no graph with the tag serve. Export the student again."
-            ) from error
+            raise saved_model.no_graph(folder) from error
     names = [name for name in loaded.signature_def if not name.startswith(INTERNAL)]
     return session, {name: loaded.signature_def[name] for name in names}
 

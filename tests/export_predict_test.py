@@ -229,6 +229,11 @@ def test_bad_input_is_named(model, video, tmp_path):
         table(model=str(tmp_path / "nothing"), video=video)
     with pytest.raises(ValueError, match=r"missing\.mp4 does not exist"):
         table(model=model, video=str(tmp_path / "missing.mp4"))
+    # What a disk may hold of a file after its power was cut.
+    damaged = shutil.copytree(f"{model}/9", tmp_path / "9")
+    (damaged / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"9/saved_model\.pb is damaged"):
+        table(model=str(damaged), video=video)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no video" * 100)
     with pytest.raises(ValueError, match="cannot be read"):
