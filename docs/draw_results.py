@@ -90,15 +90,17 @@ def _mean(table, title):
 def _save(figure, axes, path):
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, bbox_inches="tight", metadata={"Date": None})
+    plt.close(figure)
 
 
 def main(folder=_ROOT / "docs"):
     """Draws both pictures."""
-    # Text stays text, and the same table gives the same file.
-    matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "results"})
-    draw(_table("demo"), folder / "results.svg")
     tables = {labels: _table(name) for name, labels in _LABELS.items()}
-    draw_fractions(tables, folder / "label_fractions.svg")
+    # Text stays text, and the same table gives the same file.
+    style = {"svg.fonttype": "none", "svg.hashsalt": "results"}
+    with matplotlib.rc_context(style):
+        draw(_table("demo"), folder / "results.svg")
+        draw_fractions(tables, folder / "label_fractions.svg")
 
 
 if __name__ == "__main__":
