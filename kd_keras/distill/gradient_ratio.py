@@ -39,16 +39,13 @@ class GradientRatioWeight(keras.layers.Layer):
 
     def __init__(self, ratio: Schedule, name: str = "feature_weight") -> None:
         super().__init__(name=name, dtype="float32", trainable=False)
-        if not callable(ratio):
-            if not isinstance(ratio, numbers.Real):
-                raise ValueError(
-                    "The gradient ratio must be a number or a function of the step. "
-                    f"Got {ratio!r}."
-                )
-            if not 0 < ratio < math.inf:
-                raise ValueError(
-                    f"The gradient ratio must be finite and > 0. Got {ratio}."
-                )
+        if not callable(ratio) and not isinstance(ratio, numbers.Real):
+            raise ValueError(
+                "The gradient ratio must be a number or a function of the step. Got "
+                f"{ratio!r}."
+            )
+        if not callable(ratio) and not 0 < ratio < math.inf:
+            raise ValueError(f"The gradient ratio must be finite and > 0. Got {ratio}.")
         self._ratio = ratio
         self._others, self._feature = (
             self.add_weight(
