@@ -233,8 +233,11 @@ def test_the_pictures_show_the_numbers_of_the_files(tmp_path):
     draw_results.main(tmp_path)
     drawn = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert drawn.keys() == {"results.svg", "label_fractions.svg"}
+    # Clip paths are named after how NumPy writes numbers, in which versions differ.
+    names = re.compile(rb"\bp[0-9a-f]{10}\b")
     for name, picture in drawn.items():
-        assert (ROOT / "docs" / name).read_bytes() == picture, name
+        kept = (ROOT / "docs" / name).read_bytes()
+        assert names.sub(b"", kept) == names.sub(b"", picture), name
 
 
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
