@@ -10,13 +10,15 @@ import pathlib
 import cv2
 import numpy as np
 
-from kd_keras.data.parallel import num_cores
+from kd_keras.data.parallel import num_cores, progress_bar
 from kd_keras.data.segments import PARTS, Index
 from kd_keras.data.video import reading
 
 # A video is looked at where these fractions of it have passed.
 _LOOKS = (0.1, 0.3, 0.5, 0.7, 0.9)
 _THUMBNAIL_PX = 32
+# Side of the blocks of a thumbnail whose means are compared first.
+_BLOCK_PX = 8
 # A release and the frames of a video give durations that differ by less than either.
 _SAME_DURATION_S, _SAME_DURATION = 1.0, 0.02
 # Gray levels of 255 that compression changes a thumbnail by, at most.
@@ -102,24 +104,36 @@ class Report:
         ]
 
 
-def check_data_set(index: Index) -> Report:
+def check_data_set(index: Index, progress: bool = True) -> Report:
     """Opens every video at five places and compares it with its annotations.
 
     Two videos of different parts leak when their files are equal, or when what they
     show at the five places differs by less than compression and far less than what
     moves in them: a copy in another format or size.
+
+    Args:
+        index: The data set.
+        progress: Show a bar while the videos are opened.
     """
     bad_videos = dict(index.bad_videos)
+    segments = collections.defaultdict(list)
+    for segment in index.segments:
+        segments[segment.video].append(segment)
 
     def look(video):
         try:
-            return _look(video, index)
+            return _look(video, index, segments[video.name])
         except reading.BadVideo as error:
             bad_videos[video.name] = error.reason
             return None
 
+    looks = []
+    bar = progress_bar(len(index.videos), "video", progress)
     with concurrent.futures.ThreadPoolExecutor(num_cores()) as pool:
-        looks = [found for found in pool.map(look, index.videos.values()) if found]
+        for found in pool.map(look, index.videos.values()):
+            bar.add(1)
+            if found is not None:
+                looks.append(found)
     reports = [report for report, _ in looks]
     thumbnails = {
         report.name: thumbnail for report, thumbnail in looks if thumbnail is not None
@@ -140,10 +154,9 @@ def check_data_set(index: Index) -> Report:
     )
 
 
-def _look(video, index):
+def _look(video, index, segments):
     """The report of a video and its thumbnails, or None if it cannot be decoded."""
     info = index.infos.get(video.name) or reading.probe(video)
-    segments = [s for s in index.segments if s.video == video.name]
     annotated_s = max((s.end_s for s in segments), default=0.0)
     rate = info.frame_rate
     problem, thumbnails = None, None
@@ -255,22 +268,27 @@ def _equal_contents(index, thumbnails):
     videos = [video for video in index.videos.values() if video.name in thumbnails]
     if not videos:
         return
-    shown = np.stack([thumbnails[video.name] for video in videos]).astype(np.float32)
-    motion = np.abs(shown - shown.mean(axis=1, keepdims=True)).mean(axis=(1, 2, 3))
-    flat = shown.reshape(len(shown), -1)
+    shown = np.stack([thumbnails[video.name] for video in videos])
+    motion = np.array([np.abs(each - each.mean(axis=0)).mean() for each in shown])
+    # Means of blocks differ by no more than their pixels do, and are far fewer.
+    num_blocks = _THUMBNAIL_PX // _BLOCK_PX
+    blocks = shown.reshape(-1, num_blocks, _BLOCK_PX, num_blocks, _BLOCK_PX)
+    blocks = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(videos), -1)
     parts = np.array([video.part for video in videos])
     for number, video in enumerate(videos[:-1]):
-        later = slice(number + 1, None)
-        gaps = np.abs(flat[later] - flat[number]).mean(axis=1)
-        moves = np.minimum(motion[later], motion[number])
+        others = number + 1 + np.flatnonzero(parts[number + 1 :] != video.part)
+        block_gaps = np.abs(blocks[others] - blocks[number]).mean(axis=1)
+        others = others[block_gaps < _COMPRESSION]
+        gaps = np.abs(shown[others].astype(np.float32) - shown[number])
+        gaps = gaps.mean(axis=(1, 2, 3))
+        moves = np.minimum(motion[others], motion[number])
         alike = (gaps < _COMPRESSION) & (gaps < _PART_OF_MOTION * moves)
-        for offset in np.flatnonzero(alike & (parts[later] != video.part)):
-            other = videos[number + 1 + offset]
+        for place in np.flatnonzero(alike):
             reason = (
-                f"the same content, {gaps[offset]:.1f} of 255 gray levels apart where "
-                f"{moves[offset]:.1f} move"
+                f"the same content, {gaps[place]:.1f} of 255 gray levels apart where "
+                f"{moves[place]:.1f} move"
             )
-            yield _leak(video, other, reason)
+            yield _leak(video, videos[others[place]], reason)
 
 
 def _leak(one, other, reason):
