@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from absl import flags
 
-from kd_keras.data import pair_lists
+from kd_keras.data import memory, pair_lists
+from tests import small_run
 from train import data as data_lib
 from train import data_index
 from train.evaluate import bigram_top1
@@ -253,6 +254,26 @@ def test_flags_of_clips_and_colors_reach_the_loader(load):
     assert (clip_format.fit, clip_format.short_clip) == ("stretch", "loop")
     assert data.loader.cache == "memory"
     assert (colors.brightness, colors.contrast, colors.saturation) == (0.1, 0.2, 0.3)
+
+
+def test_clips_are_kept_in_memory_if_it_has_room(tmp_path, monkeypatch, capsys):
+    folder = small_run.write_data_set(tmp_path / "data")
+
+    def load_csv(*flags):
+        config = small_run.config(folder, tmp_path / "run", *flags)
+        return data_lib.load(config, tmp_path / "run")
+
+    data = load_csv()
+    assert data.loader.cache == "memory"
+    clips = data_lib.clips_of(data.for_students, data.evaluated)
+    needed = data.loader.estimate_bytes(clips)
+    monkeypatch.setattr(memory, "available_bytes", lambda: 2 * needed)
+    assert load_csv().loader.cache == "memory"
+    monkeypatch.setattr(memory, "available_bytes", lambda: needed)
+    capsys.readouterr()
+    assert load_csv().loader.cache == "off"
+    assert f"{len(clips)} clips would take 0.00 GB of the" in capsys.readouterr().out
+    assert load_csv("--cache=memory").loader.cache == "memory"
 
 
 def test_flags_of_the_demo_reach_its_scenes(tmp_path, monkeypatch):

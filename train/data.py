@@ -5,7 +5,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kd_keras.data import csv_table, pair_lists, pairs, unlabeled
+from kd_keras.data import csv_table, memory, pair_lists, pairs, unlabeled
 from kd_keras.data.batches.order import SamplingPolicy
 from kd_keras.data.clips.augment import Augmentation
 from kd_keras.data.clips.feature_format import FeatureFormat
@@ -21,6 +21,9 @@ from train.flags import fields as flag_fields
 from train.flags.config import Config
 from train.run_directory import RunDirectory
 from train.written import write_text
+
+# Networks and batches take the rest.
+_PART_OF_MEMORY = 0.75
 
 
 @dataclasses.dataclass(frozen=True)
@@ -283,18 +286,32 @@ def _loader(
     loader = ClipLoader(
         index.videos,
         format_of_videos(flags),
-        cache=flags.cache,
+        cache=flags.cache or "memory",
         cache_dir=cache_dir,
         max_bad_videos=flags.max_bad_videos,
         infos=index.infos,
     )
     # Videos that were not opened yet are not opened for an estimate.
-    if flags.cache != "off" and index.infos.keys() == index.videos.keys():
-        clips = clips_of(*groups)
-        gigabytes = loader.estimate_bytes(clips) / 1e9
-        place = "memory" if flags.cache == "memory" else cache_dir
-        print(f"{len(clips)} clips will take {gigabytes:.2f} GB in {place}", flush=True)
+    if loader.cache != "off" and index.infos.keys() == index.videos.keys():
+        _say_what_is_kept(loader, clips_of(*groups), may_change=flags.cache is None)
     return loader
+
+
+def _say_what_is_kept(loader: ClipLoader, clips: set[Clip], may_change: bool) -> None:
+    """Says how large the cache gets. Turns it off if memory is too small and it may."""
+    needed, available = loader.estimate_bytes(clips), memory.available_bytes()
+    size = f"{needed / 1e9:.2f} GB"
+    if may_change and available is not None and needed > _PART_OF_MEMORY * available:
+        loader.cache = "off"
+        print(
+            f"{len(clips)} clips would take {size} of the {available / 1e9:.2f} GB of "
+            "memory that are free. They are decoded each time instead; --cache=disk "
+            "keeps them on disk.",
+            flush=True,
+        )
+        return
+    place = "memory" if loader.cache == "memory" else loader.cache_dir
+    print(f"{len(clips)} clips will take {size} in {place}", flush=True)
 
 
 def _record_loader(

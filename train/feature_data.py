@@ -31,7 +31,7 @@ def loader(flags: Data, index: Index) -> FeatureLoader:
         _store(flags),
         clip_format(flags),
         index.infos,
-        flags.cache,
+        flags.cache or "off",
         flags.max_bad_videos,
     )
 

@@ -275,14 +275,15 @@ class Data:
         affects="clips",
         choices=("resample", "loop", "pad_last", "error"),
     )
-    cache: str = _late_flag(
+    cache: str | None = _flag(
+        None,
         "Where decoded clips are kept. off decodes them anew each time. By default "
-        "off with EPIC-KITCHENS, THUMOS14 and features, else memory.",
-        affects="run",
+        "off with EPIC-KITCHENS, THUMOS14 and features, else memory if it has room.",
+        affects=None,
         choices=("memory", "disk", "off"),
     )
     cache_dir: str | None = _path_flag(
-        None, "Folder of --cache=disk; by default <run_dir>/clips.", affects="run"
+        None, "Folder of --cache=disk; by default <run_dir>/clips.", affects=None
     )
     records: str | None = _path_flag(
         None,

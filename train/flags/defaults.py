@@ -99,9 +99,8 @@ def complete(data: Data) -> Data:
         observed_s = _OBSERVED_S.get(data.dataset, _DEFAULT_OBSERVED_S)
     if future_s is None:
         future_s = observed_s if is_epic else 0.0
-    if cache is None:
-        off = (*_OPENED_WHEN_READ, "features")
-        cache = "off" if data.dataset in off else "memory"
+    if cache is None and data.dataset in (*_OPENED_WHEN_READ, "features"):
+        cache = "off"
     return dataclasses.replace(
         data,
         media_frame_rate=media_frame_rate,
