@@ -114,13 +114,22 @@ def test_the_students_of_a_run_share_what_is_on_disk(
     monkeypatch.setattr(Phase, "run", lambda phase: None)
     made = {}
     for method in ("pseudo_labels", "direct", "attention"):
-        flags = "--students=pseudo_labels,direct,attention", "--teacher_cache=disk"
+        flags = ["--students=pseudo_labels,direct,attention", "--teacher_cache=disk"]
+        if method == "attention":
+            flags.append("--cache=off")
         made[method] = sum(run("disk", *flags, method=method)[1])
     assert made == {"pseudo_labels": 20, "direct": 0, "attention": 0}
     assert "damaged" not in capsys.readouterr().err
     (targets,) = (tmp_path / "disk" / "teacher_targets").iterdir()
     kept = {path.stem for path in targets.rglob("*.npy")}
     assert kept == {"probabilities", "features", "reading", "readable"}
+
+
+def test_targets_that_memory_has_no_room_for_are_refused(run, monkeypatch):
+    monkeypatch.setattr(teacher_cache.memory, "available_bytes", lambda: 1000)
+    match = "take 0.* GB, and 0.000 GB of memory are free. Use --teacher_cache=disk"
+    with pytest.raises(ValueError, match=match):
+        run("full", "--teacher_cache=memory")
 
 
 def test_targets_that_cannot_be_written_name_their_folder(run, monkeypatch):

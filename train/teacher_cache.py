@@ -6,6 +6,7 @@ on disk, and no training step runs the teacher.
 """
 
 import concurrent.futures
+import dataclasses
 import hashlib
 import pathlib
 import shutil
@@ -17,7 +18,7 @@ import numpy as np
 import tensorflow as tf
 
 from kd_keras.aside import written_aside
-from kd_keras.data import kept_arrays
+from kd_keras.data import kept_arrays, memory
 from kd_keras.data.batches.fields import (
     FUTURE,
     INDEX,
@@ -278,15 +279,23 @@ class TeacherCache(phases.Clips):
     def _say_size(
         self, arrays: _Arrays, views: int, folder: pathlib.Path | None
     ) -> None:
-        row = sum(array[:1].nbytes for array in arrays.values())
+        needed = views * sum(array[:1].nbytes for array in arrays.values())
         place = "memory" if folder is None else folder
-        size = f"{views * row / 1e9:.3f} GB in {place}"
-        print(f"The teacher's targets of {views} views take {size}", flush=True)
+        text = f"The teacher's targets of {views} views take {needed / 1e9:.3f} GB"
+        available = memory.available_bytes() if folder is None else None
+        if available is not None and needed > available:
+            raise ValueError(
+                f"{text}, and {available / 1e9:.3f} GB of memory are free. Use "
+                "--teacher_cache=disk, or fewer --views."
+            )
+        print(f"{text} in {place}", flush=True)
 
     def _key(self, fingerprint: tuple) -> str:
         """Names everything that the targets depend on."""
         config = self._experiment.config
-        text = repr((self.pairs, config.data, config.augmentation, fingerprint))
+        # A run may go on with clips that are kept elsewhere.
+        data = dataclasses.replace(config.data, cache=None, cache_dir=None)
+        text = repr((self.pairs, data, config.augmentation, fingerprint))
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
